@@ -1,1 +1,44 @@
-//! holdfast-config
+//! The configuration of Holdfast: one TOML file that every service reads.
+//!
+//! Layers, later ones winning: built-in defaults, the file, environment variables `HOLDFAST__SECTION__KEY` (and the
+//! few well-known ones of [`well_known`]). Every secret `key` has a twin `key_file`, read when the configuration is
+//! loaded. All faults are gathered and reported together as one [`ConfigError`], by file, line, key and rule, and
+//! never with the value at fault: a value may be a secret in the wrong place.
+//!
+//! Start at [`Settings::load`]. The sections live here, one file each under `sections`, because several services
+//! and the command line read the same ones.
+
+mod choice;
+mod effective;
+mod error;
+mod layers;
+mod reader;
+mod secret;
+mod sections;
+mod settings;
+mod suggest;
+mod values;
+pub mod well_known;
+
+pub use error::{ConfigError, Fault, InvalidValue};
+pub use secret::Secret;
+pub use sections::directory::Directory;
+pub use sections::encryption::{Encryption, Profile};
+pub use sections::janitor::Janitor;
+pub use sections::nats::Nats;
+pub use sections::postgres::{Postgres, SslMode};
+pub use sections::repository::Repository;
+pub use sections::retention::Retention;
+pub use sections::s3::S3Options;
+pub use sections::schedule::{BackupType, Schedule};
+pub use sections::staging::{AllowDisk, Staging};
+pub use sections::system::System;
+pub use sections::target::{Class, Target};
+pub use sections::telemetry::{LogFormat, Telemetry};
+pub use sections::verifier::{Level, Verifier};
+pub use sections::workers::Workers;
+pub use settings::{DEFAULT_FILES, LOCAL_PLACE, SecretSection, Settings};
+pub use values::bytesize::ByteSize;
+pub use values::period::Period;
+pub use values::place::PlaceUrl;
+pub use values::span::Span;

@@ -1,1 +1,33 @@
-//! holdfast-format
+//! The repository format: ids, keys of objects, chunking, contents, manifests, runs' records.
+//!
+//! Pure: no I/O beyond `Read`/`Write` handed in, no clock, no network, no async. `docs/format.md` is the specification;
+//! this crate is its reading in Rust. Whoever changes one changes the other.
+
+mod artefact;
+mod chunk;
+mod contents;
+mod id;
+mod key;
+mod manifest;
+mod name;
+mod record;
+mod retention;
+mod run;
+mod verification;
+
+pub use artefact::{Artefact, ArtefactKind, StreamFormat};
+pub use chunk::{ChunkHasher, ChunkKey, ChunkerParams, Cutter, ExtentDigest, PACK_MAX, PACK_TARGET};
+pub use contents::{
+    Content, ContentsError, ContentsReader, ContentsWriter, Entry, EntryKind, Extent, Path, SkipReason, Stamp,
+};
+pub use id::{ArtefactId, ChunkId, Digest, IdError, PackId, RepositoryId, RunId};
+pub use key::ObjectKey;
+pub use manifest::{ContentsRef, Counts, Manifest, NewBytes, PackRef, Predecessor, Stream, Warning, Warnings};
+pub use name::{NameError, PlaceName, Site, SourceName, Token};
+pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
+pub use retention::{CleanReport, Condemned, Deleted, Hold, Tombstone};
+pub use run::{
+    Class, Expected, ExpectedSource, Failure, FailureSubject, Level, Listed, PointArtefact, PointStatus, Reason,
+    RestorePoint, SourceKind, Stage, Steps,
+};
+pub use verification::{Finding, RepositoryInfo, Verification};

@@ -1,0 +1,12 @@
+//! The configuration in force, as text.
+
+use crate::Settings;
+
+impl Settings {
+    /// The configuration in force, defaults and environment included, as TOML; every secret is shown as `***`.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let text = toml::Value::try_from(self).and_then(|value| toml::to_string_pretty(&value));
+        text.unwrap_or_else(|error| format!("# the configuration cannot be shown: {error}\n"))
+    }
+}

@@ -1,0 +1,40 @@
+//! `[[directory]]`: directories backed up as volumes are.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::reader::Table;
+
+/// `[[directory]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Directory {
+    /// The source's name. Required.
+    pub name: String,
+    /// The site whose workers capture it. Default: the configuration's `site`.
+    pub site: Option<String>,
+    /// The directory. Required.
+    pub path: PathBuf,
+    /// Patterns of what to leave out, relative to `path`. Default: none.
+    pub exclude: Vec<String>,
+    /// Do not descend into other mounted file systems. Default: false.
+    pub one_file_system: bool,
+}
+
+impl Directory {
+    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+        let name = table.name("name");
+        let site = table.optional("site").and_then(|site| table.token("site", site));
+        let path = table.required("path");
+        let exclude = table.globs("exclude", &[]);
+        let one_file_system = table.or("one_file_system", false);
+        table.finish();
+        Some(Self {
+            name: name?,
+            site,
+            path: path?,
+            exclude,
+            one_file_system,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! `[nats]`: the message bus.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use url::Url;
+
+use crate::reader::Table;
+use crate::secret::{Secret, open_private};
+use crate::values::period::Period;
+
+/// `[nats]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Nats {
+    /// The server: `nats://host:4222` or `tls://host:4222`. Default: none, a private server is started.
+    ///
+    /// A user and password (or a token alone) in the URL are moved to their own keys.
+    pub url: Option<Url>,
+    /// The `nats-server` program for the private server. Default: none, it is looked for in `PATH`.
+    pub server_binary: Option<PathBuf>,
+    /// The user, with `password`.
+    pub user: Option<String>,
+    /// The user's password (or `password_file`).
+    pub password: Option<Secret>,
+    /// A token instead of user and password (or `token_file`).
+    pub token: Option<Secret>,
+    /// A NATS credentials file instead (JWT and seed); it must not be readable by everyone.
+    pub credentials_file: Option<PathBuf>,
+    /// The seed of an nkey instead (or `nkey_seed_file`).
+    pub nkey_seed: Option<Secret>,
+    /// Certificates of the authorities to believe instead of the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// What subjects and streams begin with, so that several deployments can share a server. Default: `holdfast`.
+    pub prefix: String,
+    /// Copies that a cluster keeps of each stream: 1, 3 or 5. Default: 1.
+    pub replicas: usize,
+    /// How long to wait for a connection. Default: `10s`.
+    pub connect_timeout: Period,
+}
+
+impl Nats {
+    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+        let means = Means::of(&table);
+        let mut nats = Self {
+            url: table.optional("url"),
+            server_binary: table.optional("server_binary"),
+            user: table.optional("user"),
+            password: table.secret("password"),
+            token: table.secret("token"),
+            credentials_file: table.optional("credentials_file"),
+            nkey_seed: table.secret("nkey_seed"),
+            tls_ca: table.optional("tls_ca"),
+            prefix: String::new(),
+            replicas: table.or("replicas", 1_i64).try_into().unwrap_or(0),
+            connect_timeout: table.or("connect_timeout", Period::seconds(10)),
+        };
+        let prefix = table.or("prefix", "holdfast".to_owned());
+        let prefix = table.token("prefix", prefix);
+        if !matches!(nats.replicas, 1 | 3 | 5) {
+            table.fault("replicas", "must be 1, 3 or 5");
+        }
+        let in_url = nats.strip_url(&table);
+        means.check(&table, in_url);
+        if let Some(path) = nats.credentials_file.as_ref().filter(|_| table.reveals()) {
+            let _ = open_private(path).map_err(|rule| table.fault("credentials_file", rule));
+        }
+        table.finish();
+        nats.prefix = prefix?;
+        Some(nats)
+    }
+
+    /// Moves credentials out of the URL, which may be logged; says whether there were any.
+    fn strip_url(&mut self, table: &Table<'_>) -> bool {
+        let Some(mut url) = self.url.take() else { return false };
+        if !matches!(url.scheme(), "nats" | "tls") || url.host_str().is_none_or(str::is_empty) {
+            table.fault("url", "must be nats://host:port or tls://host:port");
+            return false;
+        }
+        if url.query().is_some() || url.fragment().is_some() || !matches!(url.path(), "" | "/") {
+            table.fault(
+                "url",
+                "must end with the host and port (write # in a password as %23, / as %2F and ? as %3F)",
+            );
+        }
+        let user = super::postgres::decoded(url.username());
+        let password = url.password().map(super::postgres::decoded);
+        let given = !user.is_empty() || password.is_some();
+        let wiped = url.set_username("").and_then(|()| url.set_password(None));
+        if wiped.is_err() {
+            table.fault("url", "must not carry a user or password");
+            return given;
+        }
+        self.url = Some(url);
+        if given && table.reveals() {
+            match password {
+                Some(password) => {
+                    self.user = Some(user);
+                    self.password = Some(Secret::new(password));
+                }
+                // As NATS reads it: a name alone is a token.
+                None => self.token = Some(Secret::new(user)),
+            }
+        }
+        given
+    }
+}
+
+/// Which means of authentication the keys name: only one may be given.
+struct Means {
+    user: bool,
+    password: bool,
+    others: Vec<&'static str>,
+}
+
+impl Means {
+    fn of(table: &Table<'_>) -> Self {
+        let mut others = Vec::new();
+        others.extend(table.has_secret("token").then_some("token"));
+        others.extend(table.has("credentials_file").then_some("credentials_file"));
+        others.extend(table.has_secret("nkey_seed").then_some("nkey_seed"));
+        Self {
+            user: table.has("user"),
+            password: table.has_secret("password"),
+            others,
+        }
+    }
+
+    fn check(&self, table: &Table<'_>, in_url: bool) {
+        match (self.user, self.password) {
+            (true, false) => table.fault("password", "is required with user (or its `_file`)"),
+            (false, true) => table.fault("user", "is required with password"),
+            _ => {}
+        }
+        let mut given = self.others.clone();
+        given.extend((self.user || self.password).then_some("user and password"));
+        given.extend(in_url.then_some("credentials in the url"));
+        if given.len() > 1 {
+            table.fault(
+                "url",
+                format!("must have one means of authentication, not {}", given.join(", ")),
+            );
+        }
+    }
+}

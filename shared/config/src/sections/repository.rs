@@ -1,0 +1,26 @@
+//! `[repository]`: where backups are kept first.
+
+use serde::Serialize;
+
+use super::s3::S3Options;
+use crate::reader::Table;
+use crate::values::place::PlaceUrl;
+
+/// `[repository]`: the repository's own place, named `local` whatever its kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Repository {
+    /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
+    pub url: PlaceUrl,
+    /// How to reach the bucket, if it is one.
+    #[serde(flatten)]
+    pub s3: S3Options,
+}
+
+impl Repository {
+    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+        let url = table.required("url");
+        let s3 = S3Options::read(&mut table, url.as_ref());
+        table.finish();
+        Some(Self { url: url?, s3 })
+    }
+}

@@ -1,0 +1,127 @@
+//! The keys by which a bucket is reached, shared by `[repository]` and `[[target]]`.
+
+use serde::Serialize;
+use url::Url;
+
+use crate::reader::Table;
+use crate::secret::Secret;
+use crate::values::place::PlaceUrl;
+use crate::well_known;
+
+/// How to reach an S3 bucket.
+///
+/// A place without credentials of its own takes those of the usual `AWS_*` variables, and with them region and
+/// endpoint where it names none. With neither, the storage client's own means (such as an instance's role) apply.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct S3Options {
+    /// The address of the service, where it is not AWS: `https://s3.example.org`.
+    pub endpoint: Option<Url>,
+    /// The region.
+    pub region: Option<String>,
+    /// The key's id (or `access_key_id_file`).
+    pub access_key_id: Option<Secret>,
+    /// The key (or `secret_access_key_file`).
+    pub secret_access_key: Option<Secret>,
+    /// The token that goes with temporary credentials (or `session_token_file`).
+    pub session_token: Option<Secret>,
+    /// Allow an endpoint without TLS. Default: false.
+    pub allow_http: bool,
+    /// Put the bucket in the path, not in the host name. Default: true if an endpoint is given.
+    pub path_style: bool,
+}
+
+const KEYS: [&str; 10] = [
+    "endpoint",
+    "region",
+    "access_key_id",
+    "access_key_id_file",
+    "secret_access_key",
+    "secret_access_key_file",
+    "session_token",
+    "session_token_file",
+    "allow_http",
+    "path_style",
+];
+
+impl S3Options {
+    /// Takes these keys from `table`; `url` is the place's address, where it could be read.
+    pub(crate) fn read(table: &mut Table<'_>, url: Option<&PlaceUrl>) -> Self {
+        if url.is_some_and(|url| !url.is_s3()) {
+            for key in KEYS.into_iter().filter(|key| table.has(key)) {
+                table.fault(key, "is only for places with an s3:// url");
+            }
+        }
+        let pair = (table.has_secret("access_key_id"), table.has_secret("secret_access_key"));
+        match pair {
+            (true, false) => table.fault("secret_access_key", "is required with access_key_id (or its `_file`)"),
+            (false, true) => table.fault("access_key_id", "is required with secret_access_key (or its `_file`)"),
+            _ => {}
+        }
+        let mut options = Self {
+            endpoint: table.optional("endpoint"),
+            region: table.optional("region"),
+            access_key_id: table.secret("access_key_id"),
+            secret_access_key: table.secret("secret_access_key"),
+            session_token: table.secret("session_token"),
+            allow_http: table.or("allow_http", false),
+            path_style: false,
+        };
+        if url.is_some_and(PlaceUrl::is_s3) && pair == (false, false) && table.reveals() {
+            options.take_environment(table);
+        }
+        options.check_endpoint(table);
+        options.path_style = table.or("path_style", options.endpoint.is_some());
+        options
+    }
+
+    fn take_environment(&mut self, table: &Table<'_>) {
+        let env = |name: &str| table.cx.env(name);
+        let first = |names: [&str; 2]| names.into_iter().find_map(env);
+        let (Some(id), Some(key)) = (
+            env(well_known::AWS_ACCESS_KEY_ID),
+            env(well_known::AWS_SECRET_ACCESS_KEY),
+        ) else {
+            return;
+        };
+        self.access_key_id = Some(Secret::new(id));
+        self.secret_access_key = Some(Secret::new(key));
+        self.session_token = env(well_known::AWS_SESSION_TOKEN).map(Secret::new);
+        self.region = self
+            .region
+            .take()
+            .or_else(|| first(well_known::AWS_REGION).map(str::to_owned));
+        if self.endpoint.is_none()
+            && let Some(endpoint) = first(well_known::AWS_ENDPOINT)
+        {
+            self.endpoint = Url::parse(endpoint).ok();
+            if self.endpoint.is_none() {
+                table.fault(
+                    "endpoint",
+                    format!(
+                        "must be a URL (it comes from {})",
+                        well_known::AWS_ENDPOINT.join(" or ")
+                    ),
+                );
+            }
+        }
+    }
+
+    fn check_endpoint(&self, table: &Table<'_>) {
+        let Some(endpoint) = &self.endpoint else { return };
+        match endpoint.scheme() {
+            "https" => {}
+            "http" if self.allow_http => {}
+            "http" => table.fault(
+                "endpoint",
+                "must be https:// (or set allow_http = true, which shows all to the network)",
+            ),
+            _ => table.fault("endpoint", "must be an https:// URL"),
+        }
+        if !endpoint.username().is_empty() || endpoint.password().is_some() {
+            table.fault(
+                "endpoint",
+                "must not carry a user or password; use access_key_id and secret_access_key",
+            );
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `[system]`: the system's configuration, captured by backups of type `full`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::reader::Table;
+
+/// `[system]`
+#[derive(Clone, Debug, Serialize)]
+pub struct System {
+    /// The source's name. Default: `system`.
+    pub name: String,
+    /// The site whose workers capture it. Default: the configuration's `site`.
+    pub site: Option<String>,
+    /// Files and directories; one or more. Required.
+    pub paths: Vec<PathBuf>,
+    /// Patterns of what to leave out. Default: none.
+    pub exclude: Vec<String>,
+}
+
+impl System {
+    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+        let name = table.or("name", "system".to_owned());
+        let name = table.token("name", name);
+        let site = table.optional("site").and_then(|site| table.token("site", site));
+        let paths: Option<Vec<PathBuf>> = table.required("paths");
+        if paths.as_ref().is_some_and(Vec::is_empty) {
+            table.fault("paths", "must name at least one path");
+        }
+        let exclude = table.globs("exclude", &[]);
+        table.finish();
+        Some(Self {
+            name: name?,
+            site,
+            paths: paths?,
+            exclude,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! `[[target]]`: off-site places.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::s3::S3Options;
+use crate::choice::choice;
+use crate::reader::Table;
+use crate::settings::LOCAL_PLACE;
+use crate::suggest;
+use crate::values::bytesize::ByteSize;
+use crate::values::period::Period;
+use crate::values::place::PlaceUrl;
+
+choice! {
+    /// What retention takes a backup for.
+    Class {
+        /// The day's backup.
+        Daily = "daily",
+        /// The week's backup.
+        Weekly = "weekly",
+        /// The month's backup.
+        Monthly = "monthly",
+        /// Kept until it is released.
+        Pinned = "pinned",
+    }
+}
+
+/// `[[target]]`: one off-site place, a whole copy of the repository.
+#[derive(Clone, Debug, Serialize)]
+pub struct Target {
+    /// The place's name; not `local`. Required.
+    pub name: String,
+    /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
+    pub url: PlaceUrl,
+    /// How to reach the bucket, if it is one.
+    #[serde(flatten)]
+    pub s3: S3Options,
+    /// The bucket's storage class for each class of backup: `{ monthly = "GLACIER" }`. Default: the bucket's own.
+    pub storage_class: BTreeMap<Class, String>,
+    /// The most to send in a second: `"10MiB"`. Default: no limit.
+    pub bandwidth: Option<ByteSize>,
+    /// Objects sent at the same time, 1 to 64. Default: 4.
+    pub concurrency: usize,
+    /// How long one request may take. Default: `5m`.
+    pub timeout: Period,
+}
+
+impl Target {
+    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+        let name = table.name("name");
+        if name.as_deref() == Some(LOCAL_PLACE) {
+            table.fault("name", "must not be `local`, which is the repository's own place");
+        }
+        let url: Option<PlaceUrl> = table.required("url");
+        if table.has("storage_class") && url.as_ref().is_some_and(|url| !url.is_s3()) {
+            table.fault("storage_class", "is only for places with an s3:// url");
+        }
+        let s3 = S3Options::read(&mut table, url.as_ref());
+        let storage_class = storage_classes(table.table("storage_class"));
+        let bandwidth = table.optional("bandwidth");
+        if bandwidth.is_some_and(|bandwidth: ByteSize| bandwidth.as_u64() < 1024) {
+            table.fault("bandwidth", "must be at least 1KiB (per second)");
+        }
+        let concurrency = table.number("concurrency", 4, 1, 64);
+        let timeout = table.or("timeout", Period::seconds(300));
+        if timeout == Period::seconds(0) {
+            table.fault("timeout", "must not be zero");
+        }
+        table.finish();
+        Some(Self {
+            name: name?,
+            url: url?,
+            s3,
+            storage_class,
+            bandwidth,
+            concurrency,
+            timeout,
+        })
+    }
+}
+
+fn storage_classes(mut table: Table<'_>) -> BTreeMap<Class, String> {
+    let mut classes = BTreeMap::new();
+    for (key, value) in table.rest_as_texts() {
+        match key.parse::<Class>() {
+            Ok(class) => {
+                classes.insert(class, value);
+            }
+            Err(rule) => {
+                let hint = suggest::hint(&key, Class::ALL.iter().map(|class| class.as_str()));
+                table.fault(&key, format!("{rule}{hint}"));
+            }
+        }
+    }
+    classes
+}

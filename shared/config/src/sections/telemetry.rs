@@ -1,0 +1,53 @@
+//! `[telemetry]`: logs, traces, metrics.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use url::Url;
+
+use crate::choice::choice;
+use crate::reader::Table;
+
+choice! {
+    /// The form of log lines.
+    LogFormat {
+        /// For people. The default.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Telemetry {
+    /// What to log: a level, or directives such as `info,holdfast_bus=debug`. Default: `info`.
+    pub log: String,
+    /// `text` or `json`. Default: `text`.
+    pub format: LogFormat,
+    /// Where traces and metrics are sent (OTLP over HTTP, protobuf), such as `http://collector:4318`. Default: nowhere.
+    pub otlp_endpoint: Option<Url>,
+    /// Where `/metrics` and `/healthz` are served: `127.0.0.1:9464`. Default: nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Telemetry {
+    pub(crate) fn read(mut table: Table<'_>) -> Self {
+        let telemetry = Self {
+            log: table.or("log", "info".to_owned()),
+            format: table.or("format", LogFormat::Text),
+            otlp_endpoint: table.optional("otlp_endpoint"),
+            listen: table.optional("listen"),
+        };
+        if let Some(url) = &telemetry.otlp_endpoint {
+            if !matches!(url.scheme(), "http" | "https") {
+                table.fault("otlp_endpoint", "must be an http:// or https:// URL");
+            }
+            if !url.username().is_empty() || url.password().is_some() {
+                table.fault("otlp_endpoint", "must not carry a user or password");
+            }
+        }
+        table.finish();
+        telemetry
+    }
+}

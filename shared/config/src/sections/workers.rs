@@ -1,0 +1,41 @@
+//! `[workers]`: how much is done at the same time.
+
+use serde::Serialize;
+
+use crate::reader::Table;
+
+/// `[workers]`: jobs of each stage that one process works on at the same time, 1 to 256.
+#[derive(Clone, Debug, Serialize)]
+pub struct Workers {
+    /// Listing of sources. Default: 2.
+    pub list: usize,
+    /// Captures. Default: 2.
+    pub capture: usize,
+    /// Packs being sealed. Default: the number of processors.
+    pub seal: usize,
+    /// Artefacts being closed. Default: 2.
+    pub close: usize,
+    /// Verifications. Default: 2.
+    pub verify: usize,
+    /// Artefacts being copied, for each target. Default: 4.
+    pub sync: usize,
+}
+
+impl Workers {
+    pub(crate) fn read(mut table: Table<'_>) -> Self {
+        let processors = std::thread::available_parallelism()
+            .map_or(1, std::num::NonZero::get)
+            .min(256);
+        let mut count = |key: &str, default: usize| table.number(key, default, 1, 256);
+        let workers = Self {
+            list: count("list", 2),
+            capture: count("capture", 2),
+            seal: count("seal", processors),
+            close: count("close", 2),
+            verify: count("verify", 2),
+            sync: count("sync", 4),
+        };
+        table.finish();
+        workers
+    }
+}

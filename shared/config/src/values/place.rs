@@ -1,0 +1,109 @@
+//! Where a repository or a copy of it lives.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::serialize_as_display;
+use crate::InvalidValue;
+use crate::reader::{At, Kind, Read};
+
+const RULE: &str = "must be a directory, \"file:///directory\" or \"s3://bucket/prefix\"";
+
+/// The address of a place: a directory or a bucket with a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PlaceUrl {
+    /// A directory on this host (or mounted on it); an absolute path once it is configuration.
+    Directory(PathBuf),
+    /// A bucket of S3 or something that speaks like it.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// Where in the bucket, without slashes at either end; may be empty.
+        prefix: String,
+    },
+}
+
+impl PlaceUrl {
+    /// Reads a place; a relative directory is taken from `base`.
+    ///
+    /// # Errors
+    /// The text is neither a directory nor an address of a known kind, or it carries a user, password or query.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, InvalidValue> {
+        let refused = || InvalidValue::new(RULE);
+        if text.is_empty() {
+            return Err(refused());
+        }
+        if !text.contains("://") {
+            return std::path::absolute(base.join(text))
+                .map(Self::Directory)
+                .map_err(|_| refused());
+        }
+        let url = Url::parse(text).map_err(|_| refused())?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(InvalidValue::new(
+                "must not carry a user or password; give credentials by their own keys",
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(InvalidValue::new(
+                "must not carry a query or fragment (write ? as %3F and # as %23)",
+            ));
+        }
+        match url.scheme() {
+            "file" => url.to_file_path().map(Self::Directory).map_err(|()| refused()),
+            "s3" => Self::bucket(text),
+            _ => Err(refused()),
+        }
+    }
+
+    /// Bucket and prefix from the text itself: a URL's host would be lower-cased and its path percent-encoded.
+    fn bucket(text: &str) -> Result<Self, InvalidValue> {
+        let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if bucket.is_empty() || !bucket.chars().all(fits) {
+            return Err(InvalidValue::new("must name a bucket: \"s3://bucket/prefix\""));
+        }
+        let prefix = prefix.trim_matches('/');
+        if prefix
+            .split('/')
+            .any(|part| matches!(part, "." | "..") || (part.is_empty() && !prefix.is_empty()))
+        {
+            return Err(InvalidValue::new("must have a prefix without empty, `.` or `..` parts"));
+        }
+        Ok(Self::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    /// Whether the place is an S3 bucket.
+    #[must_use]
+    pub fn is_s3(&self) -> bool {
+        matches!(self, Self::S3 { .. })
+    }
+}
+
+impl fmt::Display for PlaceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => match Url::from_file_path(path) {
+                Ok(url) => write!(f, "{url}"),
+                Err(()) => write!(f, "{}", path.display()),
+            },
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+serialize_as_display!(PlaceUrl);
+
+impl Read for PlaceUrl {
+    fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
+        let text = at.text(kind, RULE)?;
+        Self::parse(&text, at.dir()).map_err(|error| at.fault(error.rule)).ok()
+    }
+}

@@ -1,0 +1,92 @@
+//! What an artefact is: its kind, name and id.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ArtefactId, RunId, SourceName};
+
+/// What kind of thing was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArtefactKind {
+    /// One PostgreSQL database.
+    Database,
+    /// Roles and tablespaces of a PostgreSQL cluster.
+    Globals,
+    /// A directory treated as a volume.
+    Directory,
+    /// The system configuration's paths.
+    System,
+}
+
+impl ArtefactKind {
+    /// Its name in records, ids and output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Globals => "globals",
+            Self::Directory => "directory",
+            Self::System => "system",
+        }
+    }
+
+    /// The format of the stream that such an artefact yields.
+    #[must_use]
+    pub fn stream_format(self) -> StreamFormat {
+        match self {
+            Self::Database => StreamFormat::PgDump,
+            Self::Globals => StreamFormat::Sql,
+            Self::Directory | Self::System => StreamFormat::Tar,
+        }
+    }
+}
+
+impl std::fmt::Display for ArtefactKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the bytes of a stream are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamFormat {
+    /// `pg_dump -Fc -Z0`.
+    #[serde(rename = "pg_dump")]
+    PgDump,
+    /// SQL text, as `pg_dumpall --globals-only` writes it.
+    #[serde(rename = "sql")]
+    Sql,
+    /// A PAX tar.
+    #[serde(rename = "tar")]
+    Tar,
+}
+
+/// One thing that a source is to bring in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Its id, from run, source, kind and name.
+    pub id: ArtefactId,
+    /// What it is.
+    pub kind: ArtefactKind,
+    /// The database's or directory's name, as it stands at the source.
+    pub name: String,
+}
+
+impl Artefact {
+    /// The artefact of this name in this run. The same inputs give the same id, whoever lists.
+    #[must_use]
+    pub fn new(run: RunId, source: &SourceName, kind: ArtefactKind, name: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("holdfast 2026-11 artefact id");
+        hasher.update(run.as_uuid().as_bytes());
+        for part in [source.as_str(), "\0", kind.as_str(), "\0", name] {
+            hasher.update(part.as_bytes());
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self {
+            id: ArtefactId::from_bytes(id),
+            kind,
+            name: name.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The manifest: an artefact's small signed record (docs/format.md, section 5).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::run::Class;
+use crate::{ArtefactId, ArtefactKind, Digest, ObjectKey, PackId, Record, RunId, Site, SourceName, StreamFormat};
+
+/// What was captured, where its bytes are, and how they are checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The artefact.
+    pub artefact: ArtefactId,
+    /// The run that brought it.
+    pub run: RunId,
+    /// Its source.
+    pub source: SourceName,
+    /// What it is.
+    pub kind: ArtefactKind,
+    /// The database's or directory's name.
+    pub name: String,
+    /// Where it was captured.
+    pub site: Site,
+    /// Grows by one with each artefact of the same source and name.
+    pub sequence: u64,
+    /// The artefact before this one in that sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Predecessor>,
+    /// The artefact whose chunks were referenced, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ArtefactId>,
+    /// When the capture began: for a database, when its snapshot was taken.
+    pub started: Timestamp,
+    /// When the capture ended.
+    pub finished: Timestamp,
+    /// Which attempt of the run brought it.
+    pub attempt: u32,
+    /// What retention goes by.
+    pub class: Class,
+    /// The OpenPGP profile of its packs.
+    pub profile: String,
+    /// Fingerprints of the certificates that its packs are sealed to.
+    pub recipients: Vec<String>,
+    /// Versions of the programs that took part.
+    #[serde(default)]
+    pub tools: BTreeMap<String, String>,
+    /// The stream.
+    pub stream: Stream,
+    /// What this capture added to the repository.
+    pub new: NewBytes,
+    /// What the stream holds, counted.
+    #[serde(default)]
+    pub counts: Counts,
+    /// The contents object.
+    pub contents: ContentsRef,
+    /// Every pack that the stream uses; extents name them by index.
+    pub packs: Vec<PackRef>,
+    /// What the operator should know about this capture.
+    #[serde(default)]
+    pub warnings: Warnings,
+}
+
+/// The manifest before this one of the same source and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its artefact.
+    pub artefact: ArtefactId,
+    /// SHA-256 of its sealed manifest.
+    pub sha256: Digest,
+}
+
+/// A stream's format, size and digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// What its bytes are.
+    pub format: StreamFormat,
+    /// Bytes.
+    pub size: u64,
+    /// Number of extents.
+    pub extents: u64,
+    /// Over every extent's length and chunk id.
+    pub digest: Digest,
+}
+
+/// What a capture added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewBytes {
+    /// Plaintext bytes in new packs.
+    pub bytes: u64,
+    /// New packs.
+    pub packs: u64,
+}
+
+/// What a stream holds. Zero where it does not apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Tables of a database.
+    pub tables: u64,
+    /// Rows over all tables, in the dump's snapshot.
+    pub rows: u64,
+    /// Large objects of a database.
+    pub large_objects: u64,
+    /// Regular files, hard links included.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Everything else: symlinks, fifos, devices.
+    pub other: u64,
+    /// Things seen and not taken.
+    pub skipped: u64,
+    /// Files taken over from the parent unread.
+    pub unread: u64,
+}
+
+/// Where an artefact's contents are, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentsRef {
+    /// Bytes of the sealed object.
+    pub size: u64,
+    /// SHA-256 of the sealed object.
+    pub sha256: Digest,
+    /// Bytes of the JSON lines within.
+    pub plain: u64,
+}
+
+/// A pack as a manifest names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackRef {
+    /// The pack.
+    pub id: PackId,
+    /// Bytes of the sealed object.
+    pub size: u64,
+    /// SHA-256 of the sealed object; checked before it is decrypted.
+    pub sha256: Digest,
+    /// Bytes of its plaintext.
+    pub plain: u32,
+    /// Bytes of the plaintext that this stream uses.
+    pub used: u32,
+}
+
+impl PackRef {
+    /// Whether this stream still uses half of the pack or more: otherwise the next capture stores the rest anew.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        u64::from(self.used) * 2 >= u64::from(self.plain)
+    }
+}
+
+/// Warnings of a capture: all counted, the first ones told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warnings {
+    /// How many there were.
+    pub total: u64,
+    /// The first of them.
+    pub first: Vec<Warning>,
+}
+
+/// One thing that the operator should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// A stable word: `changed`, `vanished`, `unreadable`, `socket`, `shrunken`, `empty`, ...
+    pub what: String,
+    /// The path or table, escaped for people.
+    pub at: String,
+}
+
+impl Warnings {
+    /// How many warnings are told in full.
+    pub const TOLD: usize = 100;
+
+    /// Adds one.
+    pub fn add(&mut self, what: &str, at: &str) {
+        self.total += 1;
+        if self.first.len() < Self::TOLD {
+            let at = at.chars().take(1024).collect();
+            self.first.push(Warning {
+                what: what.to_owned(),
+                at,
+            });
+        }
+    }
+}
+
+impl Record for Manifest {
+    const KIND: &'static str = "manifest";
+
+    fn belongs_at(&self, key: &ObjectKey) -> bool {
+        *key == ObjectKey::Manifest(self.artefact)
+    }
+}
