@@ -1,1 +1,20 @@
-//! holdfast-events
+//! What goes over the bus: work, facts, their subjects and encoding, and the fold that makes a run's state of facts.
+//!
+//! Pure: no NATS, no I/O, no clock. NATS is the doorbell and the repository the ledger: every message here can be made
+//! again from the repository, and handlers act on what they find there.
+
+mod codec;
+mod fact;
+mod fold;
+mod plan;
+mod subject;
+mod trigger;
+mod work;
+
+pub use codec::{CODEC_VERSION, CodecError, MAX_MESSAGE, Message, decode, encode, encode_json};
+pub use fact::{Fact, What};
+pub use fold::{ArtefactState, IllegalFact, Outcome, RunState, SourceState, Step, TargetState, Why};
+pub use plan::{after_close, after_list, after_verify, missing, point_status};
+pub use subject::{EVENTS_STREAM, Subjects, WORK_STREAM};
+pub use trigger::{Refusal, Trigger, TriggerReply};
+pub use work::{Job, Work, WorkStage};

@@ -1,0 +1,374 @@
+//! A run's state as a pure fold over facts. At-least-once delivery, reordering and gaps are test cases here instead of
+//! incidents: every rule is a join (set once, greatest, union), so facts may come twice, in any order, and late.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_format::{Artefact, ArtefactId, Digest, Expected, FailureSubject, Level, PlaceName, SourceName, Stage};
+use serde::{Deserialize, Serialize};
+
+use crate::{Fact, What};
+
+/// What applying a fact did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The state changed.
+    Moved,
+    /// It said so already.
+    AlreadySeen,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything expected came, is good, and is where it should be.
+    Complete,
+    /// There is a restore point, but something did not come.
+    Partial,
+    /// There is nothing to restore from.
+    Failed,
+}
+
+impl Outcome {
+    /// Its word in output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A fact that contradicts what is known. It changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalFact {
+    /// Of another run.
+    #[error("a fact of another run")]
+    OtherRun,
+    /// Names a source that the run does not have.
+    #[error("source {0} is not part of this run")]
+    UnknownSource(SourceName),
+    /// Names a place that the run does not use.
+    #[error("place {0} is not part of this run")]
+    UnknownPlace(PlaceName),
+    /// Contradicts an earlier one.
+    #[error("{0} was told differently before")]
+    Contradiction(String),
+}
+
+/// Why something failed, and where.
+pub type Why = (Stage, String);
+
+/// How a source stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceState {
+    pages: Option<u32>,
+    seen: BTreeSet<u32>,
+    /// Why it could not be listed.
+    pub failed: Option<Why>,
+}
+
+impl SourceState {
+    /// Whether all its artefacts are known.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.pages.is_some_and(|pages| self.seen.len() as u32 == pages)
+    }
+
+    /// Whether nothing more is to come from listing it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.failed.is_some() || self.is_listed()
+    }
+}
+
+/// How an artefact stands. It may be known by facts before its source's listing is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArtefactState {
+    /// Its source and definition, once listed.
+    pub listed: Option<(SourceName, Artefact)>,
+    /// The highest attempt seen.
+    pub attempt: u32,
+    /// Attempt, bytes of the stream and new bytes, once captured; of the highest attempt.
+    pub captured: Option<(u32, u64, u64)>,
+    /// SHA-256 of its manifest, once sealed.
+    pub sealed: Option<Digest>,
+    /// Bytes of the stream, once sealed.
+    pub size: u64,
+    /// Sealed bytes added, once sealed.
+    pub stored: u64,
+    /// Warnings of the capture.
+    pub warnings: u64,
+    /// The deepest verification that found it good.
+    pub verified: Option<Level>,
+    /// Targets that have it.
+    pub synced: BTreeSet<PlaceName>,
+    /// Why it will not come at all.
+    pub failed: Option<Why>,
+    /// Why it will not come to a target.
+    pub failed_at: BTreeMap<PlaceName, Why>,
+}
+
+/// How a step of the run at a place stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// Done.
+    Done,
+    /// It will not be.
+    Failed(Why),
+}
+
+/// The state of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunState {
+    /// What it is to bring.
+    pub expected: Expected,
+    /// Its sources.
+    pub sources: BTreeMap<SourceName, SourceState>,
+    /// Its artefacts.
+    pub artefacts: BTreeMap<ArtefactId, ArtefactState>,
+    /// Whether the restore point is written, and whether it is complete.
+    pub recorded: Option<bool>,
+    /// Targets to which the restore point was copied, or will not be.
+    pub points: BTreeMap<PlaceName, TargetState>,
+    /// Places where retention was applied, or will not be.
+    pub cleaned: BTreeMap<PlaceName, TargetState>,
+    /// How it ended, once told.
+    pub finished: Option<Outcome>,
+}
+
+impl RunState {
+    /// The state of a run of which nothing is known but its expectations.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        let sources = expected
+            .sources
+            .iter()
+            .map(|s| (s.name.clone(), SourceState::default()))
+            .collect();
+        Self {
+            expected,
+            sources,
+            artefacts: BTreeMap::new(),
+            recorded: None,
+            points: BTreeMap::new(),
+            cleaned: BTreeMap::new(),
+            finished: None,
+        }
+    }
+
+    /// Takes one fact in.
+    ///
+    /// # Errors
+    /// [`IllegalFact`] if it contradicts what is known; the state is then unchanged.
+    pub fn apply(&mut self, fact: &Fact) -> Result<Step, IllegalFact> {
+        if fact.run != self.expected.run {
+            return Err(IllegalFact::OtherRun);
+        }
+        match &fact.what {
+            What::RunStarted { .. } => Ok(Step::AlreadySeen),
+            What::SourceListed {
+                source,
+                page,
+                pages,
+                artefacts,
+            } => self.listed(source, *page, *pages, artefacts),
+            What::ArtefactStarted { artefact, attempt } => {
+                let state = self.artefacts.entry(*artefact).or_default();
+                Ok(greatest(&mut state.attempt, *attempt))
+            }
+            What::ArtefactCaptured {
+                artefact,
+                attempt,
+                size,
+                new_bytes,
+                ..
+            } => {
+                let state = self.artefacts.entry(*artefact).or_default();
+                let told = greatest(&mut state.captured, Some((*attempt, *size, *new_bytes)));
+                Ok(either(told, greatest(&mut state.attempt, *attempt)))
+            }
+            What::ArtefactSealed {
+                artefact,
+                manifest,
+                size,
+                stored,
+                warnings,
+            } => {
+                let state = self.artefacts.entry(*artefact).or_default();
+                let step = once(&mut state.sealed, manifest, || {
+                    format!("the manifest of artefact {artefact}")
+                })?;
+                if step == Step::Moved {
+                    (state.size, state.stored, state.warnings) = (*size, *stored, *warnings);
+                } else {
+                    // The same manifest told again, perhaps by a reconciler that cannot know what was new.
+                    state.stored = state.stored.max(*stored);
+                }
+                Ok(step)
+            }
+            What::ArtefactVerified { artefact, level } => Ok(greatest(
+                &mut self.artefacts.entry(*artefact).or_default().verified,
+                Some(*level),
+            )),
+            What::ArtefactSynced { artefact, target, .. } => {
+                self.know_target(target)?;
+                let new = self
+                    .artefacts
+                    .entry(*artefact)
+                    .or_default()
+                    .synced
+                    .insert(target.clone());
+                Ok(if new { Step::Moved } else { Step::AlreadySeen })
+            }
+            What::Failed { subject, stage, reason } => self.failed(subject, &(*stage, reason.clone())),
+            What::RunRecorded { complete } => once(&mut self.recorded, complete, || "the restore point".to_owned()),
+            What::PointSynced { target } => {
+                self.know_target(target)?;
+                Ok(done(&mut self.points, target))
+            }
+            What::PlaceCleaned { place, .. } => {
+                self.know_cleaned(place)?;
+                Ok(done(&mut self.cleaned, place))
+            }
+            What::RunFinished { outcome } => once(&mut self.finished, outcome, || "the run's end".to_owned()),
+        }
+    }
+
+    fn listed(
+        &mut self,
+        source: &SourceName,
+        page: u32,
+        pages: u32,
+        artefacts: &[Artefact],
+    ) -> Result<Step, IllegalFact> {
+        let state = self
+            .sources
+            .get_mut(source)
+            .ok_or_else(|| IllegalFact::UnknownSource(source.clone()))?;
+        let contradiction = || IllegalFact::Contradiction(format!("the listing of {source}"));
+        if page >= pages || state.pages.is_some_and(|known| known != pages) {
+            return Err(contradiction());
+        }
+        for artefact in artefacts {
+            let known = self.artefacts.get(&artefact.id).and_then(|a| a.listed.as_ref());
+            if known.is_some_and(|(s, a)| s != source || a != artefact) {
+                return Err(contradiction());
+            }
+        }
+        state.pages = Some(pages);
+        if !state.seen.insert(page) {
+            return Ok(Step::AlreadySeen);
+        }
+        for artefact in artefacts {
+            self.artefacts.entry(artefact.id).or_default().listed = Some((source.clone(), artefact.clone()));
+        }
+        Ok(Step::Moved)
+    }
+
+    fn failed(&mut self, subject: &FailureSubject, why: &Why) -> Result<Step, IllegalFact> {
+        match subject {
+            FailureSubject::Source(source) => {
+                let state = self
+                    .sources
+                    .get_mut(source)
+                    .ok_or_else(|| IllegalFact::UnknownSource(source.clone()))?;
+                Ok(first(&mut state.failed, why))
+            }
+            FailureSubject::Artefact(artefact) => {
+                Ok(first(&mut self.artefacts.entry(*artefact).or_default().failed, why))
+            }
+            FailureSubject::ArtefactAt(artefact, place) => {
+                self.know_target(place)?;
+                let at = &mut self.artefacts.entry(*artefact).or_default().failed_at;
+                let mut told = at.remove(place);
+                let step = first(&mut told, why);
+                at.extend(told.map(|why| (place.clone(), why)));
+                Ok(step)
+            }
+            FailureSubject::Place(place) if why.0 == Stage::Clean => {
+                self.know_cleaned(place)?;
+                Ok(refused(&mut self.cleaned, place, why))
+            }
+            FailureSubject::Place(place) => {
+                self.know_target(place)?;
+                Ok(refused(&mut self.points, place, why))
+            }
+        }
+    }
+
+    fn know_target(&self, place: &PlaceName) -> Result<(), IllegalFact> {
+        known(&self.expected.steps.targets, place)
+    }
+
+    fn know_cleaned(&self, place: &PlaceName) -> Result<(), IllegalFact> {
+        known(&self.expected.steps.clean, place)
+    }
+}
+
+fn known(places: &[PlaceName], place: &PlaceName) -> Result<(), IllegalFact> {
+    if places.contains(place) {
+        Ok(())
+    } else {
+        Err(IllegalFact::UnknownPlace(place.clone()))
+    }
+}
+
+fn either(a: Step, b: Step) -> Step {
+    if a == Step::Moved { a } else { b }
+}
+
+fn greatest<T: Ord>(slot: &mut T, value: T) -> Step {
+    if value > *slot {
+        *slot = value;
+        Step::Moved
+    } else {
+        Step::AlreadySeen
+    }
+}
+
+fn once<T: Clone + PartialEq>(slot: &mut Option<T>, value: &T, what: impl Fn() -> String) -> Result<Step, IllegalFact> {
+    match slot {
+        Some(known) if known == value => Ok(Step::AlreadySeen),
+        Some(_) => Err(IllegalFact::Contradiction(what())),
+        None => {
+            *slot = Some(value.clone());
+            Ok(Step::Moved)
+        }
+    }
+}
+
+/// Of several reasons the least is kept, so that the order of their coming does not matter.
+fn first(slot: &mut Option<Why>, why: &Why) -> Step {
+    match slot {
+        Some(known) if *known <= *why => Step::AlreadySeen,
+        _ => {
+            *slot = Some(why.clone());
+            Step::Moved
+        }
+    }
+}
+
+/// What was done stays done, whatever failed before or is told later.
+fn done(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName) -> Step {
+    match places.insert(place.clone(), TargetState::Done) {
+        Some(TargetState::Done) => Step::AlreadySeen,
+        _ => Step::Moved,
+    }
+}
+
+fn refused(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName, why: &Why) -> Step {
+    match places.get(place) {
+        Some(TargetState::Done) => Step::AlreadySeen,
+        Some(TargetState::Failed(known)) if known <= why => Step::AlreadySeen,
+        _ => {
+            places.insert(place.clone(), TargetState::Failed(why.clone()));
+            Step::Moved
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

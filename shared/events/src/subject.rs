@@ -1,0 +1,121 @@
+//! Subjects and names on the server: the only place where they are built.
+
+use holdfast_format::{PlaceName, RunId, Site};
+
+use crate::{Fact, Job, Work, WorkStage};
+
+/// The work queue, without the prefix.
+pub const WORK_STREAM: &str = "WORK";
+/// The facts, without the prefix.
+pub const EVENTS_STREAM: &str = "EVENTS";
+
+/// Builds subjects below one prefix: two deployments on one server use different ones and never meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subjects {
+    prefix: String,
+}
+
+impl Subjects {
+    /// Subjects below `prefix`, which must be one token (configuration checks it).
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// A stream's name: `HOLDFAST_WORK` for the default prefix.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> String {
+        format!("{}_{name}", self.prefix.to_uppercase().replace('-', "_"))
+    }
+
+    /// The subject of one job: `<prefix>.work.<stage>.<site>.<run>.<what>[.<detail>]`. The same job always has the same
+    /// one, and the stream holds one message a subject: publishing again while it waits changes nothing.
+    #[must_use]
+    pub fn work(&self, work: &Work) -> String {
+        let head = format!("{}.work.{}.{}", self.prefix, work.stage(), work.site);
+        let run = work.run;
+        match &work.job {
+            Job::List { source, .. } => format!("{head}.{run}.{source}"),
+            Job::Capture { artefact, .. } => format!("{head}.{run}.{artefact}"),
+            Job::Seal {
+                artefact,
+                attempt,
+                pack,
+            } => format!("{head}.{run}.{artefact}.{attempt}.{pack}"),
+            Job::Close { artefact, attempt, .. } => format!("{head}.{run}.{artefact}.{attempt}"),
+            Job::Verify { artefact, .. } => format!("{head}.{run}.{artefact}"),
+            Job::Sync { artefact, target, .. } => format!("{head}.{target}.{run}.{artefact}"),
+            Job::SyncPoint { target } => format!("{head}.{target}.{run}.point"),
+            Job::Clean { place } => format!("{head}.{run}.{place}"),
+        }
+    }
+
+    /// All work.
+    #[must_use]
+    pub fn all_work(&self) -> String {
+        format!("{}.work.>", self.prefix)
+    }
+
+    /// The work of one stage at one site; for the syncer, to one target.
+    #[must_use]
+    pub fn work_filter(&self, stage: WorkStage, site: &Site, target: Option<&PlaceName>) -> String {
+        match target {
+            Some(target) => format!("{}.work.{stage}.{site}.{target}.>", self.prefix),
+            None => format!("{}.work.{stage}.{site}.>", self.prefix),
+        }
+    }
+
+    /// The durable consumer of one stage at one site; for the syncer, of one target.
+    #[must_use]
+    pub fn consumer(&self, stage: WorkStage, site: &Site, target: Option<&PlaceName>) -> String {
+        match target {
+            Some(target) => format!("{stage}_{site}_{target}"),
+            None => format!("{stage}_{site}"),
+        }
+    }
+
+    /// The subject of a fact: `<prefix>.event.<noun>.<fact>.<run>[.<artefact>]`.
+    #[must_use]
+    pub fn fact(&self, fact: &Fact) -> String {
+        let (noun, verb) = fact.what.name();
+        match fact.what.artefact() {
+            Some(artefact) => format!("{}.event.{noun}.{verb}.{}.{artefact}", self.prefix, fact.run),
+            None => format!("{}.event.{noun}.{verb}.{}", self.prefix, fact.run),
+        }
+    }
+
+    /// All facts.
+    #[must_use]
+    pub fn all_facts(&self) -> String {
+        format!("{}.event.>", self.prefix)
+    }
+
+    /// All facts of one run: one filter for those with and without an artefact.
+    #[must_use]
+    pub fn facts_of(&self, run: RunId) -> [String; 2] {
+        [
+            format!("{}.event.*.*.{run}", self.prefix),
+            format!("{}.event.*.*.{run}.>", self.prefix),
+        ]
+    }
+
+    /// Where a run is asked for.
+    #[must_use]
+    pub fn trigger(&self) -> String {
+        format!("{}.trigger", self.prefix)
+    }
+
+    /// Where bytes done so far are told; not kept by any stream.
+    #[must_use]
+    pub fn progress(&self, run: RunId) -> String {
+        format!("{}.progress.{run}", self.prefix)
+    }
+
+    /// Where copies of messages that nobody can handle go.
+    #[must_use]
+    pub fn parked(&self, stage: WorkStage) -> String {
+        format!("{}.parked.{stage}", self.prefix)
+    }
+}

@@ -1,0 +1,62 @@
+//! Asking for a run: request and reply, in bincode or JSON.
+
+use holdfast_format::{Class, Level, RunId, SourceName};
+use serde::{Deserialize, Serialize};
+
+use crate::Message;
+
+/// A request for a run. In JSON every field but `backup_type` may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trigger {
+    /// `all`, `databases`, `volumes` or `full`; empty means `all`.
+    pub backup_type: String,
+    /// Only these sources; empty means all of the type.
+    pub sources: Vec<SourceName>,
+    /// Read everything back, to this level.
+    pub verify: Option<Level>,
+    /// Copy to all targets.
+    pub sync_offsite: bool,
+    /// Apply retention afterwards.
+    pub cleanup: bool,
+    /// A word that people find the run by.
+    pub label: Option<String>,
+    /// Keep it at least for this many seconds.
+    pub hold_seconds: Option<u64>,
+    /// What retention goes by; chosen by the calendar if absent.
+    pub class: Option<Class>,
+    /// Capture without parents.
+    pub fresh: bool,
+    /// What has not come within this many seconds has failed; the configuration's default if absent.
+    pub timeout_seconds: Option<u64>,
+}
+
+impl Message for Trigger {
+    const NAME: &'static str = "trigger";
+}
+
+/// Why no run was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The request makes no sense for this configuration.
+    Invalid(String),
+    /// A source is in a run that has not ended.
+    Overlap(RunId),
+    /// Something is not as it must be before anything is captured (keys, repository).
+    NotReady(String),
+}
+
+/// The answer to a [`Trigger`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerReply {
+    /// The run was started.
+    Started(RunId),
+    /// It was not.
+    Refused(Refusal),
+}
+
+impl Message for TriggerReply {
+    const NAME: &'static str = "trigger reply";
+}
