@@ -39,9 +39,9 @@ pub(crate) fn lines(file: &str, text: &str) -> Result<BTreeMap<String, usize>, C
         key: String::new(),
         rule: format!("is not TOML: {}", error.message()),
     };
-    Err(ConfigError {
-        faults: errors.into_iter().map(fault).collect(),
-    })
+    let mut faults: Vec<Fault> = errors.into_iter().map(fault).collect();
+    faults.sort_by_key(|fault| fault.line);
+    Err(ConfigError { faults })
 }
 
 fn note_table(path: &str, table: &DeTable<'_>, line: &dyn Fn(usize) -> usize, lines: &mut BTreeMap<String, usize>) {

@@ -17,6 +17,7 @@ mod secret;
 mod sections;
 mod settings;
 mod suggest;
+mod table;
 mod values;
 pub mod well_known;
 

@@ -1,17 +1,13 @@
-//! Reading the layered tree: every key is taken by name, every fault is kept, and what nobody took is unknown.
-//!
-//! Hand-written rather than derived because a derived reader stops at the first fault.
+//! Reading values of the layered tree, each fault kept with the place that gave the value.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::ValueKind;
 
 use crate::error::Fault;
-use crate::secret::{self, Secret};
 use crate::settings::SecretSection;
-use crate::suggest;
 
 /// A value of the layered tree.
 pub(crate) type Kind = ValueKind;
@@ -68,8 +64,8 @@ fn ancestors(key: &str) -> impl Iterator<Item = &str> {
 
 /// A value's place: where its faults belong.
 pub(crate) struct At<'a> {
-    cx: &'a Context<'a>,
-    key: &'a str,
+    pub(crate) cx: &'a Context<'a>,
+    pub(crate) key: &'a str,
 }
 
 impl At<'_> {
@@ -218,212 +214,4 @@ impl<T: Read> Read for Vec<T> {
         let items: Vec<Option<T>> = items.into_iter().enumerate().map(read).collect();
         items.into_iter().collect()
     }
-}
-
-/// One table of the tree. Take its keys, then [`Table::finish`] it.
-pub(crate) struct Table<'a> {
-    pub(crate) cx: &'a Context<'a>,
-    path: String,
-    entries: BTreeMap<String, Kind>,
-    known: BTreeSet<String>,
-}
-
-impl<'a> Table<'a> {
-    pub(crate) fn new(cx: &'a Context<'a>, path: String, kind: Kind) -> Self {
-        let entries = match kind {
-            Kind::Table(map) => map.into_iter().map(|(key, value)| (key, value.kind)).collect(),
-            Kind::Nil => BTreeMap::new(),
-            _ => {
-                cx.fault(&path, format!("must be a table: write [{path}]"));
-                BTreeMap::new()
-            }
-        };
-        Self {
-            cx,
-            path,
-            entries,
-            known: BTreeSet::new(),
-        }
-    }
-
-    /// The full name of one of this table's keys.
-    pub(crate) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
-    }
-
-    /// Whether the key is given (and not yet taken).
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
-    }
-
-    /// Keeps a fault of one of this table's keys.
-    pub(crate) fn fault(&self, key: &str, rule: impl Into<String>) {
-        self.cx.fault(&self.key(key), rule);
-    }
-
-    fn take(&mut self, key: &str) -> Option<Kind> {
-        self.known.insert(key.to_owned());
-        self.entries.remove(key).filter(|kind| !matches!(kind, Kind::Nil))
-    }
-
-    /// The key's value, if it is given.
-    pub(crate) fn optional<T: Read>(&mut self, key: &str) -> Option<T> {
-        let kind = self.take(key)?;
-        T::read(
-            &At {
-                cx: self.cx,
-                key: &self.key(key),
-            },
-            kind,
-        )
-    }
-
-    /// The key's value, else the default.
-    pub(crate) fn or<T: Read>(&mut self, key: &str, default: T) -> T {
-        self.optional(key).unwrap_or(default)
-    }
-
-    /// The key's value; its absence is a fault.
-    pub(crate) fn required<T: Read>(&mut self, key: &str) -> Option<T> {
-        if !self.has(key) {
-            self.known.insert(key.to_owned());
-            self.fault(key, "is required");
-            return None;
-        }
-        self.optional(key)
-    }
-
-    /// A whole number within bounds.
-    pub(crate) fn number<T: TryFrom<i64> + Copy>(&mut self, key: &str, default: T, from: i64, to: i64) -> T {
-        let Some(number) = self.optional::<i64>(key) else {
-            return default;
-        };
-        match T::try_from(number) {
-            Ok(value) if (from..=to).contains(&number) => value,
-            _ => {
-                self.fault(key, format!("must be between {from} and {to}"));
-                default
-            }
-        }
-    }
-
-    /// A required name: a token that is safe in paths and subjects.
-    pub(crate) fn name(&mut self, key: &str) -> Option<String> {
-        let name = self.required(key)?;
-        self.token(key, name)
-    }
-
-    /// Checks that `name`, given by `key`, is a token.
-    pub(crate) fn token(&self, key: &str, name: String) -> Option<String> {
-        if is_token(&name) {
-            return Some(name);
-        }
-        self.fault(
-            key,
-            "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a letter or digit",
-        );
-        None
-    }
-
-    /// Shell-like patterns, checked.
-    pub(crate) fn globs(&mut self, key: &str, default: &[&str]) -> Vec<String> {
-        let given: Option<Vec<String>> = self.optional(key);
-        let globs = given.unwrap_or_else(|| default.iter().map(|glob| (*glob).to_owned()).collect());
-        for (index, glob) in globs.iter().enumerate() {
-            if let Err(error) = glob::Pattern::new(glob) {
-                self.fault(
-                    &format!("{key}[{index}]"),
-                    format!("must be a pattern with * ? [..]: {}", error.msg),
-                );
-            }
-        }
-        globs
-    }
-
-    /// A secret by `key` or `key_file`. `None` too when this section's secrets are not wanted.
-    pub(crate) fn secret(&mut self, key: &str) -> Option<Secret> {
-        let file_key = format!("{key}_file");
-        if self.has(key) && self.has(&file_key) {
-            self.fault(key, format!("must not be given together with `{file_key}`"));
-        }
-        let direct: Option<String> = self.optional(key);
-        let path: Option<PathBuf> = self.optional(&file_key);
-        if !self.reveals() {
-            return None;
-        }
-        if let Some(path) = path {
-            return secret::read_secret_file(&path)
-                .map_err(|rule| self.fault(&file_key, rule))
-                .ok();
-        }
-        direct.map(Secret::new)
-    }
-
-    /// Whether a secret is given in either form.
-    pub(crate) fn has_secret(&self, key: &str) -> bool {
-        self.has(key) || self.has(&format!("{key}_file"))
-    }
-
-    /// Whether this section's secrets are wanted.
-    pub(crate) fn reveals(&self) -> bool {
-        let section = self.path.split(['.', '[']).next().unwrap_or("");
-        self.cx.reveal.iter().any(|wanted| wanted.as_str() == section)
-    }
-
-    /// A table within this one; empty if it is absent.
-    pub(crate) fn table(&mut self, key: &str) -> Table<'a> {
-        let kind = self.take(key).unwrap_or(Kind::Nil);
-        Table::new(self.cx, self.key(key), kind)
-    }
-
-    /// A list of tables within this one.
-    pub(crate) fn tables(&mut self, key: &str) -> Vec<Table<'a>> {
-        let path = self.key(key);
-        match self.take(key) {
-            None => Vec::new(),
-            Some(Kind::Array(values)) => {
-                let table = |(index, value): (usize, config::Value)| {
-                    Table::new(self.cx, format!("{path}[{index}]"), value.kind)
-                };
-                values.into_iter().enumerate().map(table).collect()
-            }
-            Some(_) => {
-                self.cx
-                    .fault(&path, format!("must be a list of tables: write [[{path}]]"));
-                Vec::new()
-            }
-        }
-    }
-
-    /// All that is left, as tables by name.
-    pub(crate) fn rest_as_tables(&mut self) -> Vec<(String, Table<'a>)> {
-        let keys: Vec<String> = self.entries.keys().cloned().collect();
-        keys.into_iter().map(|key| (key.clone(), self.table(&key))).collect()
-    }
-
-    /// All that is left, as texts by name.
-    pub(crate) fn rest_as_texts(&mut self) -> Vec<(String, String)> {
-        let keys: Vec<String> = self.entries.keys().cloned().collect();
-        keys.into_iter()
-            .filter_map(|key| Some((key.clone(), self.optional(&key)?)))
-            .collect()
-    }
-
-    /// Reports what nobody took.
-    pub(crate) fn finish(self) {
-        for key in self.entries.keys() {
-            let hint = suggest::hint(key, self.known.iter().map(String::as_str));
-            self.fault(key, format!("is not a known key{hint}"));
-        }
-    }
-}
-
-/// Whether `name` may name a site, source, target or schedule.
-pub(crate) fn is_token(name: &str) -> bool {
-    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 63 && name.starts_with(lower) && name.chars().all(|c| lower(c) || matches!(c, '_' | '-'))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::choice::choice;
 use crate::error::{ConfigError, Fault};
-use crate::reader::{Context, Table, is_token};
+use crate::reader::Context;
 use crate::sections::directory::Directory;
 use crate::sections::encryption::Encryption;
 use crate::sections::janitor::Janitor;
@@ -23,6 +23,7 @@ use crate::sections::target::Target;
 use crate::sections::telemetry::Telemetry;
 use crate::sections::verifier::Verifier;
 use crate::sections::workers::Workers;
+use crate::table::{Table, is_token};
 use crate::{layers, suggest};
 
 /// Where [`Settings::find`] looks when no file is named.

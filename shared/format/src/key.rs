@@ -37,6 +37,8 @@ pub enum ObjectKey {
     RestorePoint(RunId),
     /// The retention report of one place.
     Cleaned(RunId, PlaceName),
+    /// How a run ended, once all its steps are done.
+    Finished(RunId),
     /// A run kept until a date.
     Hold(RunId),
     /// A run given up by retention.
@@ -66,6 +68,7 @@ impl fmt::Display for ObjectKey {
             Self::PlaceFailed(run, place) => write!(f, "runs/{run}/failed/place.{place}"),
             Self::RestorePoint(run) => write!(f, "runs/{run}/restore-point"),
             Self::Cleaned(run, place) => write!(f, "runs/{run}/cleaned/{place}"),
+            Self::Finished(run) => write!(f, "runs/{run}/finished"),
             Self::Hold(run) => write!(f, "holds/{run}"),
             Self::Tombstone(run) => write!(f, "tombstones/{run}"),
             Self::Condemned(id) => write!(f, "condemned/{id}"),
@@ -92,6 +95,7 @@ impl ObjectKey {
             ["runs", run, "failed", subject] => Self::parse_failed(run.parse().ok()?, subject)?,
             ["runs", run, "restore-point"] => Self::RestorePoint(run.parse().ok()?),
             ["runs", run, "cleaned", place] => Self::Cleaned(run.parse().ok()?, place.parse().ok()?),
+            ["runs", run, "finished"] => Self::Finished(run.parse().ok()?),
             ["holds", run] => Self::Hold(run.parse().ok()?),
             ["tombstones", run] => Self::Tombstone(run.parse().ok()?),
             ["condemned", id] => Self::Condemned(id.parse().ok()?),
@@ -146,6 +150,7 @@ mod tests {
             ObjectKey::PlaceFailed(run, place.clone()),
             ObjectKey::RestorePoint(run),
             ObjectKey::Cleaned(run, place),
+            ObjectKey::Finished(run),
             ObjectKey::Hold(run),
             ObjectKey::Tombstone(run),
             ObjectKey::Condemned(pack),

@@ -27,7 +27,7 @@ pub use name::{NameError, PlaceName, Site, SourceName, Token};
 pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Deleted, Hold, Tombstone};
 pub use run::{
-    Class, Expected, ExpectedSource, Failure, FailureSubject, Level, Listed, PointArtefact, PointStatus, Reason,
-    RestorePoint, SourceKind, Stage, Steps,
+    Class, Expected, ExpectedSource, Failure, FailureSubject, Finished, Level, Listed, PointArtefact, PointStatus,
+    Reason, RestorePoint, SourceKind, Stage, Steps,
 };
 pub use verification::{Finding, RepositoryInfo, Verification};

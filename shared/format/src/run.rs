@@ -310,6 +310,27 @@ impl RestorePoint {
     }
 }
 
+/// How a run ended: the last record it gets, at the place where it was captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// The run.
+    pub run: RunId,
+    /// When.
+    pub at: Timestamp,
+    /// `complete`, `partial` or `failed`.
+    pub outcome: String,
+    /// Everything that did not come, for people.
+    pub failures: Vec<String>,
+}
+
+impl Record for Finished {
+    const KIND: &'static str = "finished";
+
+    fn belongs_at(&self, key: &ObjectKey) -> bool {
+        *key == ObjectKey::Finished(self.run)
+    }
+}
+
 impl Record for Expected {
     const KIND: &'static str = "expected";
 

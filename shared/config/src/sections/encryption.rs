@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::choice::choice;
-use crate::reader::Table;
 use crate::secret::Secret;
+use crate::table::Table;
 
 choice! {
     /// How sealed objects are written, and so what can read them.

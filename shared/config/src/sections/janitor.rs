@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::reader::Table;
+use crate::table::Table;
 use crate::values::period::Period;
 
 /// `[janitor]`

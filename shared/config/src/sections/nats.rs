@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use url::Url;
 
-use crate::reader::Table;
 use crate::secret::{Secret, open_private};
+use crate::table::Table;
 use crate::values::period::Period;
 
 /// `[nats]`

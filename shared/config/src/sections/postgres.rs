@@ -6,8 +6,8 @@ use serde::Serialize;
 use url::Url;
 
 use crate::choice::choice;
-use crate::reader::Table;
 use crate::secret::Secret;
+use crate::table::Table;
 use crate::values::period::Period;
 
 choice! {

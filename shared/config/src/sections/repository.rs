@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::s3::S3Options;
-use crate::reader::Table;
+use crate::table::Table;
 use crate::values::place::PlaceUrl;
 
 /// `[repository]`: the repository's own place, named `local` whatever its kind.
@@ -12,7 +12,7 @@ pub struct Repository {
     /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
     pub url: PlaceUrl,
     /// How to reach the bucket, if it is one.
-    #[serde(flatten)]
+    #[serde(flatten, skip_serializing_if = "S3Options::is_unset")]
     pub s3: S3Options,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::reader::Table;
+use crate::table::Table;
 use crate::values::span::Span;
 
 /// `[retention.<place>]`, the place being `local` or a target's name. A class without a span is never deleted there.

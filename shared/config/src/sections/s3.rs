@@ -3,8 +3,8 @@
 use serde::Serialize;
 use url::Url;
 
-use crate::reader::Table;
 use crate::secret::Secret;
+use crate::table::Table;
 use crate::values::place::PlaceUrl;
 use crate::well_known;
 
@@ -72,6 +72,13 @@ impl S3Options {
         options.check_endpoint(table);
         options.path_style = table.or("path_style", options.endpoint.is_some());
         options
+    }
+
+    /// Whether nothing is said: then the printed configuration leaves these keys out, which a directory must not have.
+    pub(crate) fn is_unset(&self) -> bool {
+        let secrets = [&self.access_key_id, &self.secret_access_key, &self.session_token];
+        let texts = self.endpoint.is_some() || self.region.is_some() || secrets.iter().any(|secret| secret.is_some());
+        !texts && !self.allow_http && !self.path_style
     }
 
     fn take_environment(&mut self, table: &Table<'_>) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::target::Class;
 use super::verifier::Level;
 use crate::choice::choice;
-use crate::reader::Table;
+use crate::table::Table;
 use crate::values::period::Period;
 
 choice! {

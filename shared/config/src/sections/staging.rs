@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::choice::choice;
-use crate::reader::Table;
+use crate::table::Table;
 use crate::values::bytesize::ByteSize;
 
 choice! {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::reader::Table;
+use crate::table::Table;
 
 /// `[system]`
 #[derive(Clone, Debug, Serialize)]

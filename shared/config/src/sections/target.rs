@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::s3::S3Options;
 use crate::choice::choice;
-use crate::reader::Table;
 use crate::settings::LOCAL_PLACE;
 use crate::suggest;
+use crate::table::Table;
 use crate::values::bytesize::ByteSize;
 use crate::values::period::Period;
 use crate::values::place::PlaceUrl;
@@ -35,9 +35,10 @@ pub struct Target {
     /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
     pub url: PlaceUrl,
     /// How to reach the bucket, if it is one.
-    #[serde(flatten)]
+    #[serde(flatten, skip_serializing_if = "S3Options::is_unset")]
     pub s3: S3Options,
     /// The bucket's storage class for each class of backup: `{ monthly = "GLACIER" }`. Default: the bucket's own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub storage_class: BTreeMap<Class, String>,
     /// The most to send in a second: `"10MiB"`. Default: no limit.
     pub bandwidth: Option<ByteSize>,

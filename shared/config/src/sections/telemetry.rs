@@ -6,7 +6,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::choice::choice;
-use crate::reader::Table;
+use crate::table::Table;
 
 choice! {
     /// The form of log lines.
@@ -25,7 +25,7 @@ pub struct Telemetry {
     pub log: String,
     /// `text` or `json`. Default: `text`.
     pub format: LogFormat,
-    /// Where traces and metrics are sent (OTLP over HTTP, protobuf), such as `http://collector:4318`. Default: nowhere.
+    /// Where traces are sent (OTLP over HTTP, protobuf), such as `http://collector:4318`. Default: nowhere.
     pub otlp_endpoint: Option<Url>,
     /// Where `/metrics` and `/healthz` are served: `127.0.0.1:9464`. Default: nowhere.
     pub listen: Option<SocketAddr>,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::reader::Table;
+use crate::table::Table;
 
 /// `[workers]`: jobs of each stage that one process works on at the same time, 1 to 256.
 #[derive(Clone, Debug, Serialize)]

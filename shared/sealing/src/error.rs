@@ -1,0 +1,237 @@
+//! What can go wrong with keys, sealing and opening.
+
+use std::{io, path::PathBuf, time::SystemTime};
+
+use crate::certs::date;
+
+/// A certificate or secret key cannot be used. `origin` is the file it came from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("cannot read the key file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file holds no certificate, or something after one that is none.
+    #[error("{origin} is not an OpenPGP certificate or keyring; export one with `gpg --armor --export KEY`")]
+    NotOpenPgp {
+        /// Where the bytes came from.
+        origin: String,
+        /// What the parser said.
+        source: anyhow::Error,
+    },
+    /// No file, or no certificate, was given.
+    #[error("no certificate was given; name at least one key file")]
+    NoneGiven,
+    /// A certificate without a key that may encrypt.
+    #[error("{origin}: the key {fingerprint} has no encryption subkey; add one or give another key")]
+    NoEncryptionKey {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
+    /// A certificate without a key that may sign.
+    #[error("{origin}: the key {fingerprint} has no signing key; add one or give another key")]
+    NoSigningKey {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
+    /// The certificate, or all of its usable keys, expired.
+    #[error("{origin}: the key {fingerprint} expired on {}; extend it and give the new export", date(*at))]
+    Expired {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+        /// When it expired.
+        at: SystemTime,
+    },
+    /// The certificate, or all of its usable keys, were revoked.
+    #[error("{origin}: the key {fingerprint} is revoked; give another key")]
+    Revoked {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
+    /// The certificate is not valid for another reason: not yet alive, bound with an algorithm that is no longer trusted.
+    #[error("{origin}: the key {fingerprint} is not valid; check its date, its self-signatures and this host's clock")]
+    Invalid {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+        /// What is wrong.
+        source: anyhow::Error,
+    },
+    /// A public key where a secret one is needed.
+    #[error("{origin}: only the public part of {fingerprint}; export with `gpg --armor --export-secret-keys`")]
+    NotSecret {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
+    /// More than one secret key where one is needed.
+    #[error("{origin} holds several secret keys; put the one to sign with into a file of its own")]
+    SeveralKeys {
+        /// Where the keys came from.
+        origin: String,
+    },
+    /// The secret key is locked, and no passphrase was given.
+    #[error("{origin}: the secret key {fingerprint} is locked; give its passphrase")]
+    PassphraseNeeded {
+        /// Where the key came from.
+        origin: String,
+        /// The certificate's fingerprint.
+        fingerprint: String,
+    },
+    /// The passphrase does not unlock the secret key.
+    #[error("{origin}: wrong passphrase for the secret key {fingerprint}")]
+    WrongPassphrase {
+        /// Where the key came from.
+        origin: String,
+        /// The certificate's fingerprint.
+        fingerprint: String,
+    },
+    /// The user id of a new key is empty, too long or holds control characters.
+    #[error("the user id of a new key must be 1 to 200 characters without control characters")]
+    UserId,
+    /// A new key could not be made.
+    #[error("cannot generate a key")]
+    Generate {
+        /// Why.
+        source: anyhow::Error,
+    },
+}
+
+/// An object could not be sealed. Nothing usable was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// A recipient or the signer became unusable after it was loaded.
+    #[error("cannot seal: a key became unusable; reload the keys")]
+    Key(#[source] KeyError),
+    /// The session key could not be encrypted to a recipient.
+    #[error("cannot seal to the recipient {fingerprint}")]
+    Recipient {
+        /// The certificate's fingerprint.
+        fingerprint: String,
+        /// Why.
+        source: anyhow::Error,
+    },
+    /// Encrypting failed.
+    #[error("cannot seal the object")]
+    Encrypt {
+        /// Why.
+        source: anyhow::Error,
+    },
+    /// Signing failed.
+    #[error("cannot sign with the key {fingerprint}")]
+    Sign {
+        /// The signer's certificate.
+        fingerprint: String,
+        /// Why.
+        source: anyhow::Error,
+    },
+    /// The plaintext could not be read.
+    #[error("cannot read what is to be sealed")]
+    Read {
+        /// Why.
+        source: io::Error,
+    },
+    /// The sealed bytes could not be written.
+    #[error("cannot write the sealed object")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl SealError {
+    /// Whether the same call may succeed later without anyone changing keys or data.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Write { .. })
+    }
+}
+
+/// A sealed object could not be opened. The variants tell apart a wrong key, a broken object and a forged one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// None of the loaded keys is a recipient. The object may be in perfect order.
+    #[error("cannot decrypt: needs the secret key {}, which is not loaded", needed.join(" or "))]
+    NoKey {
+        /// Ids of the keys that the object was sealed to; any one of them opens it.
+        needed: Vec<String>,
+    },
+    /// The right key is loaded, but the passphrase given at load time did not unlock it.
+    #[error("cannot decrypt: the secret key {key} is loaded but locked; give its passphrase")]
+    Locked {
+        /// The key's id.
+        key: String,
+    },
+    /// Truncated, altered, or not a sealed object at all.
+    #[error("the sealed object is damaged (truncated or altered); keep it and look for another copy")]
+    Damaged {
+        /// What was noticed first.
+        source: anyhow::Error,
+    },
+    /// The plaintext is larger than the caller allowed.
+    #[error("the opened object would exceed {limit} bytes")]
+    TooLarge {
+        /// The caller's limit.
+        limit: u64,
+    },
+    /// The object carries no signature, where one is required.
+    #[error("the object is not signed; it does not count")]
+    NotSigned,
+    /// The object is signed, but by none of the trusted signers.
+    #[error("the object is signed by {}, which is not a trusted signer", signers.join(", "))]
+    UnknownSigner {
+        /// Ids of the signing keys as the signature states them (not proven).
+        signers: Vec<String>,
+    },
+    /// The signature is not valid, or the signing key was not valid when it was made.
+    #[error("the object's signature by {signer} is bad")]
+    BadSignature {
+        /// The alleged signer: a fingerprint if its certificate is trusted, else a key id.
+        signer: String,
+        /// What is wrong.
+        source: anyhow::Error,
+    },
+    /// The sealed bytes could not be read.
+    #[error("cannot read the sealed object")]
+    Read {
+        /// Why.
+        source: io::Error,
+    },
+    /// The opened bytes could not be written.
+    #[error("cannot write the opened object")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    /// Whether the same call may succeed later without anyone changing keys or data.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Write { .. })
+    }
+
+    pub(crate) fn damaged(what: &'static str) -> Self {
+        Self::Damaged {
+            source: anyhow::anyhow!(what),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The public certificates that objects are sealed to.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
+
+use sequoia_openpgp::{Cert, KeyHandle, KeyID};
+
+use crate::{
+    KeyError, OpenError,
+    certs::{self, Ability, BYTES, PublicKey, Sourced},
+    open::recipients_of,
+};
+
+/// One certificate with the keys of it that are encrypted to.
+pub(crate) struct Recipient {
+    pub(crate) cert: Cert,
+    pub(crate) fingerprint: String,
+    pub(crate) keys: Vec<PublicKey>,
+    origin: String,
+    /// When the last of `keys` expires; none means never.
+    expires: Option<SystemTime>,
+}
+
+/// A set of at least one public certificate, each with at least one encryption key that was alive and unrevoked when the
+/// set was made. Cheap to clone.
+#[derive(Clone)]
+pub struct Recipients {
+    members: Arc<BTreeMap<String, Arc<Recipient>>>,
+}
+
+impl Recipients {
+    /// Loads every certificate in the files (armoured or binary, several per file allowed). Secret parts are dropped.
+    ///
+    /// # Errors
+    /// [`KeyError`] names the file and the certificate that is unreadable, not OpenPGP, expired at `now`, revoked or
+    /// without an encryption key. One unusable certificate fails the whole: nobody is left out silently.
+    pub fn from_files(paths: &[PathBuf], now: SystemTime) -> Result<Self, KeyError> {
+        let mut found = Vec::new();
+        for path in paths {
+            found.extend(certs::read(path)?);
+        }
+        Self::from_certs(found, now)
+    }
+
+    /// As [`from_files`](Self::from_files), over the contents of such files.
+    ///
+    /// # Errors
+    /// As [`from_files`](Self::from_files).
+    pub fn from_bytes(files: &[Vec<u8>], now: SystemTime) -> Result<Self, KeyError> {
+        let mut found = Vec::new();
+        for bytes in files {
+            found.extend(certs::parse(BYTES, bytes)?);
+        }
+        Self::from_certs(found, now)
+    }
+
+    pub(crate) fn from_certs(found: Vec<Sourced>, now: SystemTime) -> Result<Self, KeyError> {
+        let mut merged: BTreeMap<String, Sourced> = BTreeMap::new();
+        for (cert, origin) in found {
+            let cert = cert.strip_secret_key_material();
+            let fingerprint = cert.fingerprint().to_hex();
+            let next = match merged.remove(&fingerprint) {
+                None => (cert, origin),
+                // The same key given twice, for example before and after it was extended: all it says counts.
+                Some((earlier, first)) => {
+                    let cert = earlier.merge_public(cert).map_err(|source| KeyError::Invalid {
+                        origin,
+                        fingerprint: fingerprint.clone(),
+                        source,
+                    })?;
+                    (cert, first)
+                }
+            };
+            merged.insert(fingerprint, next);
+        }
+        if merged.is_empty() {
+            return Err(KeyError::NoneGiven);
+        }
+        let mut members = BTreeMap::new();
+        for (fingerprint, (cert, origin)) in merged {
+            members.insert(fingerprint, Arc::new(Recipient::new(cert, origin, now)?));
+        }
+        Ok(Self {
+            members: Arc::new(members),
+        })
+    }
+
+    /// Everyone in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut members = (*self.members).clone();
+        for (fingerprint, recipient) in other.members.iter() {
+            members
+                .entry(fingerprint.clone())
+                .or_insert_with(|| Arc::clone(recipient));
+        }
+        Self {
+            members: Arc::new(members),
+        }
+    }
+
+    /// Upper-case hexadecimal fingerprints of the certificates (not of their subkeys), sorted, without duplicates.
+    #[must_use]
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.members.keys().cloned().collect()
+    }
+
+    /// Number of certificates; at least one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Always false: an empty set cannot be made.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Certificates of which no encryption key will be alive at `t`, each with the time that happens. For warning ahead.
+    #[must_use]
+    pub fn expiring_before(&self, t: SystemTime) -> Vec<(String, SystemTime)> {
+        let expiry = |member: &Arc<Recipient>| member.expires.map(|at| (member.fingerprint.clone(), at));
+        self.members
+            .values()
+            .filter_map(expiry)
+            .filter(|(_, at)| *at < t)
+            .collect()
+    }
+
+    /// Whether everyone can still be sealed to at `now`. Sealing checks this by itself against the system clock.
+    ///
+    /// # Errors
+    /// [`KeyError::Expired`] for the first certificate that is not alive any more.
+    pub fn check(&self, now: SystemTime) -> Result<(), KeyError> {
+        for member in self.members.values() {
+            if let Some(at) = member.expires.filter(|at| *at <= now) {
+                let (origin, fingerprint) = (member.origin.clone(), member.fingerprint.clone());
+                return Err(KeyError::Expired {
+                    origin,
+                    fingerprint,
+                    at,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fingerprints of the certificates that a sealed object was *not* encrypted to. A beginning of the object that holds
+    /// its key packets suffices (64 KiB).
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] if the bytes are not the beginning of an encrypted message.
+    pub fn missing_in(&self, sealed: &[u8]) -> Result<Vec<String>, OpenError> {
+        let present = recipients_of(sealed)?;
+        let reached = |member: &Recipient| member.keys.iter().any(|key| present.contains(&key.keyid().to_hex()));
+        Ok(self
+            .members
+            .values()
+            .filter(|m| !reached(m))
+            .map(|m| m.fingerprint.clone())
+            .collect())
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Recipient> {
+        self.members.values().map(AsRef::as_ref)
+    }
+}
+
+impl fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recipients").field(&self.fingerprints()).finish()
+    }
+}
+
+impl Recipient {
+    fn new(cert: Cert, origin: String, now: SystemTime) -> Result<Self, KeyError> {
+        let usable = certs::usable_keys(&cert, &origin, Ability::Encrypt, now)?;
+        let forever = usable.iter().any(|key| key.expires.is_none());
+        let expires = if forever {
+            None
+        } else {
+            usable.iter().filter_map(|key| key.expires).max()
+        };
+        let keys = usable.into_iter().map(|usable| usable.key).collect();
+        Ok(Self {
+            fingerprint: cert.fingerprint().to_hex(),
+            cert,
+            keys,
+            origin,
+            expires,
+        })
+    }
+}
+
+/// A key's id as it is shown everywhere: sixteen upper-case hexadecimal digits.
+pub(crate) fn key_id(handle: &KeyHandle) -> String {
+    KeyID::from(handle).to_hex()
+}

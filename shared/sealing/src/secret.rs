@@ -1,0 +1,332 @@
+//! Secret keys that open sealed objects.
+
+use std::{
+    fmt,
+    io::{Read, Write},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use sequoia_openpgp::{
+    Cert, KeyHandle,
+    crypto::{KeyPair, Password, SessionKey},
+    packet::{
+        Key, PKESK,
+        key::{SecretKeyMaterial, SecretParts, UnspecifiedRole},
+    },
+    types::SymmetricAlgorithm,
+};
+
+use crate::{
+    KeyError, OpenError, Opening,
+    cache::{Entries, Session, SessionCache},
+    certs::{self, BYTES, Sourced},
+    open::contain,
+    recipients::key_id,
+};
+
+type SecretKey = Key<SecretParts, UnspecifiedRole>;
+
+/// One or more secret certificates, unlocked. Expired and revoked keys count too: they must still open what was sealed to
+/// them. Cheap to clone; clones share the cache of session keys. `Debug` shows fingerprints alone.
+#[derive(Clone)]
+pub struct SecretKeys {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    holders: Vec<Holder>,
+    sessions: SessionCache,
+    operations: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Holder {
+    /// Without secret parts.
+    cert: Cert,
+    keys: Vec<KeyPair>,
+    /// Keys of this certificate that the passphrase did not unlock, while it did unlock others.
+    locked: Vec<KeyHandle>,
+}
+
+impl SecretKeys {
+    /// Loads and unlocks every secret key in the files. A file may hold several, but one passphrase serves all.
+    ///
+    /// # Errors
+    /// [`KeyError`] if a file cannot be read or is not OpenPGP; if a certificate is only public or has no encryption key;
+    /// if the passphrase is missing or wrong.
+    pub fn from_files(paths: &[PathBuf], passphrase: Option<&str>) -> Result<Self, KeyError> {
+        let mut found = Vec::new();
+        for path in paths {
+            found.extend(certs::read(path)?);
+        }
+        Self::from_certs(found, passphrase)
+    }
+
+    /// As [`from_files`](Self::from_files), over the contents of one such file.
+    ///
+    /// # Errors
+    /// As [`from_files`](Self::from_files).
+    pub fn from_bytes(bytes: &[u8], passphrase: Option<&str>) -> Result<Self, KeyError> {
+        Self::from_certs(certs::parse(BYTES, bytes)?, passphrase)
+    }
+
+    fn from_certs(found: Vec<Sourced>, passphrase: Option<&str>) -> Result<Self, KeyError> {
+        if found.is_empty() {
+            return Err(KeyError::NoneGiven);
+        }
+        let holders = found
+            .into_iter()
+            .map(|(cert, origin)| Holder::unlock(cert, &origin, passphrase));
+        Ok(Self::with(holders.collect::<Result<_, _>>()?))
+    }
+
+    fn with(holders: Vec<Holder>) -> Self {
+        let inner = Inner {
+            holders,
+            sessions: SessionCache::default(),
+            operations: AtomicU64::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The keys of both, for secret keys with different passphrases.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::with(self.inner.holders.iter().chain(&other.inner.holders).cloned().collect())
+    }
+
+    /// Upper-case hexadecimal fingerprints of the certificates, sorted, without duplicates.
+    #[must_use]
+    pub fn fingerprints(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .inner
+            .holders
+            .iter()
+            .map(|h| h.cert.fingerprint().to_hex())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// How many secret-key operations were done so far: one per distinct session key, unless more than 64 are in use.
+    #[must_use]
+    pub fn private_key_operations(&self) -> u64 {
+        self.inner.operations.load(Ordering::Relaxed)
+    }
+
+    /// Opens a sealed object. Signatures in it are not looked at (see [`open_signed`](crate::open_signed)).
+    ///
+    /// # Errors
+    /// [`OpenError`]; then no byte of plaintext is given out. A plaintext of more than `limit` bytes is refused before more
+    /// than that is held.
+    pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, OpenError> {
+        Opening::of_bytes(self, sealed, limit)?.into_vec(sealed.len(), limit)
+    }
+
+    /// Opens a stream of any length in constant memory and returns the number of plaintext bytes.
+    ///
+    /// Plaintext is written before the end of the message was checked, so the caller must have compared the SHA-256 of the
+    /// sealed object with a signed one first, and must discard what was written when this fails.
+    ///
+    /// # Errors
+    /// [`OpenError`]; more than `limit` bytes are never written.
+    pub fn open_stream<R, W>(&self, from: R, mut to: W, limit: u64) -> Result<u64, OpenError>
+    where
+        R: Read + Send + Sync,
+        W: Write,
+    {
+        let mut opening = Opening::of_reader(self, from, limit)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut total = 0;
+        loop {
+            let got = opening.pull(&mut buffer)?;
+            if got == 0 {
+                return Ok(total);
+            }
+            to.write_all(&buffer[..got])
+                .map_err(|source| OpenError::Write { source })?;
+            total += got as u64;
+        }
+    }
+
+    /// Opens a stream for reading, with the same promise and the same duty as [`open_stream`](Self::open_stream).
+    ///
+    /// # Errors
+    /// [`OpenError`] if the beginning of the message cannot be opened; later ones come out of the reader, as
+    /// [`std::io::Error`] around an [`OpenError`].
+    pub fn open_reader<'a, R: Read + Send + Sync + 'a>(&self, from: R, limit: u64) -> Result<Opening<'a>, OpenError> {
+        Opening::of_reader(self, from, limit)
+    }
+
+    /// Finds the session key of a message and gives it to `accept`, which says whether it fits. Returns the certificate
+    /// that it was encrypted to.
+    pub(crate) fn unwrap(
+        &self,
+        packets: &[PKESK],
+        cipher: Option<SymmetricAlgorithm>,
+        accept: &mut dyn FnMut(Option<SymmetricAlgorithm>, &SessionKey) -> bool,
+    ) -> Result<Cert, OpenError> {
+        let mut sessions = self.inner.sessions.lock();
+        for packet in packets {
+            if let Some(session) = sessions
+                .get(packet)
+                .filter(|session| accept(session.cipher, &session.key))
+            {
+                return Ok(self.inner.holders[session.holder].cert.clone());
+            }
+        }
+        let mut tried = false;
+        for packet in packets {
+            let named = packet.recipient();
+            for (holder, keypair) in self.candidates(named.as_ref()) {
+                tried |= named.is_some();
+                if let Some(session) = self.operate(packet, keypair, cipher, holder)
+                    && accept(session.cipher, &session.key)
+                {
+                    return Ok(self.remember(&mut sessions, packet, session));
+                }
+            }
+        }
+        Err(self.refusal(packets, tried))
+    }
+
+    /// The keys that a PKESK may be for: the named one, or any if the recipient is hidden.
+    fn candidates(&self, named: Option<&KeyHandle>) -> impl Iterator<Item = (usize, &KeyPair)> {
+        let fits = move |keypair: &KeyPair| named.is_none_or(|name| name.aliases(keypair.public().key_handle()));
+        let holders = self.inner.holders.iter().enumerate();
+        holders
+            .flat_map(|(at, holder)| holder.keys.iter().map(move |key| (at, key)))
+            .filter(move |(_, key)| fits(key))
+    }
+
+    /// One secret-key operation.
+    fn operate(
+        &self,
+        packet: &PKESK,
+        keypair: &KeyPair,
+        cipher: Option<SymmetricAlgorithm>,
+        holder: usize,
+    ) -> Option<Session> {
+        self.inner.operations.fetch_add(1, Ordering::Relaxed);
+        // Contained here as well, so that a crafted packet does not keep a good one behind it from being tried.
+        let outcome = contain(|| Ok(packet.decrypt(&mut keypair.clone(), cipher)));
+        let (cipher, key) = outcome.ok().flatten()?;
+        Some(Session { cipher, key, holder })
+    }
+
+    fn remember(&self, sessions: &mut Entries, packet: &PKESK, session: Session) -> Cert {
+        let cert = self.inner.holders[session.holder].cert.clone();
+        sessions.insert(packet.clone(), session);
+        cert
+    }
+
+    fn refusal(&self, packets: &[PKESK], tried: bool) -> OpenError {
+        if packets.is_empty() {
+            return OpenError::damaged("no readable key packet before the encrypted data");
+        }
+        if tried {
+            return OpenError::damaged("the session key does not fit: its packet or the encrypted data was altered");
+        }
+        let named: Vec<KeyHandle> = packets.iter().filter_map(PKESK::recipient).collect();
+        let locked = self.inner.holders.iter().flat_map(|holder| &holder.locked);
+        if let Some(key) = locked
+            .into_iter()
+            .find(|key| named.iter().any(|name| name.aliases(*key)))
+        {
+            return OpenError::Locked { key: key_id(key) };
+        }
+        OpenError::NoKey {
+            needed: crate::open::key_ids(packets),
+        }
+    }
+}
+
+impl fmt::Debug for SecretKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SecretKeys").field(&self.fingerprints()).finish()
+    }
+}
+
+impl Holder {
+    fn unlock(cert: Cert, origin: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
+        let fingerprint = cert.fingerprint().to_hex();
+        if !cert.is_tsk() {
+            return Err(KeyError::NotSecret {
+                origin: origin.to_owned(),
+                fingerprint,
+            });
+        }
+        let (mut keys, mut locked, mut fault) = (Vec::new(), Vec::new(), None);
+        // No policy here: what counts is that the key exists, not whether one would encrypt to it today.
+        let secret = cert
+            .keys()
+            .secret()
+            .map(|key| key.key().clone().role_into_unspecified());
+        for key in secret.filter(|key| key.pk_algo().for_encryption() && !is_stub(key)) {
+            let handle = key.key_handle();
+            match unlock(key, passphrase) {
+                Ok(keypair) => keys.push(keypair),
+                Err(why) => {
+                    locked.push(handle);
+                    fault = Some(why);
+                }
+            }
+        }
+        if !keys.is_empty() {
+            return Ok(Self {
+                cert: cert.strip_secret_key_material(),
+                keys,
+                locked,
+            });
+        }
+        Err(match fault {
+            Some(why) => why.into_error(origin, &fingerprint),
+            None if cert.keys().any(|key| key.key().pk_algo().for_encryption()) => KeyError::NotSecret {
+                origin: origin.to_owned(),
+                fingerprint,
+            },
+            None => KeyError::NoEncryptionKey {
+                origin: origin.to_owned(),
+                fingerprint,
+            },
+        })
+    }
+}
+
+/// Why a secret key stays locked.
+pub(crate) enum Unlock {
+    Needed,
+    Wrong,
+}
+
+impl Unlock {
+    pub(crate) fn into_error(self, origin: &str, fingerprint: &str) -> KeyError {
+        let (origin, fingerprint) = (origin.to_owned(), fingerprint.to_owned());
+        match self {
+            Self::Needed => KeyError::PassphraseNeeded { origin, fingerprint },
+            Self::Wrong => KeyError::WrongPassphrase { origin, fingerprint },
+        }
+    }
+}
+
+/// Whether the secret is elsewhere, on a card or in another export, and only a marker stands in its place.
+pub(crate) fn is_stub(key: &SecretKey) -> bool {
+    matches!(key.secret(), SecretKeyMaterial::Encrypted(secret) if !secret.s2k().is_supported())
+}
+
+/// The usable key pair of a secret key. A passphrase given for a key that has none is ignored.
+pub(crate) fn unlock(key: SecretKey, passphrase: Option<&str>) -> Result<KeyPair, Unlock> {
+    let key = match (key.secret(), passphrase) {
+        (SecretKeyMaterial::Unencrypted(_), _) => key,
+        (SecretKeyMaterial::Encrypted(_), None) => return Err(Unlock::Needed),
+        (SecretKeyMaterial::Encrypted(_), Some(passphrase)) => key
+            .decrypt_secret(&Password::from(passphrase))
+            .map_err(|_| Unlock::Wrong)?,
+    };
+    key.into_keypair().map_err(|_| Unlock::Wrong)
+}

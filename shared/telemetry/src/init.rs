@@ -1,0 +1,297 @@
+//! Logs and traces of a process: set up once, flushed at its end.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use holdfast_config::{LogFormat, Telemetry};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+/// Crates that say at `info` what only their authors want to know: they start at `warn`, unless named in the filter.
+const NOISY: [&str; 12] = [
+    "async_nats",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "object_store",
+    "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
+    "reqwest",
+    "rustls",
+    "tokio_postgres",
+    "tower",
+];
+
+/// Time for one request to the collector; it must not hold back a shutdown for long.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where log lines go.
+#[derive(Debug, Default)]
+pub enum LogWriter {
+    /// Standard error, coloured on a terminal unless `NO_COLOR` is set.
+    #[default]
+    Stderr,
+    /// Somewhere else, without colours: past a progress bar, or into a test.
+    Custom(BoxMakeWriter),
+}
+
+/// What [`init`] sets up.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The service's name in traces, such as `holdfast-encryptor`.
+    pub service: &'a str,
+    /// What to log: a level, or directives such as `info,holdfast_bus=debug`.
+    pub log: &'a str,
+    /// The form of log lines.
+    pub format: LogFormat,
+    /// The collector's base address, such as `http://collector:4318`; `None`: traces are not exported.
+    pub otlp_endpoint: Option<&'a str>,
+    /// Where log lines go.
+    pub writer: LogWriter,
+}
+
+impl<'a> Options<'a> {
+    /// What the section `[telemetry]` asks for.
+    #[must_use]
+    pub fn new(service: &'a str, telemetry: &'a Telemetry) -> Self {
+        Self {
+            service,
+            log: &telemetry.log,
+            format: telemetry.format,
+            otlp_endpoint: telemetry.otlp_endpoint.as_ref().map(|url| url.as_str()),
+            writer: LogWriter::Stderr,
+        }
+    }
+}
+
+/// Logs and traces cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The log filter is not one.
+    #[error("read the log filter `{filter}` (telemetry.log)")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
+    /// The exporter cannot be made.
+    #[error("export traces to {endpoint} (telemetry.otlp_endpoint)")]
+    Exporter {
+        /// The collector's address.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+}
+
+/// The last spans may not have reached the collector.
+#[derive(Debug, thiserror::Error)]
+pub enum ShutdownError {
+    /// The exporter said so.
+    #[error("send the last traces")]
+    Export(#[source] opentelemetry_sdk::error::OTelSdkError),
+    /// It took too long.
+    #[error("send the last traces: not done after {0:?}")]
+    TimedOut(Duration),
+    /// No thread could be started to send them.
+    #[error("start the thread that sends the last traces")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Keeps what has to be flushed; call [`Guard::shutdown`] last of all.
+#[derive(Debug)]
+#[must_use = "shut it down at the end of the process, or the last traces are lost"]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Sets up logs to stderr, traces and the form in which they travel, for the whole process.
+///
+/// Spans of level `info` and above always have ids, whatever is logged and whether or not an exporter is configured.
+/// A second call in one process (as in tests) changes nothing and yields a guard with nothing to flush.
+///
+/// # Errors
+/// The filter is malformed, or the collector's address cannot be used. That the collector answers is not checked.
+pub fn init(options: Options<'_>) -> Result<Guard, InitError> {
+    let filter = log_filter(options.log)?;
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    if tracing::dispatcher::has_been_set() {
+        return Ok(Guard { provider: None });
+    }
+    let provider = tracer_provider(options.service, options.otlp_endpoint)?;
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("holdfast"))
+        .with_threads(false)
+        .with_location(false)
+        .with_filter(trace_filter());
+    let logs = log_layer(options.format, options.writer).with_filter(filter);
+    // Lost only in a race with another first call, which is then the one that counts.
+    let installed = tracing_subscriber::registry()
+        .with(logs)
+        .with(traces)
+        .try_init()
+        .is_ok();
+    Ok(Guard {
+        provider: installed.then_some(provider),
+    })
+}
+
+impl Guard {
+    /// Sends what traces are still held back, within `timeout`. Blocks; callable from within a runtime as well, because
+    /// the sending is done by threads of its own.
+    ///
+    /// # Errors
+    /// The collector did not take them, or not in time. The process can end all the same.
+    pub fn shutdown(self, timeout: Duration) -> Result<(), ShutdownError> {
+        let Some(provider) = self.provider else { return Ok(()) };
+        let (done, outcome) = std::sync::mpsc::channel();
+        // The exporter's client is a blocking one, which must not be waited for or dropped on a runtime's thread.
+        let flush = move || {
+            let started = Instant::now();
+            let flushed = provider.force_flush();
+            let rest = timeout.saturating_sub(started.elapsed());
+            let _ = done.send(flushed.and(provider.shutdown_with_timeout(rest)));
+        };
+        let thread = std::thread::Builder::new()
+            .name("telemetry-flush".to_owned())
+            .spawn(flush);
+        thread.map_err(ShutdownError::Thread)?;
+        match outcome.recv_timeout(timeout) {
+            Ok(result) => result.map_err(ShutdownError::Export),
+            Err(_) => Err(ShutdownError::TimedOut(timeout)),
+        }
+    }
+}
+
+fn tracer_provider(service: &str, endpoint: Option<&str>) -> Result<SdkTracerProvider, InitError> {
+    let resource = Resource::builder().with_service_name(service.to_owned()).build();
+    let builder = SdkTracerProvider::builder().with_resource(resource);
+    let Some(endpoint) = endpoint else {
+        return Ok(builder.build());
+    };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(traces_address(endpoint))
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .map_err(|source| InitError::Exporter {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?;
+    Ok(builder.with_batch_exporter(exporter).build())
+}
+
+/// The collector's address for traces, from its base address as everyone writes it.
+fn traces_address(endpoint: &str) -> String {
+    let base = endpoint.trim_end_matches('/');
+    if base.ends_with("/v1/traces") {
+        base.to_owned()
+    } else {
+        format!("{base}/v1/traces")
+    }
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn log_layer(format: LogFormat, writer: LogWriter) -> BoxedLayer {
+    let (writer, ansi) = match writer {
+        LogWriter::Stderr => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            (
+                BoxMakeWriter::new(std::io::stderr),
+                std::io::stderr().is_terminal() && !plain,
+            )
+        }
+        LogWriter::Custom(writer) => (writer, false),
+    };
+    let layer = fmt::layer().with_writer(writer).with_ansi(ansi);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    }
+}
+
+/// The user's filter, after directives that quieten the noisy crates: of two for one crate the later counts.
+fn log_filter(log: &str) -> Result<EnvFilter, InitError> {
+    let bare = |directive: &str| directive.trim().parse::<LevelFilter>().ok();
+    let general = log
+        .split(',')
+        .filter_map(bare)
+        .next_back()
+        .unwrap_or(LevelFilter::ERROR);
+    // Someone who asks for errors alone does not want the noisy crates' warnings.
+    let noisy = quietened(general.min(LevelFilter::WARN));
+    EnvFilter::builder()
+        .parse(format!("{noisy},{log}"))
+        .map_err(|source| InitError::Filter {
+            filter: log.to_owned(),
+            source,
+        })
+}
+
+/// What becomes a span or an event of one. The exporter's own requests must not make spans that it would then export.
+fn trace_filter() -> EnvFilter {
+    EnvFilter::new(format!("info,{}", quietened(LevelFilter::WARN)))
+}
+
+fn quietened(level: LevelFilter) -> String {
+    NOISY.map(|name| format!("{name}={level}")).join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_users_filter_wins_over_the_quietening() {
+        let shown = |log| {
+            let mut parts: Vec<_> = log_filter(log)
+                .unwrap()
+                .to_string()
+                .split(',')
+                .map(str::to_owned)
+                .collect();
+            parts.sort();
+            parts
+        };
+        assert!(shown("info").contains(&"hyper=warn".to_owned()) && shown("info").contains(&"info".to_owned()));
+        assert!(shown("error").contains(&"hyper=error".to_owned()));
+        assert!(shown("off").contains(&"hyper=off".to_owned()));
+        let debug = shown("info,hyper=debug");
+        assert!(
+            debug.contains(&"hyper=debug".to_owned()) && !debug.contains(&"hyper=warn".to_owned()),
+            "{debug:?}"
+        );
+    }
+
+    #[test]
+    fn a_malformed_filter_is_refused() {
+        let error = log_filter("info,holdfast=loud").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "read the log filter `info,holdfast=loud` (telemetry.log)"
+        );
+    }
+
+    #[test]
+    fn the_collectors_address_gets_its_path_once() {
+        for base in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"] {
+            assert_eq!(traces_address(base), "http://c:4318/v1/traces");
+        }
+    }
+}
