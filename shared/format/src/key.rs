@@ -45,6 +45,8 @@ pub enum ObjectKey {
     Tombstone(RunId),
     /// A pack that nothing names any more.
     Condemned(PackId),
+    /// A pack that a verification found damaged or missing.
+    Damaged(PackId),
 }
 
 impl fmt::Display for ObjectKey {
@@ -72,6 +74,7 @@ impl fmt::Display for ObjectKey {
             Self::Hold(run) => write!(f, "holds/{run}"),
             Self::Tombstone(run) => write!(f, "tombstones/{run}"),
             Self::Condemned(id) => write!(f, "condemned/{id}"),
+            Self::Damaged(id) => write!(f, "damaged/{id}"),
         }
     }
 }
@@ -99,6 +102,7 @@ impl ObjectKey {
             ["holds", run] => Self::Hold(run.parse().ok()?),
             ["tombstones", run] => Self::Tombstone(run.parse().ok()?),
             ["condemned", id] => Self::Condemned(id.parse().ok()?),
+            ["damaged", id] => Self::Damaged(id.parse().ok()?),
             _ => return None,
         };
         (key.to_string() == path).then_some(key)
@@ -154,6 +158,7 @@ mod tests {
             ObjectKey::Hold(run),
             ObjectKey::Tombstone(run),
             ObjectKey::Condemned(pack),
+            ObjectKey::Damaged(pack),
         ];
         for key in keys {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));

@@ -25,7 +25,7 @@ pub use key::ObjectKey;
 pub use manifest::{ContentsRef, Counts, Manifest, NewBytes, PackRef, Predecessor, Stream, Warning, Warnings};
 pub use name::{NameError, PlaceName, Site, SourceName, Token};
 pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
-pub use retention::{CleanReport, Condemned, Deleted, Hold, Tombstone};
+pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
 pub use run::{
     Class, Expected, ExpectedSource, Failure, FailureSubject, Finished, Level, Listed, PointArtefact, PointStatus,
     Reason, RestorePoint, SourceKind, Stage, Steps,

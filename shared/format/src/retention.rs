@@ -41,6 +41,19 @@ pub struct Condemned {
     pub at: Timestamp,
 }
 
+/// A pack that a verification found damaged or missing: no later capture references it, or gives its id to a new pack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damaged {
+    /// The pack.
+    pub pack: PackId,
+    /// When it was found.
+    pub at: Timestamp,
+    /// The artefact that was verified.
+    pub artefact: ArtefactId,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
 /// One deletion of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
@@ -93,4 +106,5 @@ macro_rules! keyed_record {
 keyed_record!(Hold, "hold", r => ObjectKey::Hold(r.run));
 keyed_record!(Tombstone, "tombstone", r => ObjectKey::Tombstone(r.run));
 keyed_record!(Condemned, "condemned", r => ObjectKey::Condemned(r.pack));
+keyed_record!(Damaged, "damaged", r => ObjectKey::Damaged(r.pack));
 keyed_record!(CleanReport, "clean-report", r => ObjectKey::Cleaned(r.run, r.place.clone()));

@@ -1,0 +1,326 @@
+//! What a repository holds: runs, their records, the newest artefacts.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+use holdfast_format::{
+    Artefact, ArtefactId, ArtefactKind, Expected, Failure, Finished, Listed, ObjectKey, PackId, Record, RestorePoint,
+    RunId, SourceName, Verification,
+};
+use holdfast_storage::Prefix;
+
+use crate::cache::Cache;
+use crate::{Repository, RepositoryError, SealedManifest};
+
+/// Sealed bytes of the records that are kept in memory.
+const RECORDS: u64 = 64 << 20;
+
+/// Runs that are asked at the same time whether they have an artefact.
+const LOOKING: usize = 16;
+
+/// Answers what a repository holds. Cheap to clone.
+#[derive(Clone)]
+pub struct Catalogue {
+    repository: Repository,
+    records: Arc<Cache<ObjectKey, Arc<dyn Any + Send + Sync>>>,
+}
+
+/// The latest artefact of a source and name, good or not.
+#[derive(Clone, Debug, Default)]
+pub struct Latest {
+    /// The newest manifest that can be read, if there is one.
+    pub manifest: Option<Arc<SealedManifest>>,
+    /// How many newer ones there are that cannot.
+    pub unreadable: u64,
+}
+
+impl Latest {
+    /// The number of the next artefact in the sequence; the first is 1. Artefacts that cannot be read count.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.manifest.as_ref().map_or(0, |latest| latest.manifest.sequence) + self.unreadable + 1
+    }
+}
+
+impl Catalogue {
+    /// The catalogue of a repository at its place.
+    #[must_use]
+    pub fn new(repository: Repository) -> Self {
+        Self {
+            repository,
+            records: Arc::new(Cache::new(RECORDS)),
+        }
+    }
+
+    /// The repository.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    async fn record<T>(&self, key: &ObjectKey) -> Result<Option<Arc<T>>, RepositoryError>
+    where
+        T: Record + Send + Sync + 'static,
+    {
+        if let Some(known) = self.records.get(key)
+            && let Ok(known) = known.downcast::<T>()
+        {
+            return Ok(Some(known));
+        }
+        let Some((record, sealed)) = self.repository.read_sealed::<T>(key).await? else {
+            return Ok(None);
+        };
+        let record = Arc::new(record);
+        let kept: Arc<dyn Any + Send + Sync> = record.clone();
+        self.records.insert(key.clone(), kept, sealed.len() as u64);
+        Ok(Some(record))
+    }
+
+    /// The runs of which the place holds anything, newest first.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the place does not tell.
+    pub async fn runs(&self) -> Result<Vec<RunId>, RepositoryError> {
+        let mut runs = self.repository.place().runs().await?;
+        runs.reverse();
+        Ok(runs)
+    }
+
+    /// What a run is to bring; `None` if that was not written.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn expected(&self, run: RunId) -> Result<Option<Arc<Expected>>, RepositoryError> {
+        self.record(&ObjectKey::Expected(run)).await
+    }
+
+    /// The artefacts that a source is to bring; `None` if it was not listed yet.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn listed(&self, run: RunId, source: &SourceName) -> Result<Option<Arc<Listed>>, RepositoryError> {
+        self.record(&ObjectKey::Listed(run, source.clone())).await
+    }
+
+    /// A finished run's record; `None` while it is not finished.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn restore_point(&self, run: RunId) -> Result<Option<Arc<RestorePoint>>, RepositoryError> {
+        self.record(&ObjectKey::RestorePoint(run)).await
+    }
+
+    /// How a run ended; `None` until all its steps are done, and at targets.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn finished(&self, run: RunId) -> Result<Option<Arc<Finished>>, RepositoryError> {
+        self.record(&ObjectKey::Finished(run)).await
+    }
+
+    /// The packs that a verification marked as damaged or missing: none of them may be referenced again. Goes by the
+    /// marks' keys alone, so a mark that cannot be read counts too.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the place does not tell.
+    pub async fn damaged_packs(&self) -> Result<BTreeSet<PackId>, RepositoryError> {
+        let listing = self.repository.place().list(Prefix::Damaged).await?;
+        let pack = |object: holdfast_storage::Listed| match object.key {
+            ObjectKey::Damaged(pack) => Some(pack),
+            _ => None,
+        };
+        Ok(listing.objects.into_iter().filter_map(pack).collect())
+    }
+
+    /// What of a run failed, in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn failures(&self, run: RunId) -> Result<Vec<Arc<Failure>>, RepositoryError> {
+        let is_failure = |key: &ObjectKey| {
+            matches!(
+                key,
+                ObjectKey::SourceFailed(..) | ObjectKey::ArtefactFailed(..) | ObjectKey::PlaceFailed(..)
+            )
+        };
+        self.records_below(Prefix::Run(run), is_failure).await
+    }
+
+    /// The verifications of an artefact, those of other places included, oldest first.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn verifications(&self, artefact: ArtefactId) -> Result<Vec<Arc<Verification>>, RepositoryError> {
+        let is_verification = |key: &ObjectKey| matches!(key, ObjectKey::Verified(..));
+        let mut found: Vec<Arc<Verification>> = self.records_below(Prefix::Artefact(artefact), is_verification).await?;
+        found.sort_by_key(|verification| (verification.finished, verification.id));
+        Ok(found)
+    }
+
+    async fn records_below<T>(
+        &self,
+        prefix: Prefix,
+        is_wanted: impl Fn(&ObjectKey) -> bool,
+    ) -> Result<Vec<Arc<T>>, RepositoryError>
+    where
+        T: Record + Send + Sync + 'static,
+    {
+        let mut records = Vec::new();
+        for object in self.repository.place().list(prefix).await?.objects {
+            if is_wanted(&object.key) {
+                // What was deleted since it was listed is no longer there.
+                records.extend(self.record(&object.key).await?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// The newest artefact of this source, kind and name that another capture may build on: from a run before `before`
+    /// (or any), with a manifest, not known to be bad at this place, and not given up by retention.
+    ///
+    /// An artefact whose manifest is damaged is passed over with a warning: an older one will do.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the place or the keys fail.
+    pub async fn newest(
+        &self,
+        source: &SourceName,
+        kind: ArtefactKind,
+        name: &str,
+        before: Option<RunId>,
+    ) -> Result<Option<Arc<SealedManifest>>, RepositoryError> {
+        let runs = self.runs_before(before).await?;
+        let mut from = 0;
+        while let Some((at, run, id)) = self.next_with_manifest(&runs, from, source, kind, name).await? {
+            from = at + 1;
+            let Some(found) = self.readable(run, id, source, kind, name).await? else {
+                continue;
+            };
+            if self.may_build_on(run, id).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn may_build_on(&self, run: RunId, id: ArtefactId) -> Result<bool, RepositoryError> {
+        let tombstone = ObjectKey::Tombstone(run);
+        if self.repository.place().head(&tombstone).await?.is_some() {
+            return Ok(false);
+        }
+        match self.is_known_bad(id).await {
+            Ok(bad) => Ok(!bad),
+            Err(error) if error.is_damage() => {
+                tracing::warn!(artefact = %id, %error, "a verification cannot be read; its artefact is passed over");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The latest artefact of this source, kind and name from a run before `before` (or any), good or bad: what the next
+    /// one follows in sequence.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the place or the keys fail.
+    pub async fn latest(
+        &self,
+        source: &SourceName,
+        kind: ArtefactKind,
+        name: &str,
+        before: Option<RunId>,
+    ) -> Result<Latest, RepositoryError> {
+        let runs = self.runs_before(before).await?;
+        let mut latest = Latest::default();
+        let mut from = 0;
+        while let Some((at, run, id)) = self.next_with_manifest(&runs, from, source, kind, name).await? {
+            from = at + 1;
+            latest.manifest = self.readable(run, id, source, kind, name).await?;
+            if latest.manifest.is_some() {
+                break;
+            }
+            latest.unreadable += 1;
+        }
+        Ok(latest)
+    }
+
+    async fn runs_before(&self, before: Option<RunId>) -> Result<Vec<RunId>, RepositoryError> {
+        let mut runs = self.runs().await?;
+        runs.retain(|run| before.is_none_or(|before| *run < before));
+        Ok(runs)
+    }
+
+    /// The first of `runs`, from index `from`, that has a manifest of this artefact. The artefact's id follows from run,
+    /// source, kind and name, so no record of a run need be read to find it, and a run that never finished is found too.
+    async fn next_with_manifest(
+        &self,
+        runs: &[RunId],
+        from: usize,
+        source: &SourceName,
+        kind: ArtefactKind,
+        name: &str,
+    ) -> Result<Option<(usize, RunId, ArtefactId)>, RepositoryError> {
+        let candidates: Vec<(usize, RunId, ArtefactId)> = (from..)
+            .zip(runs.iter().skip(from))
+            .map(|(at, run)| (at, *run, Artefact::new(*run, source, kind, name).id))
+            .collect();
+        let place = self.repository.place();
+        let mut looks = stream::iter(candidates)
+            .map(|candidate| async move { (candidate, place.head(&ObjectKey::Manifest(candidate.2)).await) })
+            .buffered(LOOKING);
+        while let Some((candidate, there)) = looks.next().await {
+            if there?.is_some() {
+                return Ok(Some(candidate));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The manifest, if it can be read and is what its id says.
+    async fn readable(
+        &self,
+        run: RunId,
+        id: ArtefactId,
+        source: &SourceName,
+        kind: ArtefactKind,
+        name: &str,
+    ) -> Result<Option<Arc<SealedManifest>>, RepositoryError> {
+        match self.repository.manifest(id).await {
+            Ok(Some(found)) => {
+                let m = &found.manifest;
+                let fits = m.run == run && m.source == *source && m.kind == kind && m.name == name;
+                if !fits {
+                    tracing::warn!(artefact = %id, "a manifest does not say what its id says; it is passed over");
+                }
+                Ok(Some(found).filter(|_| fits))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if error.is_damage() => {
+                tracing::warn!(artefact = %id, %error, "a manifest cannot be used; it is passed over");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a verification at this place found the artefact bad, and no later one that went as deep found it good.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if its verifications cannot be read.
+    pub async fn is_known_bad(&self, artefact: ArtefactId) -> Result<bool, RepositoryError> {
+        let here = self.repository.place().name();
+        let all = self.verifications(artefact).await?;
+        let mut deepest_good = None;
+        for verification in all.iter().rev().filter(|v| v.place == *here) {
+            if verification.good {
+                deepest_good = deepest_good.max(Some(verification.level));
+            } else if deepest_good < Some(verification.level) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,364 @@
+//! Contents: too large for memory, so they pass through files of a scratch directory.
+//!
+//! **Written once, like all else.** Sealing is random, so two attempts at one artefact give different bytes for one key,
+//! and perhaps different contents: a live volume changes, and an attempt may have filled other packs. The first attempt
+//! stays. [`Repository::put_contents`] compares what is there with the draft: if both say the same, what is there serves
+//! and is what the manifest must name; if not, it answers [`ContentsPut::Other`] and the attempt has failed. Nothing is
+//! ever replaced, so a manifest that another attempt may be writing at this moment stays true.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use holdfast_format::{ArtefactId, ContentsError, ContentsReader, ContentsRef, Digest, Manifest, ObjectKey};
+use holdfast_sealing::{Opening, SecretKeys, seal_stream};
+use holdfast_storage::{Put, StorageError};
+use sha2::{Digest as _, Sha256};
+use zstd::stream::read::Decoder;
+
+use crate::error::At;
+use crate::repository::{blocking, wrong_hash, wrong_size};
+use crate::{Repository, RepositoryError};
+
+/// A zstd frame with a larger window (2^27 bytes: 128 MiB) is refused.
+const WINDOW_LOG_MAX: u32 = 27;
+
+const BUFFER: usize = 256 << 10;
+
+/// What came of writing contents. Size and SHA-256 are those of the object that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentsPut {
+    /// What is stored says what the draft says, be it from this attempt or from an earlier one. A manifest may name it.
+    Stored {
+        /// Bytes of the sealed object.
+        size: u64,
+        /// Its SHA-256.
+        sha256: Digest,
+    },
+    /// Another attempt's contents are stored, and say something else. This attempt has failed.
+    Other {
+        /// Bytes of the sealed object.
+        size: u64,
+        /// Its SHA-256.
+        sha256: Digest,
+    },
+}
+
+/// Contents in a file of the scratch directory, still sealed, and checked against the manifest. The file goes when this
+/// is dropped.
+pub struct ContentsFile {
+    file: Scratch,
+    at: At,
+    artefact: ArtefactId,
+    expected: ContentsRef,
+    secret: SecretKeys,
+}
+
+impl fmt::Debug for ContentsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentsFile({} of {})", self.file.0.display(), self.artefact)
+    }
+}
+
+impl ContentsFile {
+    /// Reads the contents from the beginning; as often as wanted. This blocks, and so does the reader.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoKey`]; [`RepositoryError::Damaged`] if they are not what the format says;
+    /// [`RepositoryError::Scratch`].
+    pub fn reader(&self) -> Result<ContentsReader<ContentsBytes>, RepositoryError> {
+        let opened = open_file(&self.file, &self.secret, &self.at)?;
+        let bytes = ContentsBytes(BufReader::with_capacity(
+            BUFFER,
+            Bounded {
+                inner: opened,
+                left: self.expected.plain,
+            },
+        ));
+        ContentsReader::new(bytes, self.artefact).map_err(|source| self.error(source))
+    }
+
+    /// The error of the repository for one that came out of the reader.
+    #[must_use]
+    pub fn error(&self, source: ContentsError) -> RepositoryError {
+        RepositoryError::Damaged {
+            place: self.at.place.clone(),
+            key: Box::new(self.at.key.clone()),
+            problem: "its lines cannot be read".to_owned(),
+            source: Some(Box::new(source)),
+        }
+    }
+}
+
+type Decompressed = Decoder<'static, BufReader<Opening<'static>>>;
+
+/// The JSON lines of contents: opened, decompressed, and exactly as many bytes as the manifest says.
+pub struct ContentsBytes(BufReader<Bounded<Decompressed>>);
+
+impl Read for ContentsBytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl BufRead for ContentsBytes {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+/// A reader that yields exactly `left` bytes, or an error.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let got = self.inner.read(buffer)?;
+        match self.left.checked_sub(got as u64) {
+            None => Err(io::Error::other("it is longer than its manifest says")),
+            Some(left) if got == 0 && left > 0 => Err(io::Error::other("it is shorter than its manifest says")),
+            Some(left) => {
+                self.left = left;
+                Ok(got)
+            }
+        }
+    }
+}
+
+/// A file that goes when this is dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may never have come to be; and a scratch directory is emptied by its owner anyway.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Scratch {
+    /// A name for a new file.
+    fn new(directory: &Path, artefact: ArtefactId) -> Self {
+        Self(directory.join(format!("contents-{artefact}-{}", uuid::Uuid::new_v4())))
+    }
+
+    fn read_error(&self, source: io::Error) -> RepositoryError {
+        scratch_error("read", &self.0, source)
+    }
+}
+
+fn scratch_error(doing: &'static str, path: &Path, source: io::Error) -> RepositoryError {
+    RepositoryError::Scratch {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl Repository {
+    /// Fetches an artefact's contents into a file below `scratch`, of the size and SHA-256 that the manifest names.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Missing`], [`RepositoryError::Damaged`], [`RepositoryError::Scratch`]; others of the place.
+    pub async fn open_contents(&self, manifest: &Manifest, scratch: &Path) -> Result<ContentsFile, RepositoryError> {
+        let artefact = manifest.artefact;
+        let at = self.named(&ObjectKey::Contents(artefact));
+        let file = match self.fetch_contents(&at, manifest, scratch).await {
+            // What came may have been damaged on the way.
+            Err(RepositoryError::Damaged { .. }) => self.fetch_contents(&at, manifest, scratch).await?,
+            other => other?,
+        };
+        Ok(ContentsFile {
+            file,
+            at,
+            artefact,
+            expected: manifest.contents,
+            secret: self.keys().secret.clone(),
+        })
+    }
+
+    async fn fetch_contents(&self, at: &At, manifest: &Manifest, scratch: &Path) -> Result<Scratch, RepositoryError> {
+        let expected = manifest.contents;
+        let (file, size, found) = self.fetch_hashed(at, manifest.artefact, expected.size, scratch).await?;
+        if size != expected.size {
+            return Err(at.damaged(wrong_size(size, expected.size)));
+        }
+        if found != expected.sha256 {
+            return Err(at.damaged(wrong_hash(found, expected.sha256)));
+        }
+        Ok(file)
+    }
+
+    async fn fetch_hashed(
+        &self,
+        at: &At,
+        artefact: ArtefactId,
+        limit: u64,
+        scratch: &Path,
+    ) -> Result<(Scratch, u64, Digest), RepositoryError> {
+        let file = Scratch::new(scratch, artefact);
+        let size = match self.place().get_to_file(&at.key, &file.0, limit).await {
+            Ok(size) => size,
+            Err(StorageError::NotFound { .. }) => return Err(at.missing()),
+            Err(StorageError::TooLarge { size, limit, .. }) => return Err(at.damaged(wrong_size(size, limit))),
+            Err(error) => return Err(error.into()),
+        };
+        blocking(&at.key, move || {
+            let mut hasher = Sha256::new();
+            let hashed = File::open(&file.0).and_then(|mut from| io::copy(&mut from, &mut hasher));
+            hashed.map_err(|source| file.read_error(source))?;
+            Ok((file, size, Digest::from_bytes(hasher.finalize().into())))
+        })
+        .await?
+    }
+
+    /// Seals and writes an artefact's contents from a draft: a file of one zstd frame of JSON lines. Works in files
+    /// beside the draft. See [`ContentsPut`] for what it means if contents are there already.
+    ///
+    /// # Errors
+    /// [`RepositoryError::ReadOnly`]; [`RepositoryError::Scratch`]; [`RepositoryError::Damaged`] if contents are there
+    /// that do not open; others.
+    pub async fn put_contents(&self, artefact: ArtefactId, draft: &Path) -> Result<ContentsPut, RepositoryError> {
+        let key = ObjectKey::Contents(artefact);
+        let at = self.named(&key);
+        let directory = draft.parent().unwrap_or_else(|| Path::new(".")).to_owned();
+        let (sealed, size, sha256) = self.seal_contents(&key, artefact, draft, &directory).await?;
+        match self.place().put_file(&key, &sealed.0, None).await? {
+            Put::Created => return Ok(ContentsPut::Stored { size, sha256 }),
+            Put::AlreadyThere { .. } => {}
+        }
+        // What is there can be of any size: it is only compared.
+        let (stored, size, found) = self.fetch_hashed(&at, artefact, u64::MAX, &directory).await?;
+        if found == sha256 {
+            return Ok(ContentsPut::Stored { size, sha256 });
+        }
+        let (secret, draft) = (self.keys().secret.clone(), draft.to_owned());
+        let same = blocking(&key, move || is_same(&stored, &secret, &at, &draft)).await??;
+        let sha256 = found;
+        Ok(if same {
+            ContentsPut::Stored { size, sha256 }
+        } else {
+            ContentsPut::Other { size, sha256 }
+        })
+    }
+
+    async fn seal_contents(
+        &self,
+        key: &ObjectKey,
+        artefact: ArtefactId,
+        draft: &Path,
+        directory: &Path,
+    ) -> Result<(Scratch, u64, Digest), RepositoryError> {
+        let (_, recipients) = self.keys().writer()?;
+        let profile = self.keys().profile;
+        let (sealed, draft, at) = (
+            Scratch::new(directory, artefact),
+            draft.to_owned(),
+            Box::new(key.clone()),
+        );
+        blocking(key, move || {
+            let from = File::open(&draft).map_err(|source| scratch_error("read", &draft, source))?;
+            let to = new_private(&sealed.0).map_err(|source| scratch_error("write", &sealed.0, source))?;
+            let mut to = Hashing {
+                to,
+                hasher: Sha256::new(),
+                size: 0,
+            };
+            seal_stream(&recipients, profile, from, &mut to)
+                .map_err(|source| RepositoryError::Seal { key: at, source })?;
+            Ok((sealed, to.size, Digest::from_bytes(to.hasher.finalize().into())))
+        })
+        .await?
+    }
+}
+
+fn new_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A file with the size and hash of what was written to it.
+struct Hashing {
+    to: File,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn open_file(file: &Scratch, secret: &SecretKeys, at: &At) -> Result<Decompressed, RepositoryError> {
+    let from = File::open(&file.0).map_err(|source| file.read_error(source))?;
+    let size = from.metadata().map_err(|source| file.read_error(source))?.len();
+    // Nothing is compressed by OpenPGP, so a plaintext is smaller than its message.
+    let opening = secret
+        .open_reader(BufReader::with_capacity(BUFFER, from), size)
+        .map_err(|error| at.open(error))?;
+    decompress(opening).map_err(|source| file.read_error(source))
+}
+
+fn decompress<R: Read>(from: R) -> io::Result<Decoder<'static, BufReader<R>>> {
+    let mut decoder = Decoder::new(from)?.single_frame();
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    Ok(decoder)
+}
+
+/// Whether stored contents and a draft hold the same lines. Of a stored object that nobody has signed yet, nothing is
+/// used but whether it is the same.
+fn is_same(stored: &Scratch, secret: &SecretKeys, at: &At, draft: &Path) -> Result<bool, RepositoryError> {
+    let mut stored = open_file(stored, secret, at)?;
+    let draft_error = |source| scratch_error("read", draft, source);
+    let mut draft_lines = File::open(draft).and_then(decompress).map_err(draft_error)?;
+    let (mut ours, mut theirs) = (vec![0; BUFFER], vec![0; BUFFER]);
+    loop {
+        let wanted = fill(&mut draft_lines, &mut ours).map_err(draft_error)?;
+        let found = fill(&mut stored, &mut theirs).map_err(|source| RepositoryError::Damaged {
+            place: at.place.clone(),
+            key: Box::new(at.key.clone()),
+            problem: "it is there from another attempt, and does not open".to_owned(),
+            source: Some(Box::new(source)),
+        })?;
+        if ours[..wanted] != theirs[..found] {
+            return Ok(false);
+        }
+        if wanted == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the end.
+fn fill<R: Read>(from: &mut R, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

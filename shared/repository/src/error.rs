@@ -1,0 +1,244 @@
+//! What can go wrong with a repository.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use holdfast_format::{ObjectKey, PlaceName, RecordError, RepositoryId};
+use holdfast_sealing::{OpenError, SealError};
+use holdfast_storage::StorageError;
+use tokio::task::JoinError;
+
+/// Why a repository did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The place failed; it says which one, at what.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is no repository at the place.
+    #[error("there is no repository at place {place}: check its address, or make one with `holdfast init`")]
+    NoRepository {
+        /// The place.
+        place: PlaceName,
+    },
+    /// There is one, where a new one was to be made.
+    #[error("there is a repository at place {place} already; it is not touched")]
+    Exists {
+        /// The place.
+        place: PlaceName,
+    },
+    /// The place holds another repository.
+    #[error("place {place} holds another repository, {found}, not {expected}: give each its own directory or prefix")]
+    OtherRepository {
+        /// The place.
+        place: PlaceName,
+        /// What is there.
+        found: RepositoryId,
+        /// What should be.
+        expected: RepositoryId,
+    },
+    /// An object that a manifest names is not there.
+    #[error("{key} is missing at place {place}: look for it at another place")]
+    Missing {
+        /// The place.
+        place: PlaceName,
+        /// The object.
+        key: Box<ObjectKey>,
+    },
+    /// An object is not what was written. It was read twice.
+    #[error("{key} at place {place} is damaged: {problem}")]
+    Damaged {
+        /// The place.
+        place: PlaceName,
+        /// The object.
+        key: Box<ObjectKey>,
+        /// What is wrong with it.
+        problem: String,
+        /// What noticed it, if more than a comparison did.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// None of this host's keys opens an object. It may be in perfect order.
+    #[error("cannot open {key} at place {place} with the keys of this host")]
+    NoKey {
+        /// The place.
+        place: PlaceName,
+        /// The object.
+        key: Box<ObjectKey>,
+        /// Which keys would.
+        #[source]
+        source: OpenError,
+    },
+    /// A record without a good signature of a trusted key.
+    #[error("{key} at place {place} has no signature that counts: it is not used")]
+    NotSigned {
+        /// The place.
+        place: PlaceName,
+        /// The object.
+        key: Box<ObjectKey>,
+        /// What is wrong with the signature.
+        #[source]
+        source: OpenError,
+    },
+    /// A record that is signed, but not what belongs there.
+    #[error("a record at place {place} cannot be used")]
+    Record {
+        /// The place.
+        place: PlaceName,
+        /// Which one, and why.
+        #[source]
+        source: RecordError,
+    },
+    /// This host has no keys to write with.
+    #[error("this host cannot write to the repository: it has no pipeline key or no backup certificates")]
+    ReadOnly,
+    /// A record or text was to be written under a key that is not its own.
+    #[error("{key} is not the key of what was to be written there")]
+    WrongKey {
+        /// The key.
+        key: Box<ObjectKey>,
+    },
+    /// An object could not be sealed.
+    #[error("cannot seal {key}")]
+    Seal {
+        /// The object.
+        key: Box<ObjectKey>,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// A record could not be turned into JSON.
+    #[error("cannot encode {key}")]
+    Encode {
+        /// The object.
+        key: Box<ObjectKey>,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file in the scratch directory failed.
+    #[error("cannot {doing} the scratch file {}", path.display())]
+    Scratch {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel gave no random bytes for a new repository's secrets.
+    #[error("cannot draw random bytes for a new repository")]
+    Random(#[source] io::Error),
+    /// The work on an object ended without a result: a fault of this program, or its end.
+    #[error("the work on {key} was broken off")]
+    BrokenOff {
+        /// The object.
+        key: Box<ObjectKey>,
+        /// How.
+        #[source]
+        source: JoinError,
+    },
+}
+
+impl RepositoryError {
+    /// Whether the same call may succeed later without anyone changing keys, configuration or objects.
+    #[must_use]
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Storage(source) => source.retry(),
+            Self::Seal { source, .. } => source.is_transient(),
+            Self::Scratch { source, .. } => source.kind() == io::ErrorKind::Interrupted,
+            Self::Random(_) | Self::BrokenOff { .. } => true,
+            Self::NoRepository { .. }
+            | Self::Exists { .. }
+            | Self::OtherRepository { .. }
+            | Self::Missing { .. }
+            | Self::Damaged { .. }
+            | Self::NoKey { .. }
+            | Self::NotSigned { .. }
+            | Self::Record { .. }
+            | Self::ReadOnly
+            | Self::WrongKey { .. }
+            | Self::Encode { .. } => false,
+        }
+    }
+
+    /// Whether the repository, and not the way to it, is at fault: an object is missing, damaged, or not what it should
+    /// be. Such an object is of no use here, and may be good at another place.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. } | Self::Damaged { .. } | Self::NotSigned { .. } | Self::Record { .. }
+        )
+    }
+
+    /// Whether space is missing, at the place or in the scratch directory.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Storage(source) => source.is_no_space(),
+            Self::Scratch { source, .. }
+            | Self::Seal {
+                source: SealError::Write { source },
+                ..
+            } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            _ => false,
+        }
+    }
+
+    /// Whether the place refuses this host.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Storage(StorageError::Denied { .. }))
+    }
+}
+
+/// An object of a place, to say in errors what they are about.
+#[derive(Clone, Debug)]
+pub(crate) struct At {
+    pub(crate) place: PlaceName,
+    pub(crate) key: ObjectKey,
+}
+
+impl At {
+    pub(crate) fn damaged(&self, problem: impl Into<String>) -> RepositoryError {
+        RepositoryError::Damaged {
+            place: self.place.clone(),
+            key: Box::new(self.key.clone()),
+            problem: problem.into(),
+            source: None,
+        }
+    }
+
+    pub(crate) fn missing(&self) -> RepositoryError {
+        RepositoryError::Missing {
+            place: self.place.clone(),
+            key: Box::new(self.key.clone()),
+        }
+    }
+
+    pub(crate) fn record(&self, source: RecordError) -> RepositoryError {
+        RepositoryError::Record {
+            place: self.place.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn open(&self, source: OpenError) -> RepositoryError {
+        let (place, key) = (self.place.clone(), Box::new(self.key.clone()));
+        match source {
+            OpenError::NoKey { .. } | OpenError::Locked { .. } => RepositoryError::NoKey { place, key, source },
+            OpenError::NotSigned | OpenError::UnknownSigner { .. } | OpenError::BadSignature { .. } => {
+                RepositoryError::NotSigned { place, key, source }
+            }
+            other => RepositoryError::Damaged {
+                place,
+                key,
+                problem: "it does not open".to_owned(),
+                source: Some(Box::new(other)),
+            },
+        }
+    }
+}

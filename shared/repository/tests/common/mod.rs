@@ -1,0 +1,231 @@
+//! Keys, places and records to test with.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use holdfast_format::{
+    Artefact, ArtefactKind, Class, Content, ContentsRef, ContentsWriter, Counts, Digest, Extent, Level, Manifest,
+    NewBytes, PackId, PackRef, RunId, Stream, StreamFormat, Verification, Warnings,
+};
+use holdfast_repository::{ContentsPut, Repository, RepositoryKeys, SealedManifest};
+use holdfast_sealing::{GeneratedKey, KeyPurpose, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
+use holdfast_storage::{Place, PlaceOptions, Put};
+use jiff::Timestamp;
+use tempfile::TempDir;
+use url::Url;
+use uuid::Uuid;
+
+/// The keys of one deployment.
+pub struct Ring {
+    pub backup: GeneratedKey,
+    pub pipeline: GeneratedKey,
+}
+
+impl Ring {
+    pub fn new() -> Self {
+        let key = |purpose, name| generate(purpose, name, None, SystemTime::now()).unwrap();
+        Self {
+            backup: key(KeyPurpose::Backup, "backup"),
+            pipeline: key(KeyPurpose::Pipeline, "pipeline"),
+        }
+    }
+
+    /// The keys of a service: it signs, and reads metadata.
+    pub fn service(&self) -> RepositoryKeys {
+        let secret = self.pipeline.secret_armored.as_bytes();
+        let signer = Signer::from_bytes(secret, None, SystemTime::now()).unwrap();
+        RepositoryKeys {
+            trusted: TrustedSigners::from_signer(&signer),
+            signer: Some(signer),
+            secret: SecretKeys::from_bytes(secret, None).unwrap(),
+            recipients: Some(self.recipients()),
+            profile: Profile::Gnupg,
+        }
+    }
+
+    /// The keys of a host that restores: the backup key's secret part, and whom to trust.
+    pub fn restorer(&self) -> RepositoryKeys {
+        RepositoryKeys {
+            signer: None,
+            secret: SecretKeys::from_bytes(self.backup.secret_armored.as_bytes(), None).unwrap(),
+            recipients: None,
+            trusted: TrustedSigners::from_bytes(self.pipeline.public_armored.as_bytes()).unwrap(),
+            profile: Profile::Gnupg,
+        }
+    }
+
+    pub fn recipients(&self) -> Recipients {
+        let public = self.backup.public_armored.clone().into_bytes();
+        Recipients::from_bytes(&[public], SystemTime::now()).unwrap()
+    }
+}
+
+pub async fn directory(name: &str, path: &Path) -> Place {
+    let options = PlaceOptions {
+        create_directory: true,
+        ..PlaceOptions::new(Url::from_file_path(path).unwrap())
+    };
+    Place::open(name.parse().unwrap(), options).await.unwrap()
+}
+
+/// A repository in a directory, with everything that it needs.
+pub struct Bed {
+    pub ring: Ring,
+    pub scratch: TempDir,
+    pub repository: Repository,
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        let ring = Ring::new();
+        let scratch = TempDir::new().unwrap();
+        let place = directory("local", &scratch.path().join("place")).await;
+        let repository = Repository::create(place, ring.service(), now()).await.unwrap();
+        Self {
+            ring,
+            scratch,
+            repository,
+        }
+    }
+
+    /// The file of an object.
+    pub fn file(&self, key: impl std::fmt::Display) -> PathBuf {
+        self.scratch.path().join("place").join(key.to_string())
+    }
+
+    /// Changes one byte of an object.
+    pub fn flip(&self, key: impl std::fmt::Display) {
+        let path = self.file(key);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+pub fn now() -> Timestamp {
+    "2026-11-24T02:00:00Z".parse().unwrap()
+}
+
+/// Run `n`; later runs have larger numbers.
+pub fn run(n: u64) -> RunId {
+    RunId::new(1_790_000_000_000 + n * 86_400_000, [n as u8; 10])
+}
+
+pub fn shop(run: RunId) -> Artefact {
+    Artefact::new(run, &"main".parse().unwrap(), ArtefactKind::Database, "shop")
+}
+
+pub fn digest(bytes: &[u8]) -> Digest {
+    use sha2::Digest as _;
+    Digest::from_bytes(sha2::Sha256::digest(bytes).into())
+}
+
+/// A draft of contents: `tables` tables and a piece of a dump. Returns its file and the size of its lines.
+pub fn draft(directory: &Path, artefact: &Artefact, tables: u64) -> (PathBuf, u64) {
+    let path = directory.join(format!("draft-{}-{tables}", Uuid::new_v4()));
+    let mut writer = ContentsWriter::new(Vec::new(), artefact.id).unwrap();
+    for n in 0..tables {
+        writer.write(&Content::Table(format!("public.t{n}"), n)).unwrap();
+    }
+    let extent = Extent {
+        pack: 0,
+        offset: 0,
+        length: 5,
+        id: None,
+    };
+    writer.write(&Content::Data(vec![extent])).unwrap();
+    let (lines, plain) = writer.finish(Vec::new()).unwrap();
+    std::fs::write(&path, zstd::bulk::compress(&lines, 3).unwrap()).unwrap();
+    (path, plain)
+}
+
+/// Writes a whole artefact: a pack, contents, a manifest.
+pub async fn write_artefact(bed: &Bed, run: RunId, sequence: u64) -> SealedManifest {
+    write_artefact_to(&bed.repository, &bed.ring, bed.scratch.path(), run, sequence).await
+}
+
+pub async fn write_artefact_to(
+    repository: &Repository,
+    ring: &Ring,
+    scratch: &Path,
+    run: RunId,
+    sequence: u64,
+) -> SealedManifest {
+    let artefact = shop(run);
+    let sealed = holdfast_sealing::seal(&ring.recipients(), Profile::Gnupg, b"hello").unwrap();
+    let pack = PackRef {
+        id: PackId::from_bytes([sequence as u8; 32]),
+        size: sealed.len() as u64,
+        sha256: digest(&sealed),
+        plain: 5,
+        used: 5,
+    };
+    let key = holdfast_format::ObjectKey::Pack(pack.id);
+    repository.place().put(&key, Bytes::from(sealed), None).await.unwrap();
+    let (draft, plain) = draft(scratch, &artefact, 3);
+    let ContentsPut::Stored { size, sha256 } = repository.put_contents(artefact.id, &draft).await.unwrap() else {
+        panic!("other contents were there");
+    };
+    let contents = ContentsRef { size, sha256, plain };
+    let manifest = manifest(&artefact, run, sequence, contents, pack);
+    let key = holdfast_format::ObjectKey::Manifest(artefact.id);
+    assert_eq!(repository.write(&key, &manifest).await.unwrap(), Put::Created);
+    let read = repository.manifest(artefact.id).await.unwrap().unwrap();
+    assert_eq!(read.manifest, manifest);
+    (*read).clone()
+}
+
+pub fn manifest(artefact: &Artefact, run: RunId, sequence: u64, contents: ContentsRef, pack: PackRef) -> Manifest {
+    Manifest {
+        artefact: artefact.id,
+        run,
+        source: "main".parse().unwrap(),
+        kind: artefact.kind,
+        name: artefact.name.clone(),
+        site: "host-a".parse().unwrap(),
+        sequence,
+        previous: None,
+        parent: None,
+        started: now(),
+        finished: now(),
+        attempt: 1,
+        class: Class::Daily,
+        profile: "gnupg".to_owned(),
+        recipients: Vec::new(),
+        tools: std::collections::BTreeMap::new(),
+        stream: Stream {
+            format: StreamFormat::PgDump,
+            size: 5,
+            extents: 1,
+            digest: digest(b""),
+        },
+        new: NewBytes { bytes: 5, packs: 1 },
+        counts: Counts::default(),
+        contents,
+        packs: vec![pack],
+        warnings: Warnings::default(),
+    }
+}
+
+/// A verification at a place, the `n`th.
+pub fn verification(artefact: &Artefact, place: &str, n: u64, level: Level, good: bool) -> Verification {
+    let at = now() + jiff::SignedDuration::from_hours(n as i64);
+    Verification {
+        id: Uuid::from_u128(u128::from(n) + 1),
+        artefact: artefact.id,
+        run: None,
+        place: place.parse().unwrap(),
+        level,
+        good,
+        findings: Vec::new(),
+        total_findings: 0,
+        started: at,
+        finished: at,
+        bytes_read: 0,
+        recipients_proven: false,
+    }
+}

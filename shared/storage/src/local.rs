@@ -1,0 +1,162 @@
+//! What a directory needs beyond the client library: writing large objects once, and removing what crashes left.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use holdfast_format::ObjectKey;
+
+use crate::classify::cannot_link;
+use crate::error::{Operation, StorageError};
+use crate::listing::is_folder;
+use crate::place::{Place, Put};
+use crate::probe::is_probe;
+
+/// Which side of a copy failed.
+pub(crate) enum CopyError {
+    From(io::Error),
+    To(io::Error),
+}
+
+/// Copies a file to `key` below `root`, unless it is there. Written under another name and flushed before it appears.
+pub(crate) fn copy_in(root: &Path, key: &str, from: &Path) -> Result<Put, CopyError> {
+    let target = root.join(key);
+    let mut source = File::open(from).map_err(CopyError::From)?;
+    let (mut staged, staging) = stage(root, &target).map_err(CopyError::To)?;
+    let copied = io::copy(&mut source, &mut staged)
+        .and_then(|_| staged.sync_all())
+        .and_then(|()| publish(&staging, &target));
+    // A published file has both names by now; another one is of no use.
+    let _ = fs::remove_file(&staging);
+    copied.map_err(CopyError::To)
+}
+
+/// A new file `target#N`. A directory that is deleted because it is empty may vanish between making and using it.
+fn stage(root: &Path, target: &Path) -> io::Result<(File, PathBuf)> {
+    let mut number = 1;
+    loop {
+        let mut name = target.as_os_str().to_owned();
+        name.push(format!("#{number}"));
+        let path = PathBuf::from(name);
+        match File::options().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_parents(root, target)?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes the directories between `root` and `target`, durably. The root itself must be there: it may be a mount.
+fn make_parents(root: &Path, target: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = target
+        .ancestors()
+        .skip(1)
+        .take_while(|path| *path != root && path.starts_with(root))
+        .collect();
+    for directory in missing.into_iter().rev() {
+        match fs::create_dir(directory) {
+            Ok(()) => sync_parent(directory)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn publish(staging: &Path, target: &Path) -> io::Result<Put> {
+    match fs::hard_link(staging, target) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return fs::metadata(target).map(|meta| Put::AlreadyThere { size: meta.len() });
+        }
+        Err(error) if cannot_link(&error) => match fs::metadata(target) {
+            Ok(meta) => return Ok(Put::AlreadyThere { size: meta.len() }),
+            Err(_) => fs::rename(staging, target)?,
+        },
+        Err(error) => return Err(error),
+    }
+    sync_parent(target)?;
+    Ok(Put::Created)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+impl Place {
+    /// Removes what unfinished writes left in a directory and is older than `older_than`, and returns how many there
+    /// were. Nobody may still be writing them: take an age longer than any write.
+    ///
+    /// In a bucket there is nothing to remove: an object appears whole. Parts of uploads that were cut off are not
+    /// objects; give the bucket a lifecycle rule that aborts incomplete multipart uploads.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the directory cannot be searched.
+    pub async fn sweep_unfinished(&self, older_than: Duration) -> Result<u64, StorageError> {
+        let Some(root) = self.inner.root.clone() else {
+            return Ok(0);
+        };
+        let swept = tokio::task::spawn_blocking(move || {
+            let before = SystemTime::now()
+                .checked_sub(older_than)
+                .unwrap_or(SystemTime::UNIX_EPOCH);
+            sweep(&root, &root, before)
+        })
+        .await
+        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        swept.map_err(|error| {
+            let generic = object_store::Error::Generic {
+                store: "directory",
+                source: Box::new(error),
+            };
+            self.error(Operation::List, "unfinished objects", &generic)
+        })
+    }
+}
+
+fn sweep(root: &Path, directory: &Path, before: SystemTime) -> io::Result<u64> {
+    let mut swept = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        let kind = entry.file_type()?;
+        if kind.is_dir() && is_ours(root, &path) {
+            match sweep(root, &path, before) {
+                Ok(more) => swept += more,
+                // Deleted in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        } else if kind.is_file() && is_unfinished(root, &path) && is_older(&entry, before) {
+            fs::remove_file(&path)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Whether a directory belongs to the format: others may lie beside it, some of them closed to this user.
+fn is_ours(root: &Path, directory: &Path) -> bool {
+    let inside = directory.strip_prefix(root).ok();
+    inside.and_then(|path| path.iter().next()).is_some_and(is_folder)
+}
+
+/// Whether this is `key#N` for a key of this format: anything else that looks like it belongs to somebody else.
+fn is_unfinished(root: &Path, path: &Path) -> bool {
+    let inside = path.strip_prefix(root).ok().and_then(Path::to_str);
+    let Some((key, number)) = inside.and_then(|path| path.rsplit_once('#')) else {
+        return false;
+    };
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    digits && (ObjectKey::parse(key).is_some() || is_probe(key))
+}
+
+fn is_older(entry: &fs::DirEntry, before: SystemTime) -> bool {
+    let modified = entry.metadata().and_then(|meta| meta.modified());
+    modified.is_ok_and(|modified| modified <= before)
+}
