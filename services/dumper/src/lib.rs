@@ -1,1 +1,18 @@
-//! holdfast-dumper
+//! The dumper: lists a PostgreSQL server's databases at run time, and captures each as a `pg_dump` stream.
+//!
+//! Work in: `list-postgres`, `capture-postgres`. Leaves `runs/<run>/listed/<source>`, staged packs, a draft.
+//! Owns nothing else: a job that comes again finds the listing written or the draft staged, and only hands on.
+
+mod capture;
+mod client;
+mod connect;
+mod dump;
+mod error;
+mod list;
+mod snapshot;
+mod stage;
+
+pub use client::{Clients, Program};
+pub use connect::connect;
+pub use error::PgError;
+pub use stage::Dumper;

@@ -1,0 +1,168 @@
+//! Capturing one database, or the globals: snapshot, dump and count side by side, then what they say together.
+
+use std::collections::BTreeMap;
+use std::process::ChildStdout;
+
+use holdfast_capture::{CaptureError, capture_stream};
+use holdfast_config::Postgres;
+use holdfast_format::{ArtefactKind, Content, Counts, Manifest, Warnings};
+use holdfast_service::{Context, Found, Input, JobError, Session};
+use tokio::sync::oneshot;
+
+use crate::dump::Dump;
+use crate::snapshot::{Counted, Snapshot};
+use crate::{Clients, PgError, Program};
+
+/// Captures what the session is about.
+pub(crate) async fn capture(cx: &Context, session: Session, source: &Postgres) -> Result<(), JobError> {
+    match session.artefact().kind {
+        ArtefactKind::Database => database(cx, session, source).await,
+        ArtefactKind::Globals => globals(cx, session, source).await,
+        kind => Err(JobError::Fail(format!("the dumper does not capture a {kind}"))),
+    }
+}
+
+async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(), JobError> {
+    let name = session.artefact().name.clone();
+    let snapshot = Snapshot::open(source, &name).await?;
+    let started = cx.now();
+    let program = find(source, "pg_dump", snapshot.major).await?;
+    let tools = tools(&program, &snapshot.server_version);
+    let (source, private) = (source.clone(), session.private_dir().to_owned());
+    let id = snapshot.id.clone();
+    let (counted, counting) = oneshot::channel();
+    // The snapshot lives as long as this task, which is longer than pg_dump needs it.
+    let count = tokio::spawn(async move {
+        let result = snapshot.count().await;
+        // Nobody listens only if the capture has failed already.
+        let _ = counted.send(result);
+        snapshot
+    });
+    let captured = session.run(started, move |input| {
+        let (dump, stdout) = Dump::of_database(&source, &program, &name, id.as_deref(), &private)?;
+        read(input, dump, stdout, Some(counting), tools, source.min_ratio)
+    });
+    let result = captured.await;
+    count.abort();
+    result
+}
+
+async fn globals(cx: &Context, session: Session, source: &Postgres) -> Result<(), JobError> {
+    let client = Snapshot::open(source, &source.database()).await?;
+    let program = find(source, "pg_dumpall", client.major).await?;
+    let tools = tools(&program, &client.server_version);
+    let passwords = client.may_read_passwords().await?;
+    let (source, private) = (source.clone(), session.private_dir().to_owned());
+    session
+        .run(cx.now(), move |input| {
+            let (dump, stdout) = Dump::globals(&source, &program, passwords, &private)?;
+            let mut found = read(input, dump, stdout, None, tools, source.min_ratio)?;
+            if !passwords {
+                let why = "the user may not read pg_authid: roles will be restored without their passwords";
+                found.warnings.add("no-role-passwords", why);
+            }
+            Ok(found)
+        })
+        .await
+}
+
+async fn find(source: &Postgres, program: &'static str, major: u32) -> Result<Program, JobError> {
+    let source = source.clone();
+    let found = tokio::task::spawn_blocking(move || Clients::of(&source).find(&source, program, major)).await?;
+    Ok(found?)
+}
+
+fn tools(program: &Program, server: &str) -> BTreeMap<String, String> {
+    let name = program
+        .path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    BTreeMap::from([
+        ("holdfast".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        (name, program.version.clone()),
+        ("server".to_owned(), server.to_owned()),
+    ])
+}
+
+/// Reads the dump to its end, and believes it only when its program has ended well.
+fn read(
+    mut input: Input<'_, '_>,
+    dump: Dump,
+    stdout: ChildStdout,
+    counting: Option<oneshot::Receiver<Result<Counted, PgError>>>,
+    tools: BTreeMap<String, String>,
+    min_ratio: f64,
+) -> Result<Found, JobError> {
+    let database = dump.database().to_owned();
+    let size = capture_stream(stdout, input.packer, input.contents, &mut input.watch)?;
+    let said = dump.finish()?;
+    if size == 0 {
+        return Err(PgError::Empty(database).into());
+    }
+    let mut warnings = Warnings::default();
+    for line in said {
+        warnings.add("pg_dump", &line);
+    }
+    let mut counts = Counts::default();
+    if let Some(counting) = counting {
+        let counted = counting
+            .blocking_recv()
+            .map_err(|_| JobError::Retry("counting rows was cut".to_owned()))??;
+        counts = write_counts(&mut input, &counted, &mut warnings)?;
+    }
+    compare(
+        input.previous.map(|p| &p.manifest),
+        size,
+        &counts,
+        min_ratio,
+        &mut warnings,
+    );
+    Ok(Found {
+        counts,
+        warnings,
+        tools,
+        closing: Vec::new(),
+    })
+}
+
+fn write_counts(input: &mut Input<'_, '_>, counted: &Counted, warnings: &mut Warnings) -> Result<Counts, JobError> {
+    for (table, rows) in &counted.tables {
+        input
+            .contents
+            .write(&Content::Table(table.clone(), *rows))
+            .map_err(CaptureError::Contents)?;
+    }
+    for (table, why) in &counted.uncounted {
+        warnings.add("uncounted", &format!("{table}: {why}"));
+    }
+    Ok(Counts {
+        tables: counted.tables.len() as u64,
+        rows: counted.tables.iter().map(|(_, rows)| rows).sum(),
+        large_objects: counted.large_objects,
+        ..Counts::default()
+    })
+}
+
+/// An empty or shrunken dump is never silent: it is what a dump of the wrong server, or of a damaged one, looks like.
+fn compare(previous: Option<&Manifest>, size: u64, counts: &Counts, min_ratio: f64, warnings: &mut Warnings) {
+    let Some(previous) = previous else { return };
+    if previous.counts.tables > 0 && counts.tables == 0 {
+        warnings.add(
+            "empty",
+            &format!(
+                "it had {} tables in the backup before, and has none now",
+                previous.counts.tables
+            ),
+        );
+    }
+    // Precision does not matter: the ratio is a rule of thumb.
+    #[allow(clippy::cast_precision_loss)]
+    let shrunken = (size as f64) < previous.stream.size as f64 * min_ratio;
+    if shrunken {
+        warnings.add(
+            "shrunken",
+            &format!("{size} bytes, after {} in the backup before", previous.stream.size),
+        );
+    }
+}

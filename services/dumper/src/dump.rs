@@ -1,0 +1,203 @@
+//! Running `pg_dump` and `pg_dumpall`: parameters by environment and a password file, never on the command line; the
+//! stream from their output; success only by their exit status, since their pipe closes cleanly on failure too.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+use holdfast_config::{Postgres, Secret};
+
+use crate::{PgError, Program};
+
+/// How much of what a program says is kept.
+const SAID_MAX: usize = 8 * 1024;
+
+/// The pipe between program and capture: large enough that neither waits for the other at every page.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// A program that is dumping. Dropping it ends the program.
+pub(crate) struct Dump {
+    child: Child,
+    said: Option<JoinHandle<String>>,
+    program: String,
+    database: String,
+    _password: Option<PasswordFile>,
+}
+
+impl Dump {
+    /// Starts `pg_dump` of one database.
+    pub(crate) fn of_database(
+        source: &Postgres,
+        program: &Program,
+        database: &str,
+        snapshot: Option<&str>,
+        private: &Path,
+    ) -> Result<(Self, ChildStdout), PgError> {
+        let mut command = Command::new(&program.path);
+        command.args(["--format=custom", "--compress=0", "--no-password"]);
+        command.arg(format!(
+            "--lock-wait-timeout={}",
+            source.lock_timeout.as_std().as_millis()
+        ));
+        if let Some(snapshot) = snapshot {
+            command.arg(format!("--snapshot={snapshot}"));
+        }
+        Self::start(source, command, database, private)
+    }
+
+    /// Starts `pg_dumpall` of roles and tablespaces; without the roles' passwords for a user that may not read them.
+    pub(crate) fn globals(
+        source: &Postgres,
+        program: &Program,
+        passwords: bool,
+        private: &Path,
+    ) -> Result<(Self, ChildStdout), PgError> {
+        let mut command = Command::new(&program.path);
+        command.args(["--globals-only", "--no-password"]);
+        if !passwords {
+            command.arg("--no-role-passwords");
+        }
+        Self::start(source, command, &source.database(), private)
+    }
+
+    fn start(
+        source: &Postgres,
+        mut command: Command,
+        database: &str,
+        private: &Path,
+    ) -> Result<(Self, ChildStdout), PgError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let run = |error| PgError::Run {
+            program: program.clone(),
+            source: error,
+        };
+        let password = source
+            .password
+            .as_ref()
+            .map(|p| PasswordFile::write(private, p))
+            .transpose()
+            .map_err(run)?;
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PGDATABASE", database)
+            .env("PGUSER", source.user());
+        command
+            .env("PGHOST", source.hosts().join(","))
+            .env("PGPORT", source.port().to_string());
+        command
+            .env("PGSSLMODE", source.sslmode.as_str())
+            .env("PGAPPNAME", "holdfast");
+        command.env("PGCONNECT_TIMEOUT", "10");
+        if let Some(authorities) = &source.sslrootcert {
+            command.env("PGSSLROOTCERT", authorities);
+        }
+        if let Some(file) = &password {
+            command.env("PGPASSFILE", &file.0);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(run)?;
+        let said = child
+            .stderr
+            .take()
+            .map(|stderr| std::thread::spawn(move || tail(stderr)));
+        let Some(stdout) = child.stdout.take() else {
+            return Err(run(std::io::Error::other("its output is not a pipe")));
+        };
+        // Only a matter of speed, so a refusal (a low limit on pipe memory) is no error.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_SIZE);
+        let dump = Self {
+            child,
+            said,
+            program,
+            database: database.to_owned(),
+            _password: password,
+        };
+        Ok((dump, stdout))
+    }
+
+    /// The database it dumps.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Waits for the program's end, once its output was read to its end. Gives its warnings.
+    pub(crate) fn finish(mut self) -> Result<Vec<String>, PgError> {
+        let run = |error| PgError::Run {
+            program: self.program.clone(),
+            source: error,
+        };
+        let status = self.child.wait().map_err(run)?;
+        let said = self
+            .said
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default();
+        if !status.success() {
+            let (program, database) = (self.program.clone(), self.database.clone());
+            return Err(PgError::Failed {
+                program,
+                database,
+                status: status.to_string(),
+                said,
+            });
+        }
+        Ok(said
+            .lines()
+            .filter(|l| l.contains("warning"))
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+impl Drop for Dump {
+    fn drop(&mut self) {
+        // Both fail only if the program has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The end of what a program says, bounded.
+fn tail(mut from: impl Read) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..n]);
+        if kept.len() > 2 * SAID_MAX {
+            kept.drain(..kept.len() - SAID_MAX);
+        }
+    }
+    let start = kept.len().saturating_sub(SAID_MAX);
+    String::from_utf8_lossy(&kept[start..]).trim().to_owned()
+}
+
+/// A libpq password file in a private folder (of the staging tmpfs), gone when dropped.
+struct PasswordFile(PathBuf);
+
+impl PasswordFile {
+    fn write(private: &Path, password: &Secret) -> std::io::Result<Self> {
+        let path = private.join(format!("{}.pgpass", uuid::Uuid::new_v4().simple()));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let file_of = Self(path);
+        let escaped = password.expose().replace('\\', "\\\\").replace(':', "\\:");
+        file.write_all(format!("*:*:*:*:{escaped}\n").as_bytes())?;
+        Ok(file_of)
+    }
+}
+
+impl Drop for PasswordFile {
+    fn drop(&mut self) {
+        // If it cannot be removed the staging folder's sweep takes it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,74 @@
+//! The stage: its two jobs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use holdfast_bus::Delivery;
+use holdfast_capture::Staging;
+use holdfast_config::{Postgres, Settings};
+use holdfast_events::{Job, RunState, Work, WorkStage};
+use holdfast_format::SourceName;
+use holdfast_service::{Context, JobError, Session, Stage, WorkerSpec, missing_captures, write_listing};
+
+use crate::{capture, list};
+
+/// Lists and dumps PostgreSQL servers.
+pub struct Dumper {
+    staging: Arc<Staging>,
+    list: usize,
+    capture: usize,
+}
+
+impl Dumper {
+    /// The stage over this staging folder.
+    #[must_use]
+    pub fn new(cx: &Context, staging: Arc<Staging>) -> Self {
+        let workers = &cx.settings.workers;
+        Self {
+            staging,
+            list: workers.list,
+            capture: workers.capture,
+        }
+    }
+}
+
+#[async_trait]
+impl Stage for Dumper {
+    fn workers(&self) -> Vec<WorkerSpec> {
+        vec![
+            WorkerSpec::new(WorkStage::ListPostgres, self.list),
+            WorkerSpec::new(WorkStage::CapturePostgres, self.capture),
+        ]
+    }
+
+    async fn run(&self, cx: &Context, work: &Work, delivery: &Delivery) -> Result<(), JobError> {
+        match &work.job {
+            Job::List { source, .. } => {
+                if let Some(listed) = cx.catalogue.listed(work.run, source).await? {
+                    return write_listing(cx, work.run, source, listed.artefacts.clone()).await;
+                }
+                let artefacts = list::artefacts(configured(&cx.settings, source)?, work.run, source).await?;
+                write_listing(cx, work.run, source, artefacts).await
+            }
+            Job::Capture { source, .. } => {
+                let Some(session) = Session::begin(cx, &self.staging, work, delivery).await? else {
+                    return Ok(());
+                };
+                capture::capture(cx, session, configured(&cx.settings, source)?).await
+            }
+            _ => Err(JobError::Fail(format!("the dumper does not do {}", work.stage()))),
+        }
+    }
+
+    async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
+        Ok(missing_captures(cx, &self.staging, &self.workers(), state))
+    }
+}
+
+fn configured<'a>(settings: &'a Settings, source: &SourceName) -> Result<&'a Postgres, JobError> {
+    settings.postgres.iter().find(|p| p.name == source.as_str()).ok_or_else(|| {
+        JobError::Fail(format!(
+            "source {source} is not in this worker's configuration: its site must have it, or the run be started again"
+        ))
+    })
+}

@@ -1,0 +1,108 @@
+//! The stage: its two jobs, and what it finds missing in staging.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use holdfast_bus::Delivery;
+use holdfast_capture::Staging;
+use holdfast_events::{Job, RunState, Work, WorkStage};
+use holdfast_service::{Context, JobError, Stage, WorkerSpec};
+
+use crate::close::close;
+use crate::seal::{Sealers, seal};
+
+/// Seals packs and closes artefacts.
+pub struct Encryptor {
+    staging: Arc<Staging>,
+    sealers: Sealers,
+    seal: usize,
+    close: usize,
+}
+
+impl Encryptor {
+    /// The stage over this staging folder.
+    #[must_use]
+    pub fn new(cx: &Context, staging: Arc<Staging>) -> Self {
+        let workers = &cx.settings.workers;
+        Self {
+            staging,
+            sealers: Sealers::default(),
+            seal: workers.seal,
+            close: workers.close,
+        }
+    }
+}
+
+#[async_trait]
+impl Stage for Encryptor {
+    fn workers(&self) -> Vec<WorkerSpec> {
+        vec![
+            WorkerSpec::new(WorkStage::Seal, self.seal),
+            WorkerSpec::new(WorkStage::Close, self.close),
+        ]
+    }
+
+    async fn run(&self, cx: &Context, work: &Work, _: &Delivery) -> Result<(), JobError> {
+        match &work.job {
+            Job::Seal {
+                artefact,
+                attempt,
+                pack,
+            } => seal(cx, &self.staging, &self.sealers, work.run, (*artefact, *attempt), *pack).await,
+            Job::Close {
+                source,
+                artefact,
+                attempt,
+            } => {
+                let closed = close(cx, &self.staging, work.run, source, (*artefact, *attempt)).await;
+                if closed.is_ok() {
+                    self.sealers.forget(*artefact);
+                }
+                closed
+            }
+            _ => Err(JobError::Fail(format!("the encryptor does not do {}", work.stage()))),
+        }
+    }
+
+    /// Artefacts that are staged whole and have no manifest: their seals, or their close.
+    async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
+        let run = state.expected.run;
+        let mut works = Vec::new();
+        for (artefact, attempt) in holdfast_service::staged_artefacts(&self.staging, run) {
+            let Some(known) = state.artefacts.get(&artefact) else {
+                continue;
+            };
+            let Some((source, _)) = known
+                .listed
+                .as_ref()
+                .filter(|_| known.sealed.is_none() && known.failed.is_none())
+            else {
+                continue;
+            };
+            let Some(staged) = self.staging.attempt(run, artefact, attempt)? else {
+                continue;
+            };
+            let unsealed = staged.unsealed()?;
+            let base = |job| Work {
+                run,
+                site: cx.site.clone(),
+                job,
+            };
+            if unsealed.is_empty() {
+                works.push(base(Job::Close {
+                    source: source.clone(),
+                    artefact,
+                    attempt,
+                }));
+            }
+            works.extend(unsealed.into_iter().map(|pack| {
+                base(Job::Seal {
+                    artefact,
+                    attempt,
+                    pack,
+                })
+            }));
+        }
+        Ok(works)
+    }
+}

@@ -1,0 +1,61 @@
+//! Why a run stays.
+
+use std::fmt;
+
+use holdfast_config::Span;
+use holdfast_format::{Class, PlaceName};
+use jiff::Timestamp;
+
+use super::Subject;
+
+/// Why a run stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// No retention is configured for the place.
+    NoRetention,
+    /// Nothing goes at all; the plan's refusals say why.
+    Blocked,
+    /// It is of class `pinned`.
+    Pinned,
+    /// It is held until then, or until it is released.
+    Held(Option<Timestamp>),
+    /// It has no restore point, and until then may get one.
+    GoingOn(Option<Timestamp>),
+    /// It is younger than the grace.
+    Young,
+    /// No period is set for its class or one below.
+    NoPeriod(Class),
+    /// It is within this period.
+    Within(Class, Span),
+    /// It has one of the last good ones of this.
+    LastGood(Subject),
+    /// It has the last verified one of this.
+    LastVerified(Subject),
+    /// A target does not have this yet.
+    Lacks(PlaceName, Option<Subject>),
+    /// A target could not be looked at.
+    Unseen(PlaceName, String),
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRetention => f.write_str("no retention is configured for this place"),
+            Self::Blocked => f.write_str("nothing is deleted this time"),
+            Self::Pinned => f.write_str("pinned"),
+            Self::Held(Some(until)) => write!(f, "held until {until}"),
+            Self::Held(None) => f.write_str("held until it is released"),
+            Self::GoingOn(Some(deadline)) => write!(f, "not ended; its deadline is {deadline}"),
+            Self::GoingOn(None) => f.write_str("no restore point, and no record of when it was to end"),
+            Self::Young => f.write_str("younger than the grace"),
+            Self::NoPeriod(Class::Daily) => f.write_str("no period is set for daily runs"),
+            Self::NoPeriod(class) => write!(f, "no period is set for {class} runs or for what they also count as"),
+            Self::Within(class, span) => write!(f, "within {class} = {span}"),
+            Self::LastGood(subject) => write!(f, "among the last good backups of {subject}"),
+            Self::LastVerified(subject) => write!(f, "the last verified backup of {subject}"),
+            Self::Lacks(target, Some(subject)) => write!(f, "target {target} lacks its {subject}"),
+            Self::Lacks(target, None) => write!(f, "target {target} lacks part of it"),
+            Self::Unseen(target, why) => write!(f, "target {target} could not be looked at: {why}"),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What was done, as the record that the place keeps.
+
+use holdfast_format::{CleanReport, Deleted, ObjectKey, RunId};
+
+use super::{Action, Plan};
+
+/// How many deletions a report tells in full.
+const TOLD: usize = 1000;
+
+impl Plan {
+    /// The report of the plan of which `done` was carried out, after the run `run`. With all of [`Plan::steps`] it
+    /// reports the whole plan.
+    #[must_use]
+    pub fn report(&self, run: RunId, done: &[Action]) -> CleanReport {
+        let mut report = CleanReport {
+            run,
+            place: self.place.clone(),
+            at: self.at,
+            kept_runs: self.keep.len() as u64,
+            expired_runs: Vec::new(),
+            condemned: 0,
+            spared: 0,
+            deleted: Vec::new(),
+            total_deleted: 0,
+            freed_bytes: 0,
+            refused: self.refused.clone(),
+        };
+        let spared: std::collections::BTreeSet<_> = self.spare.iter().map(|(pack, _)| *pack).collect();
+        for action in done {
+            match action {
+                Action::WriteTombstone { run, .. } => report.expired_runs.push(*run),
+                Action::Condemn(_) => report.condemned += 1,
+                Action::Delete { object, rule } => {
+                    if matches!(&object.key, ObjectKey::Condemned(pack) if spared.contains(pack)) {
+                        report.spared += 1;
+                    }
+                    report.total_deleted += 1;
+                    report.freed_bytes = report.freed_bytes.saturating_add(object.size);
+                    if report.deleted.len() < TOLD {
+                        let (object, rule) = (object.key.to_string(), rule.clone());
+                        report.deleted.push(Deleted { object, rule });
+                    }
+                }
+            }
+        }
+        report
+    }
+}

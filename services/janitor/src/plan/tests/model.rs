@@ -1,0 +1,263 @@
+//! A place in memory: what stands there, what is known of it, and what a step does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_format::{Artefact, ArtefactId, ArtefactKind, Class, Level, ObjectKey, PackId, PlaceName, RunId};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::super::*;
+use super::DAY;
+
+#[derive(Clone, Debug)]
+pub(super) struct KnownRun {
+    pub(super) started: Timestamp,
+    pub(super) class: Class,
+    pub(super) deadline: Timestamp,
+    pub(super) targets: Vec<PlaceName>,
+    pub(super) hold: Option<Hold>,
+    pub(super) artefacts: Vec<ArtefactId>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct KnownArtefact {
+    pub(super) subject: Subject,
+    pub(super) packs: Vec<PackId>,
+    pub(super) bad: bool,
+    pub(super) verified: Option<Level>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    pub(super) place: PlaceName,
+    pub(super) now: Timestamp,
+    pub(super) objects: BTreeMap<ObjectKey, u64>,
+    pub(super) packs: BTreeMap<PackId, Timestamp>,
+    pub(super) condemned: BTreeMap<PackId, Timestamp>,
+    pub(super) tombstones: BTreeMap<RunId, (Tombstoned, Vec<ArtefactId>)>,
+    pub(super) runs: BTreeMap<RunId, KnownRun>,
+    pub(super) artefacts: BTreeMap<ArtefactId, KnownArtefact>,
+    pub(super) unreadable: Vec<String>,
+    next: u8,
+}
+
+impl Model {
+    pub(super) fn new(now: &str) -> Self {
+        Self {
+            place: PlaceName::local(),
+            now: super::time(now),
+            objects: BTreeMap::new(),
+            packs: BTreeMap::new(),
+            condemned: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            artefacts: BTreeMap::new(),
+            unreadable: Vec::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn pass(&mut self, seconds: i64) {
+        self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+    }
+
+    /// A run that was started `days` ago and has only its expectations.
+    pub(super) fn begin(&mut self, days: i64, class: Class) -> RunId {
+        let started = self.now.checked_sub(SignedDuration::from_secs(days * DAY)).unwrap();
+        self.next += 1;
+        let id = RunId::new(started.as_millisecond() as u64, [self.next; 10]);
+        let run = KnownRun {
+            started,
+            class,
+            deadline: started.checked_add(SignedDuration::from_hours(12)).unwrap(),
+            targets: Vec::new(),
+            hold: None,
+            artefacts: Vec::new(),
+        };
+        self.runs.insert(id, run);
+        self.objects.insert(ObjectKey::Expected(id), 10);
+        id
+    }
+
+    /// A pack stored at `at`. The same number is the same pack, which keeps its time if it is there already, unless it
+    /// is condemned: then it is stored anew, as writers must.
+    pub(super) fn store(&mut self, number: u8, at: Timestamp) -> PackId {
+        let id = PackId::from_bytes([number; 32]);
+        if !self.packs.contains_key(&id) || self.condemned.contains_key(&id) {
+            self.packs.insert(id, at);
+        }
+        id
+    }
+
+    /// Gives the run a good artefact that names these packs.
+    pub(super) fn seal(&mut self, run: RunId, name: &str, packs: Vec<PackId>) -> ArtefactId {
+        let source = "main".parse().unwrap();
+        let id = Artefact::new(run, &source, ArtefactKind::Database, name).id;
+        let subject = Subject {
+            source: source.clone(),
+            kind: ArtefactKind::Database,
+            name: name.to_owned(),
+        };
+        let known = KnownArtefact {
+            subject,
+            packs,
+            bad: false,
+            verified: None,
+        };
+        self.artefacts.insert(id, known);
+        self.runs.get_mut(&run).unwrap().artefacts.push(id);
+        self.objects.insert(ObjectKey::Listed(run, source), 10);
+        self.objects.insert(ObjectKey::Contents(id), 50);
+        self.objects.insert(ObjectKey::Manifest(id), 20);
+        id
+    }
+
+    pub(super) fn verify(&mut self, artefact: ArtefactId) {
+        self.artefacts.get_mut(&artefact).unwrap().verified = Some(Level::Decrypt);
+        self.objects
+            .insert(ObjectKey::Verified(artefact, Uuid::from_u128(1)), 5);
+    }
+
+    pub(super) fn record(&mut self, run: RunId) {
+        self.objects.insert(ObjectKey::RestorePoint(run), 30);
+    }
+
+    /// A recorded run of `days` ago with one database `name` in one pack of its own.
+    pub(super) fn whole(&mut self, days: i64, class: Class, name: &str) -> RunId {
+        let run = self.begin(days, class);
+        let started = self.runs[&run].started;
+        let pack = self.store(self.next, started);
+        self.seal(run, name, vec![pack]);
+        self.record(run);
+        run
+    }
+
+    pub(super) fn has(&self, key: &ObjectKey) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    pub(super) fn view(&self) -> PlaceView {
+        let packs = self.packs.iter().map(|(id, at)| {
+            (
+                *id,
+                PackView {
+                    size: 1000,
+                    modified: *at,
+                },
+            )
+        });
+        PlaceView {
+            place: self.place.clone(),
+            runs: self.runs.keys().filter_map(|run| self.run_view(*run)).collect(),
+            orphans: Vec::new(),
+            packs: packs.collect(),
+            condemned: self.condemned.clone(),
+            unreadable: self.unreadable.clone(),
+            newest_record: None,
+            place_time: None,
+        }
+    }
+
+    fn run_view(&self, id: RunId) -> Option<RunView> {
+        let known = &self.runs[&id];
+        let of_run = |key: &ObjectKey| matches!(key, ObjectKey::Expected(r) | ObjectKey::RestorePoint(r) | ObjectKey::Listed(r, _) if *r == id);
+        let objects = self.select(of_run);
+        let tombstone = self.tombstones.get(&id);
+        let named = tombstone.map_or(known.artefacts.clone(), |(_, artefacts)| artefacts.clone());
+        let artefacts = named.into_iter().map(|a| self.artefact_view(a)).collect();
+        (tombstone.is_some() || !objects.is_empty()).then(|| RunView {
+            run: id,
+            started: known.started,
+            class: known.class,
+            label: None,
+            recorded: self.has(&ObjectKey::RestorePoint(id)),
+            deadline: self.has(&ObjectKey::Expected(id)).then_some(known.deadline),
+            targets: known.targets.clone(),
+            hold: known.hold,
+            tombstone: tombstone.map(|(t, _)| t.clone()),
+            artefacts,
+            objects,
+        })
+    }
+
+    fn artefact_view(&self, id: ArtefactId) -> ArtefactView {
+        let known = &self.artefacts[&id];
+        let manifest = self.has(&ObjectKey::Manifest(id));
+        ArtefactView {
+            id,
+            subject: manifest.then(|| known.subject.clone()),
+            manifest,
+            bad: known.bad,
+            verified: known.verified.filter(|_| !known.bad),
+            packs: if manifest { known.packs.clone() } else { Vec::new() },
+            objects: self.select(|key| {
+                matches!(key, ObjectKey::Manifest(a) | ObjectKey::Contents(a) | ObjectKey::Verified(a, _) if *a == id)
+            }),
+        }
+    }
+
+    fn select(&self, which: impl Fn(&ObjectKey) -> bool) -> Vec<Object> {
+        let found = self.objects.iter().filter(|(key, _)| which(key));
+        let object = |(key, size): (&ObjectKey, &u64)| Object {
+            key: key.clone(),
+            size: *size,
+        };
+        found.map(object).collect()
+    }
+
+    pub(super) fn apply(&mut self, action: &Action) {
+        match action {
+            Action::WriteTombstone { run, rule, artefacts } => {
+                let rule = rule.clone();
+                let tombstone = (Tombstoned { at: self.now, rule }, artefacts.clone());
+                self.tombstones.entry(*run).or_insert(tombstone);
+            }
+            Action::Condemn(pack) => {
+                self.condemned.entry(*pack).or_insert(self.now);
+            }
+            Action::Delete { object, .. } => match &object.key {
+                ObjectKey::Pack(pack) => drop(self.packs.remove(pack)),
+                ObjectKey::Condemned(pack) => drop(self.condemned.remove(pack)),
+                ObjectKey::Tombstone(run) => drop(self.tombstones.remove(run)),
+                key => drop(self.objects.remove(key)),
+            },
+        }
+    }
+
+    pub(super) fn apply_all(&mut self, plan: &Plan) {
+        for step in plan.steps() {
+            self.apply(&step);
+            self.assert_whole();
+        }
+    }
+
+    /// No manifest names a pack that is gone.
+    pub(super) fn assert_whole(&self) {
+        for (id, known) in self
+            .artefacts
+            .iter()
+            .filter(|(id, _)| self.has(&ObjectKey::Manifest(**id)))
+        {
+            for pack in &known.packs {
+                assert!(self.packs.contains_key(pack), "{id} names {pack}, which is gone");
+            }
+        }
+    }
+
+    /// Subjects of which a good artefact is left, and whether a verified one is.
+    pub(super) fn restorable(&self) -> (BTreeSet<Subject>, BTreeSet<Subject>) {
+        let there = self
+            .artefacts
+            .iter()
+            .filter(|(id, _)| self.has(&ObjectKey::Manifest(**id)));
+        let good: Vec<_> = there.map(|(_, known)| known).filter(|known| !known.bad).collect();
+        let subject = |known: &&KnownArtefact| known.subject.clone();
+        let verified = good.iter().filter(|known| known.verified.is_some());
+        (good.iter().map(subject).collect(), verified.map(subject).collect())
+    }
+
+    pub(super) fn objects_of(&self, run: RunId) -> Vec<Object> {
+        let view = self.run_view(run);
+        view.map_or_else(Vec::new, |run| super::super::steps::in_order(&run))
+    }
+}

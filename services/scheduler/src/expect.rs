@@ -1,0 +1,230 @@
+//! What a run is to bring, from what was asked for and what is configured.
+
+use holdfast_events::{Refusal, Trigger};
+use holdfast_format::{Class, Expected, ExpectedSource, PlaceName, Reason, RunId, Site, SourceKind, SourceName, Steps};
+use jiff::{SignedDuration, Timestamp};
+
+/// The longest label, in bytes.
+const LABEL_MAX: usize = 100;
+
+/// What is configured, as far as a run's expectations depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The scheduler's site.
+    pub site: Site,
+    /// All sources, in the order of the configuration.
+    pub sources: Vec<KnownSource>,
+    /// All targets.
+    pub targets: Vec<PlaceName>,
+    /// The places that retention is configured for.
+    pub retention: Vec<PlaceName>,
+    /// How long a run may take if nothing else is asked for.
+    pub timeout: SignedDuration,
+    /// The janitor's grace: no run may take longer, since packs that it refers to are kept for so long only.
+    pub grace: SignedDuration,
+}
+
+/// A configured source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownSource {
+    /// Its name, who captures it, and where.
+    pub source: ExpectedSource,
+    /// Which types of backup it belongs to.
+    pub role: Role,
+}
+
+/// Which types of backup a source belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `databases`, `all`, `full`.
+    Database,
+    /// `volumes`, `all`, `full`.
+    Volume,
+    /// `full`.
+    System,
+}
+
+/// A run about to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Its id.
+    pub run: RunId,
+    /// When it starts.
+    pub now: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// The class that the calendar gives it; a class that is asked for goes before.
+    pub class: Class,
+}
+
+/// What the run is to bring.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if the request makes no sense for this configuration; it says what would.
+pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected, Refusal> {
+    let backup_type = match trigger.backup_type.as_str() {
+        "" => "all",
+        asked => asked,
+    };
+    let sources = chosen(backup_type, &trigger.sources, known)?;
+    if trigger.sync_offsite && known.targets.is_empty() {
+        return invalid("there is no target to copy to: configure a [[target]], or ask for no off-site copy");
+    }
+    let timeout = timeout(trigger, known)?;
+    let steps = Steps {
+        verify: trigger.verify,
+        targets: if trigger.sync_offsite {
+            known.targets.clone()
+        } else {
+            Vec::new()
+        },
+        clean: if trigger.cleanup { cleaned(known) } else { Vec::new() },
+    };
+    Ok(Expected {
+        run: start.run,
+        created: start.now,
+        reason: start.reason,
+        site: known.site.clone(),
+        backup_type: backup_type.to_owned(),
+        sources,
+        steps,
+        class: trigger.class.unwrap_or(start.class),
+        label: label(trigger)?,
+        hold_until: held(trigger, start.now)?,
+        fresh: trigger.fresh,
+        deadline: after(start.now, timeout).ok_or_else(|| Refusal::Invalid("the timeout is too long".into()))?,
+    })
+}
+
+/// The run among `unfinished` that has one of the wanted sources in hand, if there is one. Runs past their deadline
+/// have nothing in hand any more; the wanted run itself, triggered again, is none.
+#[must_use]
+pub fn overlaps(unfinished: &[Expected], wanted: &Expected) -> Option<RunId> {
+    let now = wanted.created;
+    let busy = unfinished
+        .iter()
+        .filter(|run| run.run != wanted.run && run.deadline > now);
+    let overlapping = busy.filter(|run| run.sources.iter().any(|s| wanted.source(&s.name).is_some()));
+    overlapping.map(|run| run.run).min()
+}
+
+fn invalid<T>(why: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Invalid(why.into()))
+}
+
+/// The sources asked for, each once, in the order of the configuration.
+fn chosen(backup_type: &str, named: &[SourceName], known: &Known) -> Result<Vec<ExpectedSource>, Refusal> {
+    let roles: &[Role] = match backup_type {
+        "all" => &[Role::Database, Role::Volume],
+        "databases" => &[Role::Database],
+        "volumes" => &[Role::Volume],
+        "full" => &[Role::Database, Role::Volume, Role::System],
+        other => {
+            return invalid(format!(
+                "{other:?} is not a backup type: use all, databases, volumes or full"
+            ));
+        }
+    };
+    if let Some(unknown) = named.iter().find(|name| known.source(name).is_none()) {
+        let names = known.names(|_| true);
+        return invalid(format!("there is no source {unknown}: the configuration has {names}"));
+    }
+    let of_type = |source: &KnownSource| roles.contains(&source.role);
+    // `all` is what is asked for when nothing is said; sources that are named are wanted.
+    let strict = matches!(backup_type, "databases" | "volumes");
+    if let Some(other) = named
+        .iter()
+        .filter_map(|name| known.source(name))
+        .find(|s| strict && !of_type(s))
+    {
+        let (name, names) = (&other.source.name, known.names(of_type));
+        return invalid(format!("source {name} is not among the {backup_type}: {names}"));
+    }
+    let wanted = |source: &&KnownSource| match named {
+        [] => of_type(source),
+        _ => named.contains(&source.source.name),
+    };
+    let sources: Vec<_> = known.sources.iter().filter(wanted).map(|s| s.source.clone()).collect();
+    if sources.is_empty() {
+        let names = known.names(|_| true);
+        return invalid(format!(
+            "no source is of type {backup_type}: the configuration has {names}"
+        ));
+    }
+    Ok(sources)
+}
+
+/// The places with retention, the local one first.
+fn cleaned(known: &Known) -> Vec<PlaceName> {
+    let places = std::iter::once(PlaceName::local()).chain(known.targets.iter().cloned());
+    places.filter(|place| known.retention.contains(place)).collect()
+}
+
+fn timeout(trigger: &Trigger, known: &Known) -> Result<SignedDuration, Refusal> {
+    let timeout = trigger.timeout_seconds.map_or(known.timeout, seconds);
+    if timeout.is_zero() {
+        return invalid("the timeout must not be zero");
+    }
+    if timeout >= known.grace {
+        let grace = known.grace.as_secs();
+        return invalid(format!(
+            "the timeout must be shorter than janitor.grace, which is {grace} seconds"
+        ));
+    }
+    Ok(timeout)
+}
+
+fn held(trigger: &Trigger, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+    match trigger.hold_seconds.map(|hold| after(now, seconds(hold))) {
+        None => Ok(None),
+        Some(None) => invalid("it cannot be held for so long: pin it instead (class pinned)"),
+        Some(until) => Ok(until),
+    }
+}
+
+fn label(trigger: &Trigger) -> Result<Option<String>, Refusal> {
+    match &trigger.label {
+        Some(label) if label.is_empty() || label.len() > LABEL_MAX || label.chars().any(char::is_control) => invalid(
+            format!("the label must have 1 to {LABEL_MAX} bytes and no control characters"),
+        ),
+        label => Ok(label.clone()),
+    }
+}
+
+fn seconds(seconds: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+fn after(now: Timestamp, time: SignedDuration) -> Option<Timestamp> {
+    now.checked_add(time).ok()
+}
+
+impl Known {
+    fn source(&self, name: &SourceName) -> Option<&KnownSource> {
+        self.sources.iter().find(|known| known.source.name == *name)
+    }
+
+    fn names(&self, which: impl Fn(&KnownSource) -> bool) -> String {
+        let names = self.sources.iter().filter(|s| which(s)).map(|s| s.source.name.as_str());
+        match names.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "none".to_owned(),
+            names => names,
+        }
+    }
+}
+
+impl KnownSource {
+    /// A source of this role; who captures it follows from the role.
+    #[must_use]
+    pub fn new(name: SourceName, role: Role, site: Site) -> Self {
+        let kind = match role {
+            Role::Database => SourceKind::Postgres,
+            Role::Volume | Role::System => SourceKind::Files,
+        };
+        let source = ExpectedSource { name, kind, site };
+        Self { source, role }
+    }
+}
+
+#[cfg(test)]
+mod tests;

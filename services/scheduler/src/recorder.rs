@@ -1,0 +1,282 @@
+//! The recorder: folds facts into runs' states, writes restore points when runs are ready, names what did not come by
+//! the deadline, and ends runs. Everything it writes is written once, so any number of replicas may do it side by side.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use holdfast_events::{Fact, Job, RunState, TargetState, What, missing, point_status};
+use holdfast_format::{
+    ArtefactId, FailureSubject, Finished, ObjectKey, PlaceName, PointArtefact, RestorePoint, RunId, SourceName, Stage,
+};
+use holdfast_service::{Context, JobError, evidence, unfinished};
+
+/// How often deadlines are looked at, and the repository is asked what the bus may have lost.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often that look goes to the repository.
+const EVIDENCE_EVERY: u32 = 6;
+
+/// Keeps the record of runs.
+pub(crate) struct Recorder {
+    cx: Context,
+    runs: HashMap<RunId, RunState>,
+    finished: std::collections::HashSet<RunId>,
+}
+
+impl Recorder {
+    pub(crate) fn new(cx: Context) -> Self {
+        Self {
+            cx,
+            runs: HashMap::new(),
+            finished: std::collections::HashSet::new(),
+        }
+    }
+
+    /// Runs until the process drains.
+    pub(crate) async fn run(mut self) {
+        while !self.cx.drain.is_cancelled() {
+            if let Err(error) = self.follow().await {
+                tracing::warn!(reason = error.reason(), "keeping the record was cut; again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), JobError> {
+        let mut facts = self.cx.bus.new_facts().await?;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut looks = 0;
+        loop {
+            tokio::select! {
+                () = self.cx.drain.cancelled() => return Ok(()),
+                fact = facts.next() => match fact {
+                    Some(fact) => self.take(&fact?).await?,
+                    None => return Ok(()),
+                },
+                _ = look.tick() => {
+                    self.look(looks % EVIDENCE_EVERY == 0).await?;
+                    looks += 1;
+                }
+            }
+        }
+    }
+
+    /// Looks at every open run, with the repository's evidence or without.
+    async fn look(&mut self, with_evidence: bool) -> Result<(), JobError> {
+        if with_evidence {
+            for run in unfinished(&self.cx, &mut self.finished).await? {
+                self.learn(run).await?;
+            }
+        }
+        let runs: Vec<RunId> = self.runs.keys().copied().collect();
+        for run in runs {
+            self.step(run).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the repository proves about a run into its state.
+    async fn learn(&mut self, run: RunId) -> Result<bool, JobError> {
+        let Some(found) = evidence(&self.cx.catalogue, run).await? else {
+            return Ok(false);
+        };
+        let state = self
+            .runs
+            .entry(run)
+            .or_insert_with(|| RunState::new((*found.expected).clone()));
+        for fact in &found.facts {
+            if let Err(error) = state.apply(fact) {
+                tracing::warn!(%run, %error, "the repository and the facts contradict each other");
+            }
+        }
+        Ok(true)
+    }
+
+    async fn take(&mut self, fact: &Fact) -> Result<(), JobError> {
+        if self.finished.contains(&fact.run) {
+            return Ok(());
+        }
+        if !self.runs.contains_key(&fact.run) && !self.learn(fact.run).await? {
+            tracing::warn!(run = %fact.run, "a fact of a run that the repository does not know");
+            return Ok(());
+        }
+        if let Some(state) = self.runs.get_mut(&fact.run)
+            && let Err(error) = state.apply(fact)
+        {
+            tracing::warn!(run = %fact.run, %error, "a fact is not believed");
+        }
+        self.step(fact.run).await
+    }
+
+    /// Does what a run's state calls for: at the deadline names what did not come, records, copies, cleans, ends.
+    async fn step(&mut self, run: RunId) -> Result<(), JobError> {
+        let Some(state) = self.runs.get_mut(&run) else {
+            return Ok(());
+        };
+        if state.finished.is_none() {
+            let overdue = state.expected.deadline < self.cx.now();
+            if overdue && state.recorded.is_none() {
+                fail_unsettled(&self.cx, state).await?;
+            }
+            if state.recorded.is_none() && state.is_ready_to_record() {
+                record(&self.cx, state).await?;
+            }
+            if state.recorded.is_some() {
+                after_record(&self.cx, state, overdue).await?;
+            }
+            if let Some(outcome) = state.outcome() {
+                let failures = state
+                    .failures()
+                    .into_iter()
+                    .map(|(what, stage, why)| format!("{what}: {stage}: {why}"));
+                let finished = Finished {
+                    run,
+                    at: self.cx.now(),
+                    outcome: outcome.as_str().to_owned(),
+                    failures: failures.collect(),
+                };
+                self.cx.repository.write(&ObjectKey::Finished(run), &finished).await?;
+                self.cx.tell(run, What::RunFinished { outcome }).await?;
+                tracing::info!(%run, outcome = outcome.as_str(), "run finished");
+                self.finished.insert(run);
+                self.runs.remove(&run);
+            }
+            return Ok(());
+        }
+        self.finished.insert(run);
+        self.runs.remove(&run);
+        Ok(())
+    }
+}
+
+fn applied(cx: &Context, state: &mut RunState, what: What) {
+    let fact = Fact {
+        run: state.expected.run,
+        at: cx.now(),
+        what,
+    };
+    if let Err(error) = state.apply(&fact) {
+        tracing::warn!(run = %fact.run, %error, "a fact of our own is not believed");
+    }
+}
+
+async fn fail(
+    cx: &Context,
+    state: &mut RunState,
+    subject: FailureSubject,
+    stage: Stage,
+    reason: &str,
+) -> Result<(), JobError> {
+    cx.fail(state.expected.run, subject.clone(), stage, reason).await?;
+    applied(
+        cx,
+        state,
+        What::Failed {
+            subject,
+            stage,
+            reason: reason.to_owned(),
+        },
+    );
+    Ok(())
+}
+
+/// What has not come by the deadline is a failure with a name, even if the worker that should have done it is dead.
+async fn fail_unsettled(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
+    let deadline = state.expected.deadline;
+    let sources: Vec<SourceName> = state
+        .sources
+        .iter()
+        .filter(|(_, s)| !s.is_settled())
+        .map(|(name, _)| name.clone())
+        .collect();
+    for source in sources {
+        let reason = format!("was not listed by the deadline, {deadline}: is the worker of its site running?");
+        fail(cx, state, FailureSubject::Source(source), Stage::List, &reason).await?;
+    }
+    let open = state.artefacts.iter().filter(|(_, a)| !a.is_settled(&state.expected));
+    let open: Vec<(ArtefactId, Stage)> = open
+        .map(|(id, a)| match (a.captured, a.sealed) {
+            (_, Some(_)) => (*id, Stage::Verify),
+            (Some(_), None) => (*id, Stage::Seal),
+            (None, None) => (*id, Stage::Capture),
+        })
+        .collect();
+    for (artefact, stage) in open {
+        let reason = format!("did not come by the deadline, {deadline}: is the worker of this stage running?");
+        fail(cx, state, FailureSubject::Artefact(artefact), stage, &reason).await?;
+    }
+    Ok(())
+}
+
+/// Writes the restore point, unless it is there, and takes what is there for true.
+async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
+    let expected = &state.expected;
+    let artefacts = state.artefacts.values().filter_map(|a| {
+        let (source, artefact) = a.listed.clone()?;
+        Some(PointArtefact {
+            source,
+            artefact,
+            status: point_status(expected, a),
+        })
+    });
+    let failed = state
+        .sources
+        .iter()
+        .filter_map(|(name, s)| Some((name.clone(), s.failed.as_ref()?.1.clone())));
+    let mut point = RestorePoint {
+        run: expected.run,
+        started: expected.created,
+        recorded: cx.now(),
+        complete: state.is_complete(),
+        reason: expected.reason.clone(),
+        backup_type: expected.backup_type.clone(),
+        class: expected.class,
+        label: expected.label.clone(),
+        hold_until: expected.hold_until,
+        artefacts: artefacts.collect(),
+        failed_sources: failed.collect(),
+    };
+    point
+        .artefacts
+        .sort_by(|a, b| (&a.source, &a.artefact.name).cmp(&(&b.source, &b.artefact.name)));
+    cx.repository.write(&ObjectKey::RestorePoint(point.run), &point).await?;
+    let stands = cx.catalogue.restore_point(point.run).await?;
+    let complete = stands.map_or(point.complete, |p| p.complete);
+    let what = What::RunRecorded { complete };
+    cx.tell(point.run, what.clone()).await?;
+    applied(cx, state, what);
+    Ok(())
+}
+
+/// The steps after the restore point: its copies, then retention; at the deadline, those that did not come fail.
+async fn after_record(cx: &Context, state: &mut RunState, overdue: bool) -> Result<(), JobError> {
+    for (target, (stage, reason)) in state.lacking_targets() {
+        fail(cx, state, FailureSubject::Place(target), stage, &reason).await?;
+    }
+    if overdue {
+        let open = |all: &[PlaceName], done: &std::collections::BTreeMap<PlaceName, TargetState>| -> Vec<PlaceName> {
+            all.iter().filter(|p| !done.contains_key(*p)).cloned().collect()
+        };
+        let steps = &state.expected.steps;
+        let late = open(&steps.targets, &state.points)
+            .into_iter()
+            .map(|p| (p, Stage::Sync));
+        let late: Vec<_> = late
+            .chain(
+                open(&steps.clean, &state.cleaned)
+                    .into_iter()
+                    .map(|p| (p, Stage::Clean)),
+            )
+            .collect();
+        for (place, stage) in late {
+            let reason = format!("was not done by the deadline, {}", state.expected.deadline);
+            fail(cx, state, FailureSubject::Place(place), stage, &reason).await?;
+        }
+        return Ok(());
+    }
+    let works: Vec<_> = missing(state)
+        .into_iter()
+        .filter(|w| matches!(w.job, Job::SyncPoint { .. } | Job::Clean { .. }))
+        .collect();
+    Ok(cx.bus.publish_works(&works).await?)
+}

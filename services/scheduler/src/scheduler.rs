@@ -1,0 +1,257 @@
+//! The scheduler itself: starts runs that are asked for, and those that come due.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_bus::BusError;
+use holdfast_events::{Fact, Job, Refusal, Trigger, TriggerReply, Work};
+use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
+use holdfast_service::{Context, JobError, unfinished};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::recorder::Recorder;
+use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, overlaps, run_id, trigger_of};
+
+/// How often the calendar is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs looked at for the class of the next one: more than a month of hourly runs.
+const HISTORY: usize = 800;
+
+/// Runs looked at for the slots of a schedule: those of several schedules lie between each other.
+const SLOTS: usize = 2_000;
+
+/// Starts runs and keeps their record.
+pub struct Scheduler {
+    cx: Context,
+    /// One start at a time: else two requests at once could both find no overlap.
+    starting: tokio::sync::Mutex<()>,
+}
+
+impl Scheduler {
+    /// The scheduler over this context.
+    #[must_use]
+    pub fn new(cx: &Context) -> Arc<Self> {
+        Arc::new(Self {
+            cx: cx.clone(),
+            starting: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Keeps the record of runs until the process drains.
+    pub async fn record(self: Arc<Self>) {
+        Recorder::new(self.cx.clone()).run().await;
+    }
+
+    /// Answers requests for runs until the process drains.
+    ///
+    /// # Errors
+    /// [`BusError`] if the server refuses the subscription.
+    pub async fn serve_triggers(self: Arc<Self>) -> Result<(), BusError> {
+        let (bus, drain) = (self.cx.bus.clone(), self.cx.drain.clone());
+        let answer = move |trigger: Trigger| {
+            let scheduler = self.clone();
+            async move {
+                match scheduler.start(&trigger, Reason::Manual).await {
+                    Ok(run) => TriggerReply::Started(run),
+                    Err(refusal) => TriggerReply::Refused(refusal),
+                }
+            }
+        };
+        bus.serve_triggers(answer, drain).await
+    }
+
+    /// Starts a run that somebody asks for.
+    ///
+    /// # Errors
+    /// [`Refusal`], which says why not.
+    pub async fn start(&self, trigger: &Trigger, reason: Reason) -> Result<RunId, Refusal> {
+        let mut random = [0; 10];
+        random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..10]);
+        let now = self.cx.now();
+        let run = RunId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random);
+        self.start_as(run, trigger, reason, &TimeZone::system(), now).await
+    }
+
+    async fn start_as(
+        &self,
+        run: RunId,
+        trigger: &Trigger,
+        reason: Reason,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Result<RunId, Refusal> {
+        let _one = self.starting.lock().await;
+        let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
+        self.check_ready()?;
+        let known = Known::of(&self.cx.settings).map_err(|e| Refusal::NotReady(e.to_string()))?;
+        let mut expected = expect(
+            trigger,
+            &known,
+            Start {
+                run,
+                now,
+                reason,
+                class: Class::Daily,
+            },
+        )?;
+        if trigger.class.is_none() {
+            expected.class = self.class(&expected, zone).await.map_err(not_ready)?;
+        }
+        let open = self.unfinished().await.map_err(not_ready)?;
+        if let Some(other) = overlaps(&open, &expected) {
+            return Err(Refusal::Overlap(other));
+        }
+        self.publish(&expected).await.map_err(not_ready)?;
+        Ok(run)
+    }
+
+    /// What must be so before anything is captured: keys that can still seal.
+    fn check_ready(&self) -> Result<(), Refusal> {
+        let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
+        let (recipients, _) = self.cx.recipients().map_err(not_ready)?;
+        recipients
+            .check(std::time::SystemTime::now())
+            .map_err(|e| Refusal::NotReady(holdfast_telemetry::chain(&e).to_string()))
+    }
+
+    /// Writes the expectations, then asks for the listings. If this dies in between, the reconciler asks.
+    async fn publish(&self, expected: &Expected) -> Result<(), JobError> {
+        let run = expected.run;
+        self.cx.repository.write(&ObjectKey::Expected(run), expected).await?;
+        let stands = self.cx.expected(run).await?;
+        let list = |s: &holdfast_format::ExpectedSource| Work {
+            run,
+            site: s.site.clone(),
+            job: Job::List {
+                source: s.name.clone(),
+                kind: s.kind,
+            },
+        };
+        let works: Vec<Work> = stands.sources.iter().map(list).collect();
+        self.cx.bus.publish_fact(&Fact::started(&stands)).await?;
+        self.cx.bus.publish_works(&works).await?;
+        tracing::info!(%run, sources = stands.sources.len(), class = %stands.class, "run started");
+        Ok(())
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Expected>, JobError> {
+        let mut open = Vec::new();
+        for run in unfinished(&self.cx, &mut HashSet::new()).await? {
+            open.push((*self.cx.expected(run).await?).clone());
+        }
+        Ok(open)
+    }
+
+    /// The class that the calendar gives a run of these sources.
+    async fn class(&self, expected: &Expected, zone: &TimeZone) -> Result<Class, JobError> {
+        let wanted: Vec<SourceName> = expected.sources.iter().map(|s| s.name.clone()).collect();
+        let mut history = Vec::new();
+        for run in self.cx.catalogue.runs().await?.into_iter().take(HISTORY) {
+            let Some(point) = self.cx.catalogue.restore_point(run).await? else {
+                continue;
+            };
+            let Some(past) = self.cx.catalogue.expected(run).await? else {
+                continue;
+            };
+            let sources = past.sources.iter().map(|s| s.name.clone()).collect();
+            history.push(Past {
+                started: point.started,
+                class: point.class,
+                complete: point.complete,
+                sources,
+            });
+        }
+        Ok(class_for(&history, &wanted, expected.created, zone))
+    }
+
+    /// Starts scheduled runs as they come due, until the process drains.
+    pub async fn tick(self: Arc<Self>) {
+        let mut followed: Vec<Followed> = Vec::new();
+        for configured in &self.cx.settings.schedule {
+            match (Schedule::of(configured), trigger_of(configured)) {
+                (Ok(schedule), Ok(trigger)) => followed.push(Followed {
+                    schedule,
+                    trigger,
+                    watch: None,
+                }),
+                (Err(error), _) => tracing::error!(schedule = configured.name, %error, "the schedule is not followed"),
+                (_, Err(error)) => tracing::error!(schedule = configured.name, %error, "the schedule is not followed"),
+            }
+        }
+        let mut every = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = self.cx.drain.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            for one in &mut followed {
+                if let Err(error) = self.tick_one(one).await {
+                    let schedule = one.schedule.name.as_str();
+                    tracing::warn!(schedule, reason = error.reason(), "the calendar cannot be kept yet");
+                }
+            }
+        }
+    }
+
+    /// Starts the run of a schedule's slot that is due, if one is.
+    async fn tick_one(&self, one: &mut Followed) -> Result<(), JobError> {
+        let now = self.cx.now();
+        let name = one.schedule.name.clone();
+        let watch = match &mut one.watch {
+            Some(watch) => watch,
+            none => none.insert(Watch::new(now, self.emitted(&name).await?)),
+        };
+        let Some(Due { slot, missed }) = watch.due(&one.schedule, now) else {
+            return Ok(());
+        };
+        if missed > 0 {
+            tracing::warn!(schedule = name, missed, "slots were missed; one run makes up for them");
+        }
+        let reason = Reason::Schedule {
+            name: name.clone(),
+            slot,
+            missed,
+        };
+        let zone = one.schedule.calendar.zone().clone();
+        match self
+            .start_as(run_id(&name, slot), &one.trigger, reason, &zone, now)
+            .await
+        {
+            Ok(_) => {}
+            Err(Refusal::Overlap(other)) => {
+                tracing::warn!(schedule = name, %slot, %other, "skipped: the run before has not ended");
+            }
+            Err(Refusal::Invalid(why)) => tracing::error!(schedule = name, why, "the schedule cannot be run"),
+            Err(Refusal::NotReady(why)) => return Err(JobError::Retry(why)),
+        }
+        watch.emitted(slot);
+        Ok(())
+    }
+
+    /// The slots of a schedule for which runs were started, as far back as is remembered.
+    async fn emitted(&self, schedule: &str) -> Result<Vec<Timestamp>, JobError> {
+        let mut slots = Vec::new();
+        for run in self.cx.catalogue.runs().await?.into_iter().take(SLOTS) {
+            let Some(expected) = self.cx.catalogue.expected(run).await? else {
+                continue;
+            };
+            if let Reason::Schedule { name, slot, .. } = &expected.reason
+                && name == schedule
+            {
+                slots.push(*slot);
+            }
+        }
+        Ok(slots)
+    }
+}
+
+/// A schedule that is followed.
+struct Followed {
+    schedule: Schedule,
+    trigger: Trigger,
+    /// Its past, once the repository was asked.
+    watch: Option<Watch>,
+}

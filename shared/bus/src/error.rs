@@ -1,0 +1,260 @@
+//! What can go wrong on the bus, one variant per operation.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holdfast_events::CodecError;
+use holdfast_format::RunId;
+
+use crate::api::ApiError;
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The cause may pass: try again.
+    Later,
+    /// The cause stays until somebody changes something.
+    Never,
+}
+
+/// What the NATS client said. Its errors print their sources and offer them too; this prints them once.
+#[derive(Debug)]
+pub struct Cause(Box<dyn std::error::Error + Send + Sync>);
+
+impl Cause {
+    pub(crate) fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+/// Why the bus did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No server answered in time.
+    #[error("cannot reach the NATS server at {url}: is it running, and is nats.url right?")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What the client said last.
+        #[source]
+        source: Cause,
+    },
+    /// The server does not know us.
+    #[error(
+        "the NATS server at {url} refuses our credentials: check nats.user and nats.password, or the token, \
+         credentials file or nkey given instead"
+    )]
+    Refused {
+        /// The server.
+        url: String,
+        /// What the client said.
+        #[source]
+        source: Cause,
+    },
+    /// No secure connection.
+    #[error("no secure connection to the NATS server at {url}: check its certificate and nats.tls_ca")]
+    Tls {
+        /// The server.
+        url: String,
+        /// What the client said.
+        #[source]
+        source: Cause,
+    },
+    /// The URL is none.
+    #[error("{url:?} is no address of a NATS server: write nats://host:4222 or tls://host:4222")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What the client said.
+        #[source]
+        source: Cause,
+    },
+    /// The credentials file cannot be used.
+    #[error("read the NATS credentials file {}", path.display())]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server lacks what we need.
+    #[error("the NATS server at {url} is version {found}, but holdfast needs {needed} or newer: update nats-server")]
+    TooOld {
+        /// The server.
+        url: String,
+        /// Its version.
+        found: String,
+        /// The oldest that will do.
+        needed: &'static str,
+    },
+    /// The server keeps no streams for us.
+    #[error(
+        "JetStream is not enabled for our account on the NATS server at {url}: add a `jetstream` block to its configuration"
+    )]
+    NoJetStream {
+        /// The server.
+        url: String,
+    },
+    /// A stream is not as it must be.
+    #[error("set up the stream {stream}{}", hint(source))]
+    Topology {
+        /// The stream.
+        stream: String,
+        /// What the server said.
+        #[source]
+        source: ApiError,
+    },
+    /// A stream has a property that cannot be changed, and holds what must not be thrown away.
+    #[error(
+        "the stream {stream} has another {property} than holdfast needs: rename or delete it, or choose another nats.prefix"
+    )]
+    Foreign {
+        /// The stream.
+        stream: String,
+        /// The property.
+        property: &'static str,
+    },
+    /// A consumer is not as it must be.
+    #[error("set up the consumer {consumer} of the stream {stream}")]
+    Consumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What the server said.
+        #[source]
+        source: ApiError,
+    },
+    /// A message cannot be sent.
+    #[error("encode a message for {subject}")]
+    Encode {
+        /// Where it should have gone.
+        subject: String,
+        /// Why not.
+        #[source]
+        source: CodecError,
+    },
+    /// A message was not confirmed by the server. It may be there all the same.
+    #[error("publish to {subject}")]
+    Publish {
+        /// Where it should have gone.
+        subject: String,
+        /// Whether trying again can help.
+        retry: Retry,
+        /// What the client said last.
+        #[source]
+        source: Cause,
+    },
+    /// A stream is full.
+    #[error("the stream {stream} is full: are the workers of its stages running?")]
+    Full {
+        /// The stream.
+        stream: String,
+    },
+    /// No subscription.
+    #[error("subscribe to {subject}")]
+    Subscribe {
+        /// To what.
+        subject: String,
+        /// What the client said.
+        #[source]
+        source: Cause,
+    },
+    /// The scheduler is not there.
+    #[error("nobody answers: no scheduler is connected to this NATS server")]
+    NobodyAnswers,
+    /// The scheduler did not answer in time. It may have started the run all the same.
+    #[error("the scheduler did not answer within {} s", timeout.as_secs())]
+    NotInTime {
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// A request was not sent.
+    #[error("ask the scheduler for a run")]
+    Request {
+        /// What the client said.
+        #[source]
+        source: Cause,
+    },
+    /// The answer is none.
+    #[error("read the scheduler's answer")]
+    Reply {
+        /// Why not.
+        #[source]
+        source: CodecError,
+    },
+    /// A run's waiting work is still there.
+    #[error("remove the waiting work of run {run}")]
+    Forget {
+        /// The run.
+        run: RunId,
+        /// What the server said.
+        #[source]
+        source: ApiError,
+    },
+    /// An exhausted message is still there.
+    #[error("remove message {sequence} from the stream {stream}")]
+    Remove {
+        /// The stream.
+        stream: String,
+        /// The message.
+        sequence: u64,
+        /// What the server said.
+        #[source]
+        source: ApiError,
+    },
+    /// The connection was closed for good.
+    #[error("the connection to the NATS server is closed")]
+    Closed,
+}
+
+impl BusError {
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Full { .. }
+            | Self::Subscribe { .. }
+            | Self::NobodyAnswers
+            | Self::NotInTime { .. }
+            | Self::Request { .. } => Retry::Later,
+            Self::Refused { .. }
+            | Self::Tls { .. }
+            | Self::Url { .. }
+            | Self::CredentialsFile { .. }
+            | Self::TooOld { .. }
+            | Self::NoJetStream { .. }
+            | Self::Foreign { .. }
+            | Self::Encode { .. }
+            | Self::Reply { .. }
+            | Self::Closed => Retry::Never,
+            Self::Publish { retry, .. } => *retry,
+            Self::Topology { source, .. }
+            | Self::Consumer { source, .. }
+            | Self::Forget { source, .. }
+            | Self::Remove { source, .. } => source.retry(),
+        }
+    }
+}
+
+/// What to do about the two refusals that people meet when they set a server up.
+fn hint(error: &ApiError) -> &'static str {
+    const NO_STORAGE: u64 = 10047;
+    const REPLICAS: u64 = 10074;
+    match error.code() {
+        Some(NO_STORAGE) => ": the server's max_file_store is too small for it",
+        Some(REPLICAS) => ": nats.replicas over 1 needs a cluster",
+        _ => "",
+    }
+}

@@ -1,0 +1,262 @@
+//! Reading facts: those of one run for people, all of them for the record.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, pull};
+use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::{AckKind, Message};
+use holdfast_events::{Fact, decode};
+use holdfast_format::RunId;
+use tokio::sync::mpsc;
+
+use crate::backoff::Backoff;
+use crate::connection::Bus;
+use crate::error::{BusError, Retry};
+use crate::feed::Feed;
+use crate::names::RECORDER;
+use crate::pull::{Pull, PullEnd};
+
+const BATCH: usize = 128;
+const AHEAD: usize = 128;
+/// A reader's consumer is removed by the server after this time without the reader.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+const RECORDER_WAIT: Duration = Duration::from_secs(60);
+
+impl Bus {
+    /// All facts of a run from its beginning, then those to come, without end. Survives the loss of the connection and of
+    /// the stream; after the latter, facts that are told again come again. What is no fact is skipped with a warning.
+    ///
+    /// # Errors
+    /// The first look at the stream failed. Later the stream ends with an error only if trying again cannot help.
+    pub async fn facts(&self, run: RunId) -> Result<Feed<Result<Fact, BusError>>, BusError> {
+        let mut follower = Follower {
+            bus: self.clone(),
+            filters: self.subjects().facts_of(run).to_vec(),
+            created: None,
+            last: 0,
+        };
+        let first = follower.open().await?;
+        Ok(Feed::new(AHEAD, move |facts| follower.run(first, facts)))
+    }
+
+    /// The facts of all runs from now on, without end, for every reader that asks. Survives what [`Bus::facts`] survives.
+    ///
+    /// # Errors
+    /// The first look at the stream failed.
+    pub async fn new_facts(&self) -> Result<Feed<Result<Fact, BusError>>, BusError> {
+        let filters = vec![self.subjects().all_facts()];
+        let mut follower = Follower {
+            bus: self.clone(),
+            filters,
+            created: None,
+            last: 0,
+        };
+        follower.skip_to_end().await?;
+        let first = follower.open().await?;
+        Ok(Feed::new(AHEAD, move |facts| follower.run(first, facts)))
+    }
+
+    /// All facts of all runs, each to be acknowledged once it is recorded; else it comes again after a minute. Replicas
+    /// share them.
+    ///
+    /// # Errors
+    /// The server refuses the consumer.
+    pub async fn recorder_facts(&self) -> Result<Feed<(Fact, FactAcker)>, BusError> {
+        let config = recorder_config();
+        self.ensure_consumer(&self.names().events, &config).await?;
+        let bus = self.clone();
+        Ok(Feed::new(AHEAD, move |facts| record(bus, config, facts)))
+    }
+}
+
+/// Acknowledges a recorded fact.
+#[derive(Debug)]
+pub struct FactAcker {
+    message: Message,
+}
+
+impl FactAcker {
+    /// The fact is recorded. If the server does not hear of it, the fact comes again, which the fold takes for what it is.
+    pub async fn ack(self) {
+        if let Err(error) = self.message.ack().await {
+            tracing::debug!(%error, "a fact was not acknowledged and will come again");
+        }
+    }
+}
+
+fn recorder_config() -> Config {
+    pull::Config {
+        durable_name: Some(RECORDER.to_owned()),
+        name: Some(RECORDER.to_owned()),
+        description: Some("holdfast: who keeps the record of runs".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: RECORDER_WAIT,
+        max_deliver: -1,
+        max_ack_pending: 1024,
+        ..pull::Config::default()
+    }
+    .into_consumer_config()
+}
+
+async fn record(bus: Bus, config: Config, facts: mpsc::Sender<(Fact, FactAcker)>) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    while !facts.is_closed() {
+        match record_once(&bus, &config, &facts, &mut backoff).await {
+            Ok(end) if end.is_expected() => continue,
+            Ok(end) => tracing::debug!(%end, "asking for facts anew"),
+            Err(error) => tracing::warn!(%error, "cannot read facts; trying again"),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+async fn record_once(
+    bus: &Bus,
+    config: &Config,
+    facts: &mpsc::Sender<(Fact, FactAcker)>,
+    backoff: &mut Backoff,
+) -> Result<PullEnd, BusError> {
+    let stream = &bus.names().events;
+    bus.ensure_consumer(stream, config).await?;
+    let mut pull = Pull::open(bus, stream, RECORDER, BATCH).await?;
+    loop {
+        let message = match pull.next().await {
+            Ok(message) => message,
+            Err(end) => return Ok(end),
+        };
+        backoff.reset();
+        match fact_of(&message) {
+            Some(fact) => {
+                if facts.send((fact, FactAcker { message })).await.is_err() {
+                    return Ok(PullEnd::Closed);
+                }
+            }
+            None => drop(message.ack_with(AckKind::Term).await),
+        }
+    }
+}
+
+fn fact_of(message: &Message) -> Option<Fact> {
+    match decode(&message.payload) {
+        Ok(fact) => Some(fact),
+        Err(error) => {
+            tracing::warn!(subject = %message.subject, %error, "a message among the facts is skipped");
+            None
+        }
+    }
+}
+
+/// Reads the stream in order through consumers that live as long as one pull, and knows where it was.
+struct Follower {
+    bus: Bus,
+    filters: Vec<String>,
+    /// When the stream was created; another time means that it is another stream.
+    created: Option<String>,
+    last: u64,
+}
+
+impl Follower {
+    async fn run(mut self, first: Pull, facts: mpsc::Sender<Result<Fact, BusError>>) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut opened: Result<Pull, BusError> = Ok(first);
+        while !facts.is_closed() {
+            match opened {
+                Ok(pull) => {
+                    let before = self.last;
+                    let end = self.read(pull, &facts).await;
+                    if self.last > before {
+                        backoff.reset();
+                    }
+                    if !end.is_expected() {
+                        tokio::time::sleep(backoff.next()).await;
+                    }
+                }
+                Err(error) if error.retry() == Retry::Never => {
+                    let _ = facts.send(Err(error)).await;
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot read facts; trying again");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+            opened = self.open().await;
+        }
+    }
+
+    /// Goes on after what the stream holds now.
+    async fn skip_to_end(&mut self) -> Result<(), BusError> {
+        let info = self.info().await?;
+        self.last = info.state.last_sequence;
+        self.created = Some(info.created.to_string());
+        Ok(())
+    }
+
+    async fn info(&self) -> Result<Info, BusError> {
+        let stream = &self.bus.names().events;
+        let info = self.bus.api(format!("STREAM.INFO.{stream}"), &()).await;
+        info.map_err(|source| BusError::Topology {
+            stream: stream.clone(),
+            source,
+        })
+    }
+
+    async fn open(&mut self) -> Result<Pull, BusError> {
+        let stream = self.bus.names().events.clone();
+        let created = self.info().await?.created.to_string();
+        if self.created.as_ref().is_some_and(|known| *known != created) {
+            tracing::warn!(
+                stream,
+                "the stream is another one than before; reading it from its beginning"
+            );
+            self.last = 0;
+        }
+        self.created = Some(created);
+        let name = format!("facts-{}", uuid::Uuid::new_v4().simple());
+        let config = self.config(&name);
+        let made = self.bus.create_consumer(&stream, &name, &config).await;
+        made.map_err(|source| BusError::Consumer {
+            stream: stream.clone(),
+            consumer: name.clone(),
+            source,
+        })?;
+        Pull::open(&self.bus, &stream, &name, BATCH).await
+    }
+
+    fn config(&self, name: &str) -> Config {
+        pull::Config {
+            name: Some(name.to_owned()),
+            ack_policy: AckPolicy::None,
+            filter_subjects: self.filters.clone(),
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: self.last + 1,
+            },
+            inactive_threshold: FORGOTTEN_AFTER,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        }
+        .into_consumer_config()
+    }
+
+    /// Reads until the pull ends or a message is missing: each comes with its number, from 1 for a new consumer.
+    async fn read(&mut self, mut pull: Pull, facts: &mpsc::Sender<Result<Fact, BusError>>) -> PullEnd {
+        let mut number = 0;
+        loop {
+            let message = match pull.next().await {
+                Ok(message) => message,
+                Err(end) => return end,
+            };
+            let Ok(info) = message.info() else { continue };
+            number += 1;
+            if info.consumer_sequence != number {
+                return PullEnd::Gone("a message was lost".to_owned());
+            }
+            self.last = info.stream_sequence;
+            let Some(fact) = fact_of(&message) else { continue };
+            if facts.send(Ok(fact)).await.is_err() {
+                return PullEnd::Closed;
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Names on the server that only this crate uses; those of messages are `holdfast_events::Subjects`.
+
+use holdfast_events::{EVENTS_STREAM, Subjects, WORK_STREAM};
+use holdfast_format::RunId;
+
+const PARKED_STREAM: &str = "PARKED";
+const ADVISORIES_STREAM: &str = "ADVISORIES";
+
+/// The durable consumer that keeps the record.
+pub(crate) const RECORDER: &str = "recorder";
+/// The durable consumer that reads of exhausted work.
+pub(crate) const EXHAUSTED: &str = "exhausted";
+/// The queue group of those who answer triggers.
+pub(crate) const TRIGGER_GROUP: &str = "scheduler";
+
+/// Streams and wildcards below one prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    prefix: String,
+    pub(crate) work: String,
+    pub(crate) events: String,
+    pub(crate) parked: String,
+    pub(crate) advisories: String,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let subjects = Subjects::new(prefix);
+        Self {
+            prefix: prefix.to_owned(),
+            work: subjects.stream(WORK_STREAM),
+            events: subjects.stream(EVENTS_STREAM),
+            parked: subjects.stream(PARKED_STREAM),
+            advisories: subjects.stream(ADVISORIES_STREAM),
+        }
+    }
+
+    /// All parked copies.
+    pub(crate) fn all_parked(&self) -> String {
+        format!("{}.parked.>", self.prefix)
+    }
+
+    /// What the server says about messages of the work stream that it gives up.
+    pub(crate) fn max_deliveries(&self) -> String {
+        format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.*", self.work)
+    }
+
+    /// What the server says about messages of the work stream that a worker refused.
+    pub(crate) fn terminated(&self) -> String {
+        format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{}.*", self.work)
+    }
+
+    /// All work of one run, whatever its stage and site; the second is that of the stage with a target in its subject.
+    pub(crate) fn work_of(&self, run: RunId) -> [String; 2] {
+        [
+            format!("{}.work.*.*.{run}.>", self.prefix),
+            format!("{}.work.*.*.*.{run}.>", self.prefix),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_prefix() {
+        let names = Names::new("my-backup");
+        assert_eq!(names.work, "MY_BACKUP_WORK");
+        assert_eq!(names.all_parked(), "my-backup.parked.>");
+        assert_eq!(
+            names.max_deliveries(),
+            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.MY_BACKUP_WORK.*"
+        );
+    }
+}

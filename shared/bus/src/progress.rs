@@ -1,0 +1,60 @@
+//! Bytes done so far: told while it happens, kept nowhere.
+
+use futures::{Stream, StreamExt};
+use holdfast_events::{Message, decode, encode};
+use holdfast_format::{ArtefactId, RunId};
+use serde::{Deserialize, Serialize};
+
+use crate::connection::Bus;
+use crate::error::{BusError, Cause};
+
+/// How far an artefact's stage has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The run.
+    pub run: RunId,
+    /// The artefact.
+    pub artefact: ArtefactId,
+    /// Bytes done.
+    pub bytes: u64,
+    /// Bytes to do, if that is known.
+    pub total: Option<u64>,
+}
+
+impl Message for Progress {
+    const NAME: &'static str = "progress";
+}
+
+impl Bus {
+    /// Tells how far an artefact has come. It may be lost, and never waits for the server: without a connection it is
+    /// not sent at all.
+    pub async fn tell_progress(&self, run: RunId, artefact: ArtefactId, bytes: u64, total: Option<u64>) {
+        if !self.is_connected() {
+            return;
+        }
+        let progress = Progress {
+            run,
+            artefact,
+            bytes,
+            total,
+        };
+        let Ok(body) = encode(&progress) else { return };
+        if let Err(error) = self.client().publish(self.subjects().progress(run), body.into()).await {
+            tracing::debug!(%error, "progress was not sent");
+        }
+    }
+
+    /// Hears how far the artefacts of a run come, from now on.
+    ///
+    /// # Errors
+    /// [`BusError::Subscribe`] if the connection is closed.
+    pub async fn subscribe_progress(&self, run: RunId) -> Result<impl Stream<Item = Progress> + use<>, BusError> {
+        let subject = self.subjects().progress(run);
+        let subscribed = self.client().subscribe(subject.clone()).await;
+        let messages = subscribed.map_err(|error| BusError::Subscribe {
+            subject,
+            source: Cause::new(error),
+        })?;
+        Ok(messages.filter_map(async |message| decode(&message.payload).ok()))
+    }
+}

@@ -1,0 +1,161 @@
+//! Pulling messages from a consumer: one request at a time, and never trusting silence.
+//!
+//! The client's own message stream asks again after a reconnect without knowing whether its old request still stands. With
+//! several readers of one consumer it can then hold two messages (the second one's time is running while nobody works on
+//! it) or wait for one that was never asked for. Here every doubt ends the pull, and its owner opens a new one with a new
+//! inbox: the server drops requests whose inbox nobody listens to.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use async_nats::{StatusCode, Subscriber};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::connection::Bus;
+use crate::error::{BusError, Cause};
+
+const EXPIRES: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Two heartbeats missed, and a little for the network.
+const SILENCE: Duration = Duration::from_secs(12);
+
+/// Why a pull is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PullEnd {
+    /// The consumer is not there, or refuses: look at it before asking again.
+    #[error("the consumer does not serve us: {0}")]
+    Gone(String),
+    /// Nothing was heard for too long.
+    #[error("the server is silent")]
+    Silent,
+    /// The connection was made anew, or a stream was: ask again at once.
+    #[error("the connection was made anew")]
+    Reconnected,
+    /// The client is closed.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+impl PullEnd {
+    /// Whether to ask again at once.
+    pub(crate) fn is_expected(&self) -> bool {
+        matches!(self, Self::Reconnected)
+    }
+}
+
+/// A reader of one consumer.
+pub(crate) struct Pull {
+    bus: Bus,
+    request_subject: String,
+    request: Bytes,
+    inbox: String,
+    subscriber: Subscriber,
+    prompts: watch::Receiver<u64>,
+    batch: usize,
+    outstanding: usize,
+    heard: Instant,
+}
+
+impl Pull {
+    /// Opens a reader that asks for `batch` messages at a time.
+    pub(crate) async fn open(bus: &Bus, stream: &str, consumer: &str, batch: usize) -> Result<Self, BusError> {
+        // Watched from before the first request on, so that no loss of it goes unnoticed.
+        let prompts = bus.reconnected();
+        let inbox = bus.client().new_inbox();
+        let subscribed = bus.client().subscribe(inbox.clone()).await;
+        let subscriber = subscribed.map_err(|error| BusError::Subscribe {
+            subject: inbox.clone(),
+            source: Cause::new(error),
+        })?;
+        let request = serde_json::json!({
+            "batch": batch,
+            "expires": EXPIRES.as_nanos() as u64,
+            "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
+        });
+        Ok(Self {
+            bus: bus.clone(),
+            request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+            request: request.to_string().into(),
+            inbox,
+            subscriber,
+            prompts,
+            batch,
+            outstanding: 0,
+            heard: Instant::now(),
+        })
+    }
+
+    /// The next message. Asks for more only when all that was asked for has come, so with a batch of 1 nothing is
+    /// fetched ahead. May be cancelled; then only [`Pull::close`] may follow.
+    pub(crate) async fn next(&mut self) -> Result<Message, PullEnd> {
+        loop {
+            if self.outstanding == 0 {
+                self.ask().await?;
+            }
+            let message = tokio::select! {
+                biased;
+                message = self.subscriber.next() => message.ok_or(PullEnd::Closed)?,
+                _ = self.prompts.changed() => return Err(PullEnd::Reconnected),
+                () = tokio::time::sleep_until(self.heard + SILENCE) => return Err(PullEnd::Silent),
+            };
+            self.heard = Instant::now();
+            let status = message.status.unwrap_or(StatusCode::OK);
+            if status == StatusCode::OK {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                return Ok(Message {
+                    message,
+                    context: self.bus.jetstream().clone(),
+                });
+            }
+            self.on_status(status, message.description.unwrap_or_default())?;
+        }
+    }
+
+    fn on_status(&mut self, status: StatusCode, description: String) -> Result<(), PullEnd> {
+        match status {
+            StatusCode::IDLE_HEARTBEAT => Ok(()),
+            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => {
+                self.outstanding = 0;
+                Ok(())
+            }
+            StatusCode::NO_RESPONDERS => Err(PullEnd::Gone("no such consumer".to_owned())),
+            _ => Err(PullEnd::Gone(description)),
+        }
+    }
+
+    async fn ask(&mut self) -> Result<(), PullEnd> {
+        let (subject, inbox) = (self.request_subject.clone(), self.inbox.clone());
+        let asked = self
+            .bus
+            .client()
+            .publish_with_reply(subject, inbox, self.request.clone());
+        // While the connection is down the client's queue can be full; then this would wait without hearing of anything.
+        match tokio::time::timeout(SILENCE, asked).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(PullEnd::Closed),
+            Err(_) => return Err(PullEnd::Silent),
+        }
+        self.outstanding = self.batch;
+        self.heard = Instant::now();
+        Ok(())
+    }
+
+    /// Stops asking, and returns what the server had sent already: whoever closes must give it back.
+    pub(crate) async fn close(mut self) -> Vec<Message> {
+        let mut left = Vec::new();
+        if self.subscriber.drain().await.is_err() {
+            return left;
+        }
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while let Ok(Some(message)) = tokio::time::timeout_at(deadline, self.subscriber.next()).await {
+            if message.status.is_none_or(|status| status == StatusCode::OK) {
+                let context = self.bus.jetstream().clone();
+                left.push(Message { message, context });
+            }
+        }
+        left
+    }
+}

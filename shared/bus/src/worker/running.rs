@@ -1,0 +1,46 @@
+//! Which jobs are being done here.
+//!
+//! After a restart the server delivers again what was in hand. A job that is still being done here needs no second doer:
+//! its later delivery only renews the lease of the first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::lease::Lease;
+
+#[derive(Clone, Default)]
+pub(super) struct Running {
+    jobs: Arc<Mutex<HashMap<String, Lease>>>,
+}
+
+/// A job that is being done; it ends when this is dropped.
+pub(super) struct Job {
+    running: Running,
+    subject: String,
+}
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a job; `None` if it is being done already, whose lease is then renewed.
+    pub(super) fn begin(&self, subject: &str, lease: &Lease) -> Option<Job> {
+        let mut jobs = self.lock();
+        if let Some(first) = jobs.get(subject) {
+            first.renew(lease);
+            return None;
+        }
+        jobs.insert(subject.to_owned(), lease.clone());
+        Some(Job {
+            running: self.clone(),
+            subject: subject.to_owned(),
+        })
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.subject);
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading facts.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use holdfast_bus::{Feed, Progress};
+use holdfast_events::{Fact, What};
+use holdfast_format::RunId;
+
+use crate::support::{Rig, artefact, is_empty, run};
+
+fn fact(run: RunId, n: u8) -> Fact {
+    Fact {
+        run,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        what: What::ArtefactStarted {
+            artefact: artefact(n),
+            attempt: 1,
+        },
+    }
+}
+
+fn finished(run: RunId) -> Fact {
+    Fact {
+        run,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        what: What::RunRecorded { complete: true },
+    }
+}
+
+async fn next<T: Send + 'static>(feed: &mut Feed<T>) -> T {
+    let next = tokio::time::timeout(Duration::from_secs(30), feed.next()).await;
+    next.expect("a fact in time").expect("the feed goes on")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_of_a_run_come_from_its_beginning_in_order_and_then_live() {
+    let rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let (ours, other) = (run(), run());
+    bus.publish_facts(&[fact(ours, 1), fact(other, 2), fact(ours, 3)])
+        .await
+        .unwrap();
+    let raw = rig.raw().await;
+    let rubbish = format!("holdfast.event.artefact.started.{ours}.x");
+    raw.publish(rubbish, "?".into()).await.unwrap().await.unwrap();
+    bus.publish_fact(&finished(ours)).await.unwrap();
+    let mut facts = bus.facts(ours).await.unwrap();
+    for expected in [fact(ours, 1), fact(ours, 3), finished(ours)] {
+        assert_eq!(next(&mut facts).await.unwrap(), expected);
+    }
+    bus.publish_facts(&[fact(other, 4), fact(ours, 5)]).await.unwrap();
+    assert_eq!(next(&mut facts).await.unwrap(), fact(ours, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_facts_survives_a_crash_and_a_lost_store() {
+    let mut rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let run = run();
+    let mut facts = bus.facts(run).await.unwrap();
+    bus.publish_fact(&fact(run, 1)).await.unwrap();
+    assert_eq!(next(&mut facts).await.unwrap(), fact(run, 1));
+    rig.kill().await;
+    bus.publish_fact(&fact(run, 2)).await.unwrap();
+    assert_eq!(next(&mut facts).await.unwrap(), fact(run, 2), "each once, in order");
+    rig.stop().await;
+    rig.wipe();
+    rig.again().await;
+    bus.publish_fact(&fact(run, 3)).await.unwrap();
+    assert_eq!(next(&mut facts).await.unwrap(), fact(run, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorder_gets_every_fact_until_it_has_recorded_it() {
+    let rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let (a, b) = (run(), run());
+    bus.publish_facts(&[fact(a, 1), fact(b, 2)]).await.unwrap();
+    let mut facts = bus.recorder_facts().await.unwrap();
+    let (first, acker) = next(&mut facts).await;
+    assert_eq!(first, fact(a, 1));
+    acker.ack().await;
+    let (second, _never_acknowledged) = next(&mut facts).await;
+    assert_eq!(second, fact(b, 2));
+    let raw = rig.raw().await;
+    let stream = raw.get_stream("HOLDFAST_EVENTS").await.unwrap();
+    crate::support::eventually("one is acknowledged", || async {
+        stream
+            .consumer_info("recorder")
+            .await
+            .is_ok_and(|info| info.num_ack_pending == 1)
+    })
+    .await;
+    bus.publish_fact(&finished(a)).await.unwrap();
+    assert_eq!(next(&mut facts).await.0, finished(a));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_heard_and_kept_nowhere() {
+    let rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let run = run();
+    let mut heard = std::pin::pin!(bus.subscribe_progress(run).await.unwrap());
+    bus.tell_progress(crate::support::run(), artefact(9), 1, None).await;
+    bus.tell_progress(run, artefact(1), 512, Some(1024)).await;
+    let progress = tokio::time::timeout(Duration::from_secs(10), heard.next())
+        .await
+        .unwrap()
+        .unwrap();
+    let expected = Progress {
+        run,
+        artefact: artefact(1),
+        bytes: 512,
+        total: Some(1024),
+    };
+    assert_eq!(progress, expected);
+    let raw = rig.raw().await;
+    assert!(is_empty(&raw, "HOLDFAST_EVENTS").await && is_empty(&raw, "HOLDFAST_WORK").await);
+}

@@ -1,0 +1,334 @@
+//! Pieces of a stream into packs: what the parent or this capture already has is referenced, the rest is stored.
+
+use std::collections::{HashMap, HashSet};
+
+use holdfast_format::{
+    ChunkHasher, ChunkId, ChunkKey, ChunkerParams, Cutter, Digest, Extent, ExtentDigest, NewBytes, PACK_MAX,
+    PACK_TARGET, PackId, Stream, StreamFormat,
+};
+
+use crate::staging::{DraftPack, StagingError};
+use crate::{CaptureError, ParentIndex};
+
+/// Takes a full pack, and gives the buffer back for the next one.
+pub type Sink<'s> = Box<dyn FnMut(PackId, Vec<u8>) -> Result<Vec<u8>, StagingError> + 's>;
+
+/// What a packer needs to know.
+pub struct PackerOptions {
+    /// Where content is cut.
+    pub params: ChunkerParams,
+    /// The key of chunk ids and of the stream's digest.
+    pub key: ChunkKey,
+    /// Makes pack ids for the recipients of this capture.
+    pub hasher: ChunkHasher,
+    /// Chunks that need not be stored again.
+    pub parent: Option<ParentIndex>,
+    /// Packs that a verification found damaged or missing. Objects are never changed, so no new pack may get such an id.
+    pub bad: HashSet<PackId>,
+}
+
+/// What a packer made of a stream.
+#[derive(Debug)]
+pub struct Packed {
+    /// The packs that extents name by index, in order of first use.
+    pub packs: Vec<DraftPack>,
+    /// Bytes of the stream.
+    pub size: u64,
+    /// Extents of the stream.
+    pub extents: u64,
+    /// The stream's digest.
+    pub digest: Digest,
+    /// What is new in the repository.
+    pub new: NewBytes,
+}
+
+impl Packed {
+    /// The manifest's record of a stream of this format.
+    #[must_use]
+    pub fn stream(&self, format: StreamFormat) -> Stream {
+        Stream {
+            format,
+            size: self.size,
+            extents: self.extents,
+            digest: self.digest,
+        }
+    }
+}
+
+/// The parent's chunks, and which of them this stream uses.
+struct Adopted {
+    index: ParentIndex,
+    /// Own index of each of the parent's packs, once it is used.
+    rows: Vec<Option<u32>>,
+    /// One bit for each chunk of the index: its bytes are counted as used.
+    counted: Vec<u64>,
+}
+
+/// Cuts nothing itself: it is given the pieces of a stream in order, and answers with the extent of each.
+pub struct Packer<'s> {
+    cutter: Cutter,
+    key: ChunkKey,
+    hasher: ChunkHasher,
+    digest: ExtentDigest,
+    size: u64,
+    parent: Option<Adopted>,
+    bad: HashSet<PackId>,
+    own: HashMap<ChunkId, (u32, u32, u32)>,
+    rows: Vec<Option<DraftPack>>,
+    written: HashSet<PackId>,
+    buffer: Vec<u8>,
+    open: Option<u32>,
+    new: NewBytes,
+    sink: Sink<'s>,
+}
+
+impl<'s> Packer<'s> {
+    /// A packer that gives full packs to `sink`.
+    #[must_use]
+    pub fn new(options: PackerOptions, sink: Sink<'s>) -> Self {
+        let parent = options.parent.map(|index| Adopted {
+            rows: vec![None; index.packs()],
+            counted: vec![0; index.len().div_ceil(64)],
+            index,
+        });
+        Self {
+            cutter: Cutter::new(&options.params),
+            digest: options.key.extent_digest(),
+            key: options.key,
+            hasher: options.hasher,
+            size: 0,
+            parent,
+            bad: options.bad,
+            own: HashMap::new(),
+            rows: Vec::new(),
+            written: HashSet::new(),
+            buffer: Vec::new(),
+            open: None,
+            new: NewBytes::default(),
+            sink,
+        }
+    }
+
+    /// Finds where content is to be cut.
+    #[must_use]
+    pub fn cutter(&self) -> &Cutter {
+        &self.cutter
+    }
+
+    /// Bytes of the stream so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds bytes that are stored whether they are known or not: a tar entry's headers. Their id is written down only if
+    /// `keep_id` says so. `bytes` is not empty.
+    ///
+    /// # Errors
+    /// What the sink answers; [`CaptureError::Piece`] if no pack can hold them.
+    pub fn literal(&mut self, bytes: &[u8], keep_id: bool) -> Result<Extent, CaptureError> {
+        let (pack, offset, length) = self.append(bytes)?;
+        let id = self.key.chunk_id(bytes);
+        self.count(length, id);
+        Ok(Extent {
+            pack,
+            offset,
+            length,
+            id: keep_id.then_some(id),
+        })
+    }
+
+    /// Adds a chunk, which is stored only if neither the parent nor this capture has it. `bytes` is not empty.
+    ///
+    /// # Errors
+    /// What the sink answers; [`CaptureError::Piece`] if no pack can hold it.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Result<Extent, CaptureError> {
+        let id = self.key.chunk_id(bytes);
+        let (pack, offset, length) = match self.known(id, bytes.len()) {
+            Some(place) => place,
+            None => {
+                let place = self.append(bytes)?;
+                self.own.insert(id, place);
+                place
+            }
+        };
+        self.count(length, id);
+        Ok(Extent {
+            pack,
+            offset,
+            length,
+            id: Some(id),
+        })
+    }
+
+    /// Adds an entry that stands in the parent, unread: `extents` are the parent's, headers first, and `header` its headers
+    /// made again. The parent's headers are referenced if they can be, and are known to be the same bytes: by their id,
+    /// or, if the parent wrote none down, by their length and the caller's word (`same_header`). Else they are stored anew.
+    /// `None`, and nothing is added, if the data cannot be referenced.
+    ///
+    /// # Errors
+    /// What the sink answers.
+    pub fn reuse(
+        &mut self,
+        header: &[u8],
+        same_header: bool,
+        keep_id: bool,
+        extents: &[Extent],
+    ) -> Result<Option<Vec<Extent>>, CaptureError> {
+        let (Some(parent), Some((old, data))) = (&self.parent, extents.split_first()) else {
+            return Ok(None);
+        };
+        if !data.iter().all(|x| x.id.is_some() && parent.index.is_usable(x)) {
+            return Ok(None);
+        }
+        let id = self.key.chunk_id(header);
+        let same = old.length as usize == header.len()
+            && parent.index.is_usable(old)
+            && old.id.map_or(same_header, |recorded| recorded == id);
+        let mut out = Vec::with_capacity(extents.len());
+        match if same { self.adopt(*old) } else { None } {
+            Some(own) => {
+                self.count(own.length, id);
+                out.push(Extent {
+                    id: keep_id.then_some(id),
+                    ..own
+                });
+            }
+            None => out.push(self.literal(header, keep_id)?),
+        }
+        for extent in data {
+            if let (Some(id), Some(own)) = (extent.id, self.adopt(*extent)) {
+                self.count(extent.length, id);
+                out.push(own);
+            }
+        }
+        Ok(Some(out))
+    }
+
+    /// Closes the last pack.
+    ///
+    /// # Errors
+    /// What the sink answers.
+    pub fn finish(mut self) -> Result<Packed, CaptureError> {
+        self.close()?;
+        let (size, extents, digest) = self.digest.finish();
+        Ok(Packed {
+            packs: self.rows.into_iter().flatten().collect(),
+            size,
+            extents,
+            digest,
+            new: self.new,
+        })
+    }
+
+    fn count(&mut self, length: u32, id: ChunkId) {
+        self.digest.add(length, id);
+        self.size += u64::from(length);
+    }
+
+    /// Where a chunk already is, in own numbering.
+    fn known(&mut self, id: ChunkId, length: usize) -> Option<(u32, u32, u32)> {
+        if let Some((_, extent)) = self.parent.as_ref().and_then(|p| p.index.find(id))
+            && extent.length as usize == length
+        {
+            return self.adopt(extent).map(|own| (own.pack, own.offset, own.length));
+        }
+        self.own.get(&id).copied().filter(|place| place.2 as usize == length)
+    }
+
+    /// An extent of the parent in own numbering, its bytes counted as used.
+    fn adopt(&mut self, extent: Extent) -> Option<Extent> {
+        let parent = self.parent.as_mut()?;
+        let stored = *parent.index.pack(extent.pack)?;
+        let row = match parent.rows[extent.pack as usize] {
+            Some(row) => row,
+            None => {
+                let row = index(self.rows.len());
+                self.rows.push(Some(DraftPack {
+                    id: stored.id,
+                    plain: stored.plain,
+                    used: 0,
+                    stored: Some(stored),
+                }));
+                parent.rows[extent.pack as usize] = Some(row);
+                row
+            }
+        };
+        let first_use = match extent.id.and_then(|id| parent.index.find(id)) {
+            Some((rank, found)) if found == extent => {
+                let (word, bit) = (rank / 64, 1 << (rank % 64));
+                let fresh = parent.counted[word] & bit == 0;
+                parent.counted[word] |= bit;
+                fresh
+            }
+            _ => true,
+        };
+        if let (true, Some(pack)) = (first_use, &mut self.rows[row as usize]) {
+            pack.used = pack.used.saturating_add(extent.length).min(pack.plain);
+        }
+        Some(Extent { pack: row, ..extent })
+    }
+
+    /// Puts bytes into the open pack.
+    fn append(&mut self, bytes: &[u8]) -> Result<(u32, u32, u32), CaptureError> {
+        if bytes.len() > PACK_MAX {
+            return Err(CaptureError::Piece(bytes.len()));
+        }
+        if self.buffer.len() + bytes.len() > PACK_MAX {
+            self.close()?;
+        }
+        let row = *self.open.get_or_insert_with(|| {
+            self.rows.push(None);
+            index(self.rows.len() - 1)
+        });
+        let place = (row, index(self.buffer.len()), index(bytes.len()));
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PACK_TARGET {
+            self.close()?;
+        }
+        Ok(place)
+    }
+
+    /// Hands the open pack to the sink.
+    fn close(&mut self) -> Result<(), CaptureError> {
+        let Some(row) = self.open.take() else {
+            return Ok(());
+        };
+        let used = index(self.buffer.len());
+        let id = self.name_pack();
+        self.rows[row as usize] = Some(DraftPack {
+            id,
+            plain: index(self.buffer.len()),
+            used,
+            stored: None,
+        });
+        if self.written.insert(id) {
+            self.new.packs += 1;
+            self.new.bytes += self.buffer.len() as u64;
+            let full = std::mem::take(&mut self.buffer);
+            self.buffer = (self.sink)(id, full).map_err(|source| CaptureError::Staging { pack: id, source })?;
+            holdfast_telemetry::failpoint::hit("capture.after_pack").map_err(CaptureError::Injected)?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The open pack's id. Bytes that would become a pack known to be bad get a zero byte behind them, which no extent
+    /// names: the object under the bad id stays as it is, and the new one gets a key of its own.
+    fn name_pack(&mut self) -> PackId {
+        let mut id = self.hasher.pack_id(&self.buffer);
+        while self.bad.contains(&id) && self.buffer.len() < PACK_MAX {
+            self.buffer.push(0);
+            id = self.hasher.pack_id(&self.buffer);
+        }
+        id
+    }
+}
+
+/// A length or number that is known to be small: packs hold 24 MiB, and four thousand million packs are 64 PiB.
+fn index(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! One attempt's folder.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use holdfast_format::{ArtefactId, ContentsWriter, Digest, PackId, RunId};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, statat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::contents::ContentsFile;
+use super::draft::Draft;
+use super::{Staging, StagingError, files};
+
+/// How often a capture that waits for room looks again: encryptor and capture may be different processes, so nobody can
+/// ring.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What became of a pack: what the manifest says of the sealed object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Bytes of the sealed object.
+    pub size: u64,
+    /// SHA-256 of the sealed object.
+    pub sha256: Digest,
+    /// Bytes of the plaintext.
+    pub plain: u32,
+}
+
+/// How long to wait for room.
+#[derive(Clone, Copy)]
+pub struct Wait<'a> {
+    /// Says whether to stop waiting.
+    pub stop: &'a dyn Fn() -> bool,
+    /// When to give up, if ever.
+    pub deadline: Option<Instant>,
+}
+
+/// One attempt at an artefact: its folder, held open.
+#[derive(Debug)]
+pub struct Attempt {
+    staging: Staging,
+    run: RunId,
+    artefact: ArtefactId,
+    number: u32,
+    path: PathBuf,
+    dir: OwnedFd,
+    receipts: OwnedFd,
+}
+
+impl Attempt {
+    pub(super) fn open(
+        staging: &Staging,
+        run: RunId,
+        artefact: ArtefactId,
+        number: u32,
+    ) -> Result<Option<Self>, StagingError> {
+        let path = staging.home(run, artefact).join(number.to_string());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened = openat(CWD, &path, flags, Mode::empty()).and_then(|dir| {
+            match mkdirat(&dir, files::RECEIPTS, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(e),
+            }
+            let receipts = openat(&dir, files::RECEIPTS, flags, Mode::empty())?;
+            Ok((dir, receipts))
+        });
+        match opened {
+            Ok((dir, receipts)) => Ok(Some(Self {
+                staging: staging.clone(),
+                run,
+                artefact,
+                number,
+                path,
+                dir,
+                receipts,
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(staging.fault("open", &path, e.into())),
+        }
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The artefact.
+    #[must_use]
+    pub fn artefact(&self) -> ArtefactId {
+        self.artefact
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Stages a pack, and waits before that until it fits the bound. A pack that is there or sealed is not staged again.
+    ///
+    /// An attempt none of whose packs waits to be sealed may always stage one: else several captures could fill staging
+    /// between them, and each wait for the others.
+    ///
+    /// # Errors
+    /// [`StagingError`]: superseded, stopped, no room in time, or the filesystem refuses.
+    pub fn put_pack(&self, id: PackId, plaintext: &[u8], wait: &Wait<'_>) -> Result<(), StagingError> {
+        let name = format!("{id}{}", files::PACK);
+        loop {
+            let lock = self.staging.lock()?;
+            self.check()?;
+            let waiting = self.unsealed()?;
+            if waiting.contains(&id) || self.receipt(id)?.is_some() {
+                return Ok(());
+            }
+            let staged = self.staging.usage()?;
+            let max_bytes = self.staging.max_bytes();
+            if waiting.is_empty() || staged + plaintext.len() as u64 <= max_bytes {
+                return files::write(self.dir.as_fd(), &name, plaintext).map_err(|e| self.fault("write", &name, e));
+            }
+            drop(lock);
+            if (wait.stop)() {
+                return Err(StagingError::Stopped);
+            }
+            if wait.deadline.is_some_and(|at| Instant::now() >= at) {
+                return Err(StagingError::NoRoom { staged, max_bytes });
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// A pack's plaintext; `None` if it is not staged, or no longer.
+    ///
+    /// # Errors
+    /// [`StagingError`] if it does not read.
+    pub fn read_pack(&self, id: PackId) -> Result<Option<Vec<u8>>, StagingError> {
+        let name = format!("{id}{}", files::PACK);
+        files::read(self.dir.as_fd(), &name).map_err(|e| self.fault("read", &name, e))
+    }
+
+    /// Records what a pack was sealed to, and gives up its plaintext.
+    ///
+    /// # Errors
+    /// [`StagingError`]: superseded, or the filesystem refuses.
+    pub fn put_receipt(&self, id: PackId, receipt: &Receipt) -> Result<(), StagingError> {
+        let name = format!("{id}{}", files::RECEIPT);
+        let json = self.encode(&name, receipt)?;
+        files::write(self.receipts.as_fd(), &name, &json).map_err(|e| self.fault("write", &name, e))?;
+        let pack = format!("{id}{}", files::PACK);
+        files::remove(self.dir.as_fd(), &pack).map_err(|e| self.fault("remove", &pack, e))
+    }
+
+    /// What a pack was sealed to, if it is sealed.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the receipt does not read.
+    pub fn receipt(&self, id: PackId) -> Result<Option<Receipt>, StagingError> {
+        let name = format!("{id}{}", files::RECEIPT);
+        let json = files::read(self.receipts.as_fd(), &name).map_err(|e| self.fault("read", &name, e))?;
+        json.map(|json| self.decode(&name, &json)).transpose()
+    }
+
+    /// All receipts.
+    ///
+    /// # Errors
+    /// [`StagingError`] if one does not read.
+    pub fn receipts(&self) -> Result<HashMap<PackId, Receipt>, StagingError> {
+        let mut all = HashMap::new();
+        for id in self.sealed()? {
+            if let Some(receipt) = self.receipt(id)? {
+                all.insert(id, receipt);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The packs that wait to be sealed.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the folder does not read.
+    pub fn unsealed(&self) -> Result<Vec<PackId>, StagingError> {
+        let mut packs = files::packs(&self.dir, files::PACK).map_err(|e| self.fault("list", "packs", e))?;
+        if !packs.is_empty() {
+            // Whoever wrote the receipt may have died before it removed the plaintext.
+            let sealed: HashSet<PackId> = self.sealed()?.into_iter().collect();
+            packs.retain(|id| !sealed.contains(id));
+        }
+        Ok(packs)
+    }
+
+    fn sealed(&self) -> Result<Vec<PackId>, StagingError> {
+        files::packs(&self.receipts, files::RECEIPT).map_err(|e| self.fault("list", files::RECEIPTS, e))
+    }
+
+    /// Begins this attempt's contents. They are there once [`ContentsFile::finish`] was called on the writer's inside.
+    ///
+    /// # Errors
+    /// [`StagingError`]: superseded, or the filesystem refuses.
+    pub fn contents(&self) -> Result<ContentsWriter<ContentsFile>, StagingError> {
+        self.check()?;
+        let path = self.path.join(files::CONTENTS);
+        let file = ContentsFile::create(&self.dir, path, self.staging.max_bytes())
+            .map_err(|e| self.fault("create", files::CONTENTS, e))?;
+        ContentsWriter::new(file, self.artefact).map_err(|e| self.fault("write", files::CONTENTS, e))
+    }
+
+    /// The contents' JSON lines, if the contents are whole.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be opened.
+    pub fn read_contents(&self) -> Result<Option<impl io::BufRead + use<>>, StagingError> {
+        let fault = |e| self.fault("open", files::CONTENTS, e);
+        let Some(file) = files::open(self.dir.as_fd(), files::CONTENTS).map_err(fault)? else {
+            return Ok(None);
+        };
+        let lines = zstd::stream::read::Decoder::new(file).map_err(fault)?;
+        Ok(Some(io::BufReader::with_capacity(1 << 16, lines)))
+    }
+
+    /// Records that the capture is whole. Last, after all packs and the contents.
+    ///
+    /// # Errors
+    /// [`StagingError`]: superseded, or the filesystem refuses.
+    pub fn put_draft(&self, draft: &Draft) -> Result<(), StagingError> {
+        let json = self.encode(files::DRAFT, draft)?;
+        files::write(self.dir.as_fd(), files::DRAFT, &json).map_err(|e| self.fault("write", files::DRAFT, e))?;
+        self.check()
+    }
+
+    /// The draft, once the capture is whole.
+    ///
+    /// # Errors
+    /// [`StagingError`] if it does not read.
+    pub fn draft(&self) -> Result<Option<Draft>, StagingError> {
+        let json = files::read(self.dir.as_fd(), files::DRAFT).map_err(|e| self.fault("read", files::DRAFT, e))?;
+        json.map(|json| self.decode(files::DRAFT, &json)).transpose()
+    }
+
+    /// Removes the attempt: its artefact is closed, or given up.
+    ///
+    /// # Errors
+    /// [`StagingError`] if it cannot be removed.
+    pub fn discard(self) -> Result<(), StagingError> {
+        if self.is_current() {
+            self.staging.take_away(&self.path)?;
+            self.staging.tidy(&self.staging.home(self.run, self.artefact));
+        }
+        Ok(())
+    }
+
+    /// Whether the folder still stands where it was made. Another attempt of the same number is another folder.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let there = statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW).map(|s| (s.st_dev, s.st_ino));
+        let mine = fstat(&self.dir).map(|s| (s.st_dev, s.st_ino));
+        matches!((there, mine), (Ok(there), Ok(mine)) if there == mine)
+    }
+
+    pub(super) fn check(&self) -> Result<(), StagingError> {
+        if self.is_current() {
+            Ok(())
+        } else {
+            Err(self.superseded())
+        }
+    }
+
+    fn superseded(&self) -> StagingError {
+        StagingError::Superseded {
+            artefact: self.artefact,
+            attempt: self.number,
+        }
+    }
+
+    fn fault(&self, action: &'static str, name: &str, source: io::Error) -> StagingError {
+        if self.is_current() {
+            self.staging.fault(action, &self.path.join(name), source)
+        } else {
+            self.superseded()
+        }
+    }
+
+    fn encode(&self, name: &str, value: &impl Serialize) -> Result<Vec<u8>, StagingError> {
+        serde_json::to_vec(value).map_err(|e| self.fault("encode", name, e.into()))
+    }
+
+    fn decode<T: for<'de> Deserialize<'de>>(&self, name: &str, json: &[u8]) -> Result<T, StagingError> {
+        serde_json::from_slice(json).map_err(|source| StagingError::Malformed {
+            path: self.path.join(name),
+            source,
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! What can go wrong in staging.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use holdfast_format::ArtefactId;
+
+use crate::Retry;
+
+/// Why staging could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// The system refused.
+    #[error("{action} {} in staging", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The filesystem is full, although the bound is not reached.
+    #[error(
+        "write {}: the staging filesystem is full; make the tmpfs larger, or lower staging.max_bytes (it needs \
+         {max_bytes} bytes, and 24 MiB for each capture at a time)",
+        path.display()
+    )]
+    Full {
+        /// What was to be written.
+        path: PathBuf,
+        /// The bound.
+        max_bytes: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No room came free in time.
+    #[error("no room in staging: {staged} of {max_bytes} bytes wait to be sealed; is an encryptor running?")]
+    NoRoom {
+        /// Bytes that are staged.
+        staged: u64,
+        /// The bound.
+        max_bytes: u64,
+    },
+    /// The caller asked to stop while it waited for room.
+    #[error("stopped while waiting for room in staging")]
+    Stopped,
+    /// A newer attempt began, or the artefact was discarded: the output of this one is void.
+    #[error("attempt {attempt} at artefact {artefact} was superseded: its staged packs are gone")]
+    Superseded {
+        /// The artefact.
+        artefact: ArtefactId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// A file in staging does not read.
+    #[error("read {}: it is not what holdfast writes there", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl StagingError {
+    /// Whether another attempt is worth it.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Io { .. } | Self::Full { .. } | Self::NoRoom { .. } | Self::Stopped => Retry::Later,
+            Self::Superseded { .. } | Self::Malformed { .. } => Retry::Never,
+        }
+    }
+
+    pub(crate) fn from_io(action: &'static str, path: &Path, max_bytes: u64, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full {
+                path,
+                max_bytes,
+                source,
+            },
+            _ => Self::Io { action, path, source },
+        }
+    }
+}

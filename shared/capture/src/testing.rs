@@ -1,0 +1,202 @@
+//! What the tests of this crate share.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use holdfast_format::{
+    ArtefactId, ArtefactKind, ChunkKey, ChunkerParams, Class, Content, ContentsError, ContentsReader, ContentsRef,
+    ContentsWriter, Digest, Extent, Manifest, PackId, PackRef, RunId, StreamFormat,
+};
+use jiff::Timestamp;
+
+use crate::{
+    CaptureError, ContentsIter, Packed, Packer, PackerOptions, Parent, ParentIndex, TreeOutcome, TreeSpec, Watch,
+    capture_tree,
+};
+
+pub(crate) const ARTEFACT: ArtefactId = ArtefactId::from_bytes([1; 16]);
+
+/// A repository of plaintext packs.
+pub(crate) type Store = Rc<RefCell<HashMap<PackId, Vec<u8>>>>;
+
+pub(crate) fn key() -> ChunkKey {
+    ChunkKey::from_bytes([7; 32])
+}
+
+/// Small chunks, so that small tests cut.
+pub(crate) fn params() -> ChunkerParams {
+    ChunkerParams {
+        minimum: 512,
+        average: 4096,
+        maximum: 16384,
+        seed: 3,
+    }
+}
+
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
+    out
+}
+
+pub(crate) fn packer(store: &Store, parent: Option<ParentIndex>, bad: &HashSet<PackId>) -> Packer<'static> {
+    let options = PackerOptions {
+        params: params(),
+        hasher: key().pack_hasher("gnupg", &["AB".to_owned()]),
+        key: key(),
+        parent,
+        bad: bad.clone(),
+    };
+    let store = store.clone();
+    Packer::new(
+        options,
+        Box::new(move |id, plaintext| {
+            store.borrow_mut().insert(id, plaintext.clone());
+            Ok(plaintext)
+        }),
+    )
+}
+
+/// The packs as a manifest would name them.
+pub(crate) fn pack_refs(packed: &Packed) -> Vec<PackRef> {
+    let digest = Digest::from_bytes([0; 32]);
+    let sealed = |p: &crate::DraftPack| PackRef {
+        id: p.id,
+        size: 1,
+        sha256: digest,
+        plain: p.plain,
+        used: p.used,
+    };
+    packed.packs.iter().map(sealed).collect()
+}
+
+/// The stream that these extents make. Checks ids, and the digest and sizes that the packer told.
+pub(crate) fn assemble(store: &Store, packed: &Packed, extents: &[Extent]) -> Vec<u8> {
+    let (mut out, mut digest) = (Vec::new(), key().extent_digest());
+    let store = store.borrow();
+    for extent in extents {
+        let pack = &store[&packed.packs[extent.pack as usize].id];
+        let bytes = &pack[extent.offset as usize..][..extent.length as usize];
+        let id = key().chunk_id(bytes);
+        assert!(extent.id.is_none_or(|told| told == id), "a chunk has its id");
+        digest.add(extent.length, id);
+        out.extend_from_slice(bytes);
+    }
+    assert_eq!(digest.finish(), (packed.size, packed.extents, packed.digest));
+    for pack in &packed.packs {
+        assert_eq!(store[&pack.id].len(), pack.plain as usize);
+        assert!(pack.used <= pack.plain && pack.used > 0);
+    }
+    out
+}
+
+/// A captured tree.
+pub(crate) struct Shot {
+    pub(crate) manifest: Manifest,
+    pub(crate) packed: Packed,
+    pub(crate) outcome: TreeOutcome,
+    pub(crate) contents: Vec<u8>,
+    pub(crate) stream: Vec<u8>,
+}
+
+impl Shot {
+    pub(crate) fn lines(&self) -> Vec<Content> {
+        let reader = ContentsReader::new(&self.contents[..], ARTEFACT).unwrap();
+        reader.map(Result::unwrap).collect()
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let path = |line: &Content| match line {
+            Content::Entry(entry) => Some(entry.path.display()),
+            Content::Skip(path, why) => Some(format!("{} {}", why.as_str(), path.display())),
+            _ => None,
+        };
+        self.lines().iter().filter_map(path).collect()
+    }
+
+    /// Words and places of the warnings.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let first = &self.outcome.warnings.first;
+        first.iter().map(|w| format!("{} {}", w.what, w.at)).collect()
+    }
+}
+
+pub(crate) fn shoot(store: &Store, spec: &TreeSpec, parent: Option<&Shot>) -> Shot {
+    try_shoot(store, spec, parent, &HashSet::new()).unwrap()
+}
+
+pub(crate) fn try_shoot(
+    store: &Store,
+    spec: &TreeSpec,
+    parent: Option<&Shot>,
+    bad: &HashSet<PackId>,
+) -> Result<Shot, CaptureError> {
+    let started = Timestamp::now();
+    let read = || -> Result<ContentsIter<'_>, ContentsError> {
+        let lines = parent
+            .map(|p| ContentsReader::new(&p.contents[..], ARTEFACT))
+            .transpose()?;
+        Ok(Box::new(lines.into_iter().flatten()))
+    };
+    let index = parent.map(|p| ParentIndex::build(&p.manifest.packs, read().unwrap(), bad).unwrap());
+    let mut packer = packer(store, index, bad);
+    let mut contents = ContentsWriter::new(Vec::new(), ARTEFACT).unwrap();
+    let mut watch = Watch {
+        progress: &mut |_| {},
+        stop: &|| false,
+    };
+    let parent = parent.map(|p| Parent {
+        manifest: &p.manifest,
+        contents: &read,
+    });
+    let outcome = capture_tree(spec, parent.as_ref(), &mut packer, &mut contents, &mut watch)?;
+    let packed = packer.finish()?;
+    let (contents, _) = contents.finish(outcome.closing.clone()).unwrap();
+    let reader = ContentsReader::new(&contents[..], ARTEFACT).unwrap();
+    let extents: Vec<Extent> = reader.flat_map(|line| line.unwrap().extents().to_vec()).collect();
+    let stream = assemble(store, &packed, &extents);
+    Ok(Shot {
+        manifest: manifest(started, &packed),
+        packed,
+        outcome,
+        contents,
+        stream,
+    })
+}
+
+pub(crate) fn manifest(started: Timestamp, packed: &Packed) -> Manifest {
+    let digest = Digest::from_bytes([0; 32]);
+    Manifest {
+        artefact: ARTEFACT,
+        run: RunId::new(1, [1; 10]),
+        source: "main".parse().unwrap(),
+        kind: ArtefactKind::Directory,
+        name: "data".to_owned(),
+        site: "here".parse().unwrap(),
+        sequence: 1,
+        previous: None,
+        parent: None,
+        started,
+        finished: started,
+        attempt: 1,
+        class: Class::Daily,
+        profile: "gnupg".to_owned(),
+        recipients: vec!["AB".to_owned()],
+        tools: BTreeMap::from([("tar".to_owned(), crate::LAYOUT.to_owned())]),
+        stream: packed.stream(StreamFormat::Tar),
+        new: packed.new,
+        counts: holdfast_format::Counts::default(),
+        contents: ContentsRef {
+            size: 1,
+            sha256: digest,
+            plain: 1,
+        },
+        packs: pack_refs(packed),
+        warnings: holdfast_format::Warnings::default(),
+    }
+}

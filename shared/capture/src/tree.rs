@@ -1,0 +1,225 @@
+//! A directory, or several paths of the system, as a PAX tar in sorted order.
+//!
+//! Memory is bounded: the walk holds the names of the directories above it, the parent's entries are read beside it, and
+//! only files with several names are remembered. What stands as the parent recorded it is not opened; what cannot be
+//! taken is skipped, counted and warned of, and never fails the capture. Only a root that cannot be read does.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use holdfast_format::{ContentsWriter, Counts, EntryKind, Extent, Path, SkipReason, Warnings};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+
+use crate::window::Window;
+use crate::{CaptureError, Packer, Parent, Watch};
+
+mod emit;
+mod file;
+mod header;
+mod join;
+mod meta;
+mod regular;
+mod seam;
+mod sparse;
+mod spec;
+mod walk;
+
+pub use header::LAYOUT;
+pub use spec::{Root, TreeSpec};
+
+use join::Join;
+use meta::{Meta, XattrReader};
+use seam::Moment;
+use walk::{Names, Walk};
+
+/// The zero blocks that end a tar.
+const CLOSING: [u8; 2 * header::BLOCK] = [0; 2 * header::BLOCK];
+
+/// What a tree's capture brought, beside packs and contents.
+#[derive(Debug)]
+pub struct TreeOutcome {
+    /// What was taken and what was not.
+    pub counts: Counts,
+    /// What the operator should know.
+    pub warnings: Warnings,
+    /// The extents of the contents' `end` line.
+    pub closing: Vec<Extent>,
+}
+
+/// Captures a tree: its entries go to `contents`, its bytes to `packer`. A parent's index goes into the packer, the
+/// parent itself here. The draft must name [`LAYOUT`] as `tools["tar"]`, and a `started` that was taken before this call.
+///
+/// # Errors
+/// [`CaptureError`] if a root is missing or unreadable, packs or contents cannot be written, the parent does not read, the
+/// process runs out of a resource, or the caller says stop.
+pub fn capture_tree<W: Write>(
+    spec: &TreeSpec,
+    parent: Option<&Parent<'_>>,
+    packer: &mut Packer<'_>,
+    contents: &mut ContentsWriter<W>,
+    watch: &mut Watch<'_>,
+) -> Result<TreeOutcome, CaptureError> {
+    let mut capture = Capture {
+        spec,
+        join: Join::new(parent)?,
+        base: packer.size(),
+        window: Window::new(packer.cutter()),
+        packer,
+        contents,
+        watch,
+        counts: Counts::default(),
+        warnings: Warnings::default(),
+        linked: HashMap::new(),
+        header: Vec::new(),
+        xattrs: XattrReader::new(),
+        scratch: Vec::new(),
+        entries: 0,
+        refusal: None,
+        noatime: true,
+    };
+    for root in &spec.roots {
+        capture.root(root)?;
+    }
+    let closing = vec![capture.packer.chunk(&CLOSING)?];
+    Ok(TreeOutcome {
+        counts: capture.counts,
+        warnings: capture.warnings,
+        closing,
+    })
+}
+
+/// A file with several names, once one of them was taken.
+struct Linked {
+    first: Path,
+    /// Names that may still come.
+    left: u64,
+}
+
+/// A directory whose own entry was taken.
+struct Entered {
+    dir: OwnedFd,
+    names: Names,
+    identity: walk::Identity,
+}
+
+/// The entry that is captured now.
+struct Place<'a> {
+    dir: BorrowedFd<'a>,
+    name: &'a CStr,
+    path: Path,
+}
+
+struct Capture<'c, 'a, 'p, 'w, W: Write> {
+    spec: &'c TreeSpec,
+    join: Join<'a>,
+    packer: &'c mut Packer<'p>,
+    contents: &'c mut ContentsWriter<W>,
+    watch: &'c mut Watch<'w>,
+    counts: Counts,
+    warnings: Warnings,
+    linked: HashMap<(u64, u64), Linked>,
+    window: Window,
+    header: Vec<u8>,
+    xattrs: XattrReader,
+    scratch: Vec<u8>,
+    /// Bytes of the stream before this tree.
+    base: u64,
+    entries: u64,
+    /// Why the last entry was refused.
+    refusal: Option<Errno>,
+    /// Whether the system lets us read without leaving a trace in access times.
+    noatime: bool,
+}
+
+impl<W: Write> Capture<'_, '_, '_, '_, W> {
+    fn root(&mut self, root: &Root) -> Result<(), CaptureError> {
+        let fault = |source| CaptureError::Root {
+            path: root.path.clone(),
+            source,
+        };
+        let real = std::fs::canonicalize(&root.path).map_err(fault)?;
+        // A root of the file system has no name: it is looked up in itself.
+        let above = real.parent().unwrap_or(&real);
+        let name = CString::new(real.file_name().map_or(&b"."[..], OsStrExt::as_bytes)).unwrap_or_default();
+        let dir = openat(CWD, above, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| fault(e.into()))?;
+        let place = Place {
+            dir: dir.as_fd(),
+            name: &name,
+            path: Path(root.as_path.clone()),
+        };
+        let skipped = self.counts.skipped;
+        let entered = self.visit(place, None)?;
+        if self.counts.skipped > skipped {
+            return Err(fault(self.refusal.map_or_else(
+                || io::Error::other("it is nothing that can be captured, or was just replaced"),
+                Into::into,
+            )));
+        }
+        if let Some(Entered { dir, names, identity }) = entered {
+            let mut walk = Walk::begin(dir, names, identity, &root.as_path);
+            while walk.advance() {
+                self.step(&mut walk)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, walk: &mut Walk) -> Result<(), CaptureError> {
+        if self.watch.stopped() {
+            return Err(CaptureError::Stopped);
+        }
+        // Before anything asks the file system: what hangs can be excluded.
+        if self.spec.excludes(walk.path(), walk.below()) {
+            return Ok(());
+        }
+        let path = Path(walk.path().to_vec());
+        seam::reached(Moment::Named, &path.0);
+        let Some((dir, name)) = walk.entry() else {
+            return self.skip(&path, SkipReason::Vanished);
+        };
+        let only = self.spec.one_file_system.then_some(walk.filesystem());
+        if let Some(Entered { dir, names, identity }) = self.visit(Place { dir, name, path }, only)? {
+            walk.enter(dir, names, identity);
+        }
+        Ok(())
+    }
+
+    /// Takes one entry. A directory is returned, to be entered.
+    fn visit(&mut self, place: Place<'_>, only: Option<u64>) -> Result<Option<Entered>, CaptureError> {
+        let stat = statat(place.dir, place.name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT);
+        let meta = match stat {
+            Ok(stat) => Meta::from(stat),
+            Err(error) => return self.refused(&place.path, error).map(|()| None),
+        };
+        if only.is_some_and(|filesystem| filesystem != meta.filesystem) {
+            return self.skip(&place.path, SkipReason::ExcludedMount).map(|()| None);
+        }
+        seam::reached(Moment::Seen, &place.path.0);
+        match meta.kind {
+            Some(EntryKind::Dir) => return self.directory(place),
+            Some(EntryKind::File) => self.file(place, meta)?,
+            Some(kind) => self.special(place, &meta, kind)?,
+            None => self.skip(&place.path, SkipReason::Socket)?,
+        }
+        Ok(None)
+    }
+
+    /// Opens an entry that is not to be followed, created or waited for.
+    fn open(&mut self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if self.noatime {
+            match openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+                // Only a file's owner may ask for this.
+                Err(Errno::PERM) => self.noatime = false,
+                result => return result,
+            }
+        }
+        openat(dir, name, flags, Mode::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests;

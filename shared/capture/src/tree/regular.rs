@@ -1,0 +1,210 @@
+//! Regular files: hard links, files that stand as before, files that are read.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use holdfast_format::{Entry, EntryKind, Extent, Path, SkipReason};
+use rustix::fs::{OFlags, fstat};
+use rustix::io::Errno;
+
+use super::file::FileData;
+use super::meta::{Meta, Of, Xattrs};
+use super::seam::{self, Moment};
+use super::sparse::{self, Map, Segment};
+use super::{Capture, Linked, Place};
+use crate::CaptureError;
+
+const OPEN_FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// A file that is open, and what its headers will tell.
+struct Opened {
+    fd: OwnedFd,
+    meta: Meta,
+    xattrs: Xattrs,
+    map: Option<Map>,
+}
+
+impl Opened {
+    /// The bytes that follow the headers, a sparse file's map left out.
+    fn segments(&self) -> Vec<Segment> {
+        self.map.as_ref().map_or_else(
+            || {
+                vec![Segment {
+                    offset: 0,
+                    length: self.meta.size,
+                }]
+            },
+            |map| map.segments.clone(),
+        )
+    }
+}
+
+impl<W: Write> Capture<'_, '_, '_, '_, W> {
+    pub(super) fn file(&mut self, place: Place<'_>, meta: Meta) -> Result<(), CaptureError> {
+        if let Some(first) = self.linked_to(&meta) {
+            let entry = self.entry(EntryKind::Hardlink, place.path, &meta, Some(first))?;
+            return self.plain(entry, (0, 0), &Vec::new());
+        }
+        let entry = self.entry(EntryKind::File, place.path.clone(), &meta, None)?;
+        if !entry.extents.is_empty() {
+            let taken = self.unread(&place, entry)?;
+            if taken {
+                self.remember(&meta, place.path);
+                return Ok(());
+            }
+        }
+        match self.open_file(&place) {
+            Ok(Some(opened)) => self.read(place.path, &opened),
+            Ok(None) => self.skip(&place.path, SkipReason::Vanished),
+            Err(error) => self.refused(&place.path, error),
+        }
+    }
+
+    /// The first name of a file that was taken already.
+    fn linked_to(&mut self, meta: &Meta) -> Option<Path> {
+        if meta.links < 2 {
+            return None;
+        }
+        let key = (meta.filesystem, meta.inode);
+        let linked = self.linked.get_mut(&key)?;
+        linked.left = linked.left.saturating_sub(1);
+        let first = linked.first.clone();
+        if linked.left == 0 {
+            self.linked.remove(&key);
+        }
+        Some(first)
+    }
+
+    /// Notes that a file's other names can be links to this one.
+    fn remember(&mut self, meta: &Meta, path: Path) {
+        if meta.links > 1 {
+            let linked = Linked {
+                first: path,
+                left: meta.links - 1,
+            };
+            self.linked.entry((meta.filesystem, meta.inode)).or_insert(linked);
+        }
+    }
+
+    /// Takes a file over from the parent, if its chunks can be referenced. `entry` holds its extents there.
+    fn unread(&mut self, place: &Place<'_>, mut entry: Entry) -> Result<bool, CaptureError> {
+        let data = Self::data_size(&entry.extents);
+        let Some(stored) = sparse::stored_size(entry.size, data).filter(|stored| *stored <= entry.size) else {
+            return Ok(false);
+        };
+        // If the name is gone by now, so be it: opening it will tell.
+        let Ok(found) = self.xattrs.read(Of::Name(place.dir, place.name)) else {
+            return Ok(false);
+        };
+        let sparse = (stored < entry.size).then_some(entry.size);
+        self.make_header(&entry, stored, sparse, (0, 0), &found.xattrs);
+        let Some(extents) = self.reuse(&entry.extents, &found.xattrs)? else {
+            return Ok(false);
+        };
+        self.warn_of_xattrs(&entry.path, found.incomplete);
+        entry.extents = extents;
+        self.counts.unread += 1;
+        self.write(entry)?;
+        Ok(true)
+    }
+
+    /// Opens a file to read it. `None` if it is no file any more.
+    fn open_file(&mut self, place: &Place<'_>) -> Result<Option<Opened>, Errno> {
+        let fd = self.open(place.dir, place.name, OPEN_FILE)?;
+        let meta = Meta::from(fstat(&fd)?);
+        if meta.kind != Some(EntryKind::File) {
+            return Ok(None);
+        }
+        let found = self.xattrs.read(Of::Open(fd.as_fd()))?;
+        self.warn_of_xattrs(&place.path, found.incomplete);
+        let map = sparse::map(fd.as_fd(), meta.size, meta.allocated);
+        seam::reached(Moment::Opened, &place.path.0);
+        Ok(Some(Opened {
+            fd,
+            meta,
+            xattrs: found.xattrs,
+            map,
+        }))
+    }
+
+    /// Takes a file's headers and data. The first part is read before the headers are written: what cannot be read at all
+    /// is skipped.
+    fn read(&mut self, path: Path, file: &Opened) -> Result<(), CaptureError> {
+        let segments = file.segments();
+        let mut data = FileData::new(file.fd.as_fd(), &segments, sparse::padding(file.meta.size));
+        self.window.reset();
+        self.window.fill(|buffer| Ok::<_, CaptureError>(data.read(buffer)))?;
+        if let Some(error) = data.fault {
+            return self.refused(&path, error);
+        }
+        let mut entry = Entry {
+            kind: EntryKind::File,
+            path,
+            mode: file.meta.mode,
+            uid: file.meta.uid,
+            gid: file.meta.gid,
+            size: file.meta.size,
+            mtime: file.meta.mtime,
+            ctime: file.meta.ctime,
+            inode: file.meta.inode,
+            link: None,
+            changed: false,
+            extents: Vec::new(),
+        };
+        let stored = file.map.as_ref().map_or(file.meta.size, |map| map.stored);
+        let sparse = file.map.is_some().then_some(file.meta.size);
+        self.make_header(&entry, stored, sparse, (0, 0), &file.xattrs);
+        entry.extents.push(self.literal(&file.xattrs)?);
+        if let Some(map) = &file.map {
+            for part in map.text.chunks(self.packer.cutter().window()) {
+                entry.extents.push(self.packer.chunk(part)?);
+            }
+        }
+        let length = segments.iter().map(|s| s.length).sum();
+        self.data(&entry.path, length, &mut data, &mut entry.extents)?;
+        entry.changed = data.shrunk || data.fault.is_some() || differs(file);
+        if data.fault.is_some() {
+            self.warnings.add("unreadable", &entry.path.display());
+        }
+        self.remember(&file.meta, entry.path.clone());
+        self.write(entry)
+    }
+
+    /// Cuts a file's data, the head of which is in the window.
+    fn data(
+        &mut self,
+        path: &Path,
+        length: u64,
+        data: &mut FileData<'_>,
+        extents: &mut Vec<Extent>,
+    ) -> Result<(), CaptureError> {
+        if length <= self.packer.cutter().whole() as u64 {
+            if length > 0 {
+                extents.push(self.packer.chunk(self.window.bytes())?);
+            }
+            return Ok(());
+        }
+        while let Some(chunk) = self.window.cut(self.packer.cutter()) {
+            extents.push(self.packer.chunk(chunk)?);
+            seam::reached(Moment::Reading, &path.0);
+            if self.watch.stopped() {
+                return Err(CaptureError::Stopped);
+            }
+            self.tell();
+            self.window.fill(|buffer| Ok::<_, CaptureError>(data.read(buffer)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the file is another one now than when it was opened.
+fn differs(file: &Opened) -> bool {
+    fstat(&file.fd).is_ok_and(|stat| {
+        let now = Meta::from(stat);
+        (now.size, now.mtime) != (file.meta.size, file.meta.mtime)
+    })
+}

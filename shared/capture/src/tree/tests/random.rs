@@ -1,0 +1,139 @@
+//! Random trees and random edits.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Write(usize, u64, usize),
+    Append(usize, u64),
+    Dir(usize),
+    Remove(usize),
+    Rename(usize, usize),
+    Link(usize, usize),
+    Symlink(usize, usize),
+    Mode(usize, u32),
+    Owner(usize, u32),
+    Attribute(usize, u64, usize),
+    Fifo(usize),
+    Sparse(usize, u64),
+    Touch(usize, i64, u32),
+}
+
+/// Paths collide on purpose, and sort otherwise as bytes than as components.
+const PATHS: [&[u8]; 14] = [
+    b"a",
+    b"a/b",
+    b"a/b/c",
+    b"a/b/\xff",
+    b"a-b",
+    b"a.b",
+    b"b",
+    b"b/long-name",
+    b"b/\n",
+    b"c",
+    b"c/d",
+    b"c/d/e",
+    b"c/d/f",
+    b"\xc3\xa9",
+];
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let p = 0..PATHS.len();
+    prop_oneof![
+        4 => (p.clone(), any::<u64>(), prop_oneof![0usize..100, 4000usize..5000, 0usize..60_000]).prop_map(|(p, s, n)| Edit::Write(p, s, n)),
+        1 => (p.clone(), any::<u64>()).prop_map(|(p, s)| Edit::Append(p, s)),
+        3 => p.clone().prop_map(Edit::Dir),
+        1 => p.clone().prop_map(Edit::Remove),
+        1 => (p.clone(), p.clone()).prop_map(|(a, b)| Edit::Rename(a, b)),
+        2 => (p.clone(), p.clone()).prop_map(|(a, b)| Edit::Link(a, b)),
+        1 => (p.clone(), p.clone()).prop_map(|(a, b)| Edit::Symlink(a, b)),
+        1 => (p.clone(), 0u32..0o10000).prop_map(|(p, m)| Edit::Mode(p, m | 0o700)),
+        1 => (p.clone(), 0u32..4_000_000).prop_map(|(p, o)| Edit::Owner(p, o)),
+        1 => (p.clone(), any::<u64>(), 0usize..900).prop_map(|(p, s, n)| Edit::Attribute(p, s, n)),
+        1 => p.clone().prop_map(Edit::Fifo),
+        1 => (p.clone(), any::<u64>()).prop_map(|(p, s)| Edit::Sparse(p, s)),
+        1 => (p, -5_000_000_000i64..5_000_000_000, 0u32..1_000_000_000).prop_map(|(p, s, n)| Edit::Touch(p, s, n)),
+    ]
+}
+
+/// Applies an edit. One that does not fit the tree has no effect.
+fn apply(root: &FsPath, edit: &Edit) {
+    let at = |p: usize| root.join(OsStr::from_bytes(PATHS[p]));
+    let is_file = |p: usize| fs::symlink_metadata(at(p)).is_ok_and(|m| m.is_file());
+    let is_plain = |p: usize| fs::symlink_metadata(at(p)).map_or(true, |m| m.is_file());
+    let exists = |p: usize| fs::symlink_metadata(at(p)).is_ok();
+    let _ = match *edit {
+        Edit::Write(p, seed, size) if is_plain(p) => fs::write(at(p), noise(size, seed)),
+        Edit::Append(p, seed) if is_file(p) => {
+            let mut data = fs::read(at(p)).unwrap();
+            data.extend_from_slice(&noise(700, seed));
+            fs::write(at(p), data)
+        }
+        Edit::Dir(p) => fs::create_dir(at(p)),
+        Edit::Remove(p) => fs::remove_file(at(p)).or_else(|_| fs::remove_dir_all(at(p))),
+        Edit::Rename(a, b) => fs::rename(at(a), at(b)),
+        Edit::Link(a, b) if is_file(a) => fs::hard_link(at(a), at(b)),
+        Edit::Symlink(a, b) => symlink(OsStr::from_bytes(PATHS[a]), at(b)),
+        Edit::Mode(p, mode) if is_file(p) => fs::set_permissions(at(p), fs::Permissions::from_mode(mode)),
+        Edit::Owner(p, owner) if exists(p) => std::os::unix::fs::lchown(at(p), Some(owner), Some(owner / 2)),
+        Edit::Attribute(p, seed, size) if is_file(p) => {
+            set_xattr(&at(p), "user.x", &noise(size, seed));
+            Ok(())
+        }
+        Edit::Fifo(p) if !exists(p) => {
+            let _ = mknodat(CWD, at(p), FileType::Fifo, Mode::RUSR, 0);
+            Ok(())
+        }
+        Edit::Sparse(p, seed) if is_plain(p) => fs::File::create(at(p)).and_then(|file| {
+            file.set_len(200_000 + seed % 1_000_000)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &noise(3000, seed), seed % 150_000)
+        }),
+        Edit::Touch(p, seconds, ns) if is_file(p) => fs::File::open(at(p)).and_then(|file| {
+            let whole = Duration::from_secs(seconds.unsigned_abs());
+            let epoch = std::time::UNIX_EPOCH;
+            let base = if seconds < 0 { epoch - whole } else { epoch + whole };
+            file.set_modified(base + Duration::from_nanos(u64::from(ns)))
+        }),
+        _ => Ok(()),
+    };
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    proptest::collection::vec(edit(), 1..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_chain_of_captures_gives_what_fresh_ones_give(rounds in proptest::collection::vec(edits(), 2..4)) {
+        let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+        let mut parent: Option<Shot> = None;
+        for round in &rounds {
+            for edit in round {
+                apply(root.path(), edit);
+            }
+            settle();
+            let shot = shoot(&store, &spec(root.path()), parent.as_ref());
+            let fresh = shoot(&Store::default(), &spec(root.path()), None);
+            prop_assert!(shot.stream == fresh.stream, "{:?} {:?}", shot.paths(), shot.warnings());
+            prop_assert_eq!(shot.outcome.counts.files, fresh.outcome.counts.files);
+            prop_assert_eq!(shot.outcome.warnings.total, 0);
+            let unchanged = shoot(&store, &spec(root.path()), Some(&shot));
+            prop_assert!(unchanged.stream == fresh.stream);
+            let thin = shot.manifest.packs.iter().any(|p| !p.is_dense());
+            prop_assert!(thin || unchanged.packed.new.bytes == 0);
+            // Lines stand in the order that the next capture relies on.
+            let lines = shot.lines();
+            let paths: Vec<&Path> = lines.iter().filter_map(|l| match l {
+                Content::Entry(e) => Some(&e.path),
+                _ => None,
+            }).collect();
+            prop_assert!(paths.windows(2).all(|w| w[0].compare(w[1]).is_lt()));
+            let out = extract(&shot.stream);
+            prop_assert_eq!(describe(root.path()), describe(&out.path().join("out")));
+            parent = Some(shot);
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! One capture from work to draft: the parent, the attempt, packs on their way to the encryptor while capture goes on.
+//! The dumper and the snapshotter bring only what they read.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use holdfast_bus::Delivery;
+use holdfast_capture::{
+    Attempt, CaptureError, ContentsFile, Draft, Packer, PackerOptions, Parent, ParentIndex, Progress, Retry, Staging,
+    StagingError, Wait, Watch,
+};
+use holdfast_events::{Fact, Job, RunState, What, Work, after_close, after_list, missing};
+use holdfast_format::{
+    Artefact, ArtefactId, ContentsError, ContentsWriter, Counts, Expected, Extent, Listed, ObjectKey, PackId,
+    Predecessor, RunId, SourceName, Warnings,
+};
+use holdfast_repository::{Latest, SealedManifest};
+use holdfast_telemetry::failpoint;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::{Context, JobError, WorkerSpec};
+
+/// How often bytes done so far are told.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// From which delivery on a parent is no longer tried: if it is what fails, the artefact is captured whole.
+const WITHOUT_PARENT_FROM: u64 = 3;
+
+/// What a capture reads and writes.
+pub struct Input<'a, 's> {
+    /// Takes the stream's pieces.
+    pub packer: &'a mut Packer<'s>,
+    /// Takes entries and extents.
+    pub contents: &'a mut ContentsWriter<ContentsFile>,
+    /// The artefact whose chunks are referenced.
+    pub parent: Option<Parent<'a>>,
+    /// The artefact before this one, to compare with.
+    pub previous: Option<&'a SealedManifest>,
+    /// Progress, and when to stop.
+    pub watch: Watch<'a>,
+}
+
+/// What a capture found besides the stream.
+#[derive(Default)]
+pub struct Found {
+    /// What the stream holds.
+    pub counts: Counts,
+    /// What the operator should know.
+    pub warnings: Warnings,
+    /// Versions of the programs that took part.
+    pub tools: BTreeMap<String, String>,
+    /// The extents of the contents' last line.
+    pub closing: Vec<Extent>,
+}
+
+/// A capture that is to be done: nothing of it is staged or sealed yet.
+pub struct Session {
+    cx: Context,
+    staging: Arc<Staging>,
+    work: Work,
+    expected: Arc<Expected>,
+    source: SourceName,
+    artefact: Artefact,
+    delivery: u64,
+    lost: tokio_util::sync::CancellationToken,
+}
+
+impl From<CaptureError> for JobError {
+    fn from(error: CaptureError) -> Self {
+        if let CaptureError::Staging {
+            source: StagingError::Superseded { .. },
+            ..
+        } = &error
+        {
+            return Self::Superseded(error.to_string());
+        }
+        Self::new(error.retry() == Retry::Later, &error)
+    }
+}
+
+impl From<StagingError> for JobError {
+    fn from(error: StagingError) -> Self {
+        if let StagingError::Superseded { .. } = &error {
+            return Self::Superseded(error.to_string());
+        }
+        Self::new(error.retry() == Retry::Later, &error)
+    }
+}
+
+impl Session {
+    /// Looks at what is there already. `None` if the artefact is sealed, or staged whole by an earlier attempt: then only
+    /// the next step was asked for again.
+    ///
+    /// # Errors
+    /// [`JobError`] if the work makes no sense or the repository cannot be read.
+    pub async fn begin(
+        cx: &Context,
+        staging: &Arc<Staging>,
+        work: &Work,
+        delivery: &Delivery,
+    ) -> Result<Option<Self>, JobError> {
+        let Job::Capture { source, artefact, .. } = &work.job else {
+            return Err(JobError::Fail(format!("{} is no capture", work.stage())));
+        };
+        let expected = cx.expected(work.run).await?;
+        let listed = cx.listed(work.run, source, *artefact).await?;
+        if let Some(sealed) = cx.repository.manifest(*artefact).await? {
+            hand_on_sealed(cx, &expected, source, &sealed, 0).await?;
+            return Ok(None);
+        }
+        if expected.deadline < cx.now() {
+            return Err(JobError::Fail(format!(
+                "it was not captured before the run's deadline, {}",
+                expected.deadline
+            )));
+        }
+        if let Some(attempt) = staging.latest(work.run, *artefact)?
+            && attempt.draft()?.is_some()
+        {
+            ask_for_seals(cx, &attempt, source).await?;
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            cx: cx.clone(),
+            staging: staging.clone(),
+            work: work.clone(),
+            expected,
+            source: source.clone(),
+            artefact: listed,
+            delivery: delivery.count,
+            lost: delivery.lost.clone(),
+        }))
+    }
+
+    /// What is captured.
+    #[must_use]
+    pub fn artefact(&self) -> &Artefact {
+        &self.artefact
+    }
+
+    /// The staging folder, for small private files such as a password file.
+    #[must_use]
+    pub fn private_dir(&self) -> &std::path::Path {
+        self.staging.dir()
+    }
+
+    /// Captures: `body` reads the source on a thread of its own, packs are handed to the encryptor meanwhile. `started` is
+    /// when the state that is captured was fixed (the snapshot), or now.
+    ///
+    /// # Errors
+    /// [`JobError`]; what was staged stays for the next attempt to find or replace.
+    pub async fn run<F>(self, started: Timestamp, body: F) -> Result<(), JobError>
+    where
+        F: FnOnce(Input<'_, '_>) -> Result<Found, JobError> + Send + 'static,
+    {
+        let (kind, name) = (self.artefact.kind, self.artefact.name.clone());
+        let run = self.work.run;
+        let attempt = self.staging.begin(run, self.artefact.id)?;
+        let number = attempt.number();
+        self.cx
+            .tell(
+                run,
+                What::ArtefactStarted {
+                    artefact: self.artefact.id,
+                    attempt: number,
+                },
+            )
+            .await?;
+        let latest = self.cx.catalogue.latest(&self.source, kind, &name, Some(run)).await?;
+        let parent = self.parent().await?;
+        let bad: HashSet<PackId> = self.cx.catalogue.damaged_packs().await?.into_iter().collect();
+
+        let (told, mut packs) = mpsc::channel(16);
+        let bytes = Arc::new(AtomicU64::new(0));
+        let blocking = Blocking {
+            session: self,
+            attempt: Arc::new(attempt),
+            latest,
+            parent,
+            bad,
+            started,
+            told,
+            bytes: bytes.clone(),
+        };
+        let (cx, work, source, attempt) = blocking.outside();
+        let lost = blocking.session.lost.clone();
+        let mut capturing = tokio::task::spawn_blocking(move || blocking.capture(body));
+        let mut tick = tokio::time::interval(TELL_EVERY);
+        let draft = loop {
+            tokio::select! {
+                Some(pack) = packs.recv() => {
+                    let job = Job::Seal { artefact: attempt.artefact(), attempt: number, pack };
+                    let work = Work { job, ..work.clone() };
+                    if let Err(error) = cx.bus.publish_work(&work).await {
+                        // The encryptor's reconciler would find the pack too; but the bus is gone, so is our claim.
+                        lost.cancel();
+                        let _ = (&mut capturing).await;
+                        return Err(error.into());
+                    }
+                }
+                _ = tick.tick() => cx.bus.tell_progress(run, attempt.artefact(), bytes.load(Ordering::Relaxed), None).await,
+                done = &mut capturing => break done??,
+            }
+        };
+        failpoint::hit_async("capture.before_close").await.map_err(injected)?;
+        let what = What::ArtefactCaptured {
+            artefact: attempt.artefact(),
+            attempt: number,
+            size: draft.stream.size,
+            new_bytes: draft.new.bytes,
+            warnings: draft.warnings.total,
+        };
+        cx.tell(run, what).await?;
+        ask_for_seals(&cx, &attempt, &source).await
+    }
+
+    /// The artefact whose chunks may be referenced, if there is one sealed to the same readers in the same way.
+    async fn parent(&self) -> Result<Option<Arc<SealedManifest>>, JobError> {
+        if self.expected.fresh || self.delivery >= WITHOUT_PARENT_FROM {
+            return Ok(None);
+        }
+        let run = Some(self.work.run);
+        let newest = self
+            .cx
+            .catalogue
+            .newest(&self.source, self.artefact.kind, &self.artefact.name, run)
+            .await?;
+        let (recipients, profile) = self.cx.recipients()?;
+        let (recipients, profile) = (recipients.fingerprints(), profile.as_str());
+        Ok(newest.filter(|p| p.manifest.recipients == recipients && p.manifest.profile == profile))
+    }
+}
+
+/// The part that reads and writes, on a thread that may block.
+struct Blocking {
+    session: Session,
+    attempt: Arc<Attempt>,
+    latest: Latest,
+    parent: Option<Arc<SealedManifest>>,
+    bad: HashSet<PackId>,
+    started: Timestamp,
+    told: mpsc::Sender<PackId>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Blocking {
+    fn outside(&self) -> (Context, Work, SourceName, Arc<Attempt>) {
+        let s = &self.session;
+        (s.cx.clone(), s.work.clone(), s.source.clone(), self.attempt.clone())
+    }
+
+    fn capture<F>(self, body: F) -> Result<Draft, JobError>
+    where
+        F: FnOnce(Input<'_, '_>) -> Result<Found, JobError>,
+    {
+        let cx = &self.session.cx;
+        let repository = &cx.repository;
+        let runtime = tokio::runtime::Handle::current();
+        let mut parent = self.parent.as_ref();
+        let mut contents_of_parent = None;
+        let mut index = None;
+        if let Some(sealed) = parent {
+            let opened = runtime.block_on(repository.open_contents(&sealed.manifest, &cx.scratch));
+            let built = opened
+                .map_err(|e| holdfast_telemetry::chain(&e).to_string())
+                .and_then(|file| {
+                    let lines = file.reader().map_err(|e| holdfast_telemetry::chain(&e).to_string())?;
+                    let built = ParentIndex::build(&sealed.manifest.packs, lines, &self.bad);
+                    Ok((built.map_err(|e| holdfast_telemetry::chain(&e).to_string())?, file))
+                });
+            match built {
+                Ok((built, file)) => (index, contents_of_parent) = (Some(built), Some(file)),
+                Err(reason) => {
+                    tracing::warn!(artefact = %sealed.manifest.artefact, reason, "its contents cannot serve as parent");
+                    parent = None;
+                }
+            }
+        }
+        let lines = || -> Result<holdfast_capture::ContentsIter<'_>, ContentsError> {
+            let Some(file) = &contents_of_parent else {
+                return Ok(Box::new(std::iter::empty()));
+            };
+            let reader = file
+                .reader()
+                .map_err(|e| ContentsError::Read(std::io::Error::other(e)))?;
+            Ok(Box::new(reader))
+        };
+        let (recipients, profile) = cx.recipients()?;
+        let recipients = recipients.fingerprints();
+        let options = PackerOptions {
+            params: repository.info().chunker.clone(),
+            key: repository.info().chunk_key.clone(),
+            hasher: repository.info().chunk_key.pack_hasher(profile.as_str(), &recipients),
+            parent: index,
+            bad: self.bad.clone(),
+        };
+        let lost = &self.session.lost;
+        let stop = || lost.is_cancelled();
+        let attempt = &self.attempt;
+        let told = &self.told;
+        let sink = move |id: PackId, plaintext: Vec<u8>| {
+            attempt.put_pack(
+                id,
+                &plaintext,
+                &Wait {
+                    stop: &|| lost.is_cancelled(),
+                    deadline: None,
+                },
+            )?;
+            let _ = failpoint::hit("capture.after_pack");
+            // Nobody listens any more only if the capture was given up; it then stops at its next look.
+            let _ = told.blocking_send(id);
+            Ok(plaintext)
+        };
+        let mut packer = Packer::new(options, Box::new(sink));
+        let mut contents = attempt.contents()?;
+        let bytes = &self.bytes;
+        let mut progress = |p: Progress| bytes.store(p.bytes, Ordering::Relaxed);
+        let input = Input {
+            packer: &mut packer,
+            contents: &mut contents,
+            parent: parent.map(|p| Parent {
+                manifest: &p.manifest,
+                contents: &lines,
+            }),
+            previous: self.latest.manifest.as_deref(),
+            watch: Watch {
+                progress: &mut progress,
+                stop: &stop,
+            },
+        };
+        let found = body(input)?;
+        let packed = packer.finish()?;
+        let (file, contents_plain) = contents.finish(found.closing).map_err(CaptureError::Contents)?;
+        file.finish().map_err(CaptureError::Contents)?;
+        failpoint::hit("capture.before_draft").map_err(injected)?;
+        let session = &self.session;
+        let draft = Draft {
+            artefact: session.artefact.id,
+            run: session.work.run,
+            source: session.source.clone(),
+            kind: session.artefact.kind,
+            name: session.artefact.name.clone(),
+            site: cx.site.clone(),
+            sequence: self.latest.next_sequence(),
+            previous: self.latest.manifest.as_ref().map(|m| Predecessor {
+                artefact: m.manifest.artefact,
+                sha256: m.sha256,
+            }),
+            parent: parent.map(|p| p.manifest.artefact),
+            started: self.started,
+            finished: cx.now(),
+            attempt: attempt.number(),
+            class: session.expected.class,
+            profile: profile.as_str().to_owned(),
+            recipients,
+            tools: found.tools,
+            stream: packed.stream(session.artefact.kind.stream_format()),
+            new: packed.new,
+            counts: found.counts,
+            warnings: found.warnings,
+            packs: packed.packs,
+            contents_plain,
+        };
+        attempt.put_draft(&draft)?;
+        Ok(draft)
+    }
+}
+
+pub(crate) fn injected(error: holdfast_telemetry::failpoint::Injected) -> JobError {
+    JobError::Retry(error.to_string())
+}
+
+/// Asks for the seals that an attempt waits for, or for its close if it waits for none. Called when the draft is there
+/// and after each seal: whoever comes last finds all packs sealed.
+///
+/// # Errors
+/// [`JobError`] if staging does not read or the bus does not confirm.
+pub async fn ask_for_seals(cx: &Context, attempt: &Attempt, source: &SourceName) -> Result<(), JobError> {
+    let base = |job| Work {
+        run: attempt.run(),
+        site: cx.site.clone(),
+        job,
+    };
+    let (artefact, number) = (attempt.artefact(), attempt.number());
+    let unsealed = attempt.unsealed()?;
+    let works: Vec<Work> = if unsealed.is_empty() {
+        vec![base(Job::Close {
+            source: source.clone(),
+            artefact,
+            attempt: number,
+        })]
+    } else {
+        unsealed
+            .into_iter()
+            .map(|pack| {
+                base(Job::Seal {
+                    artefact,
+                    attempt: number,
+                    pack,
+                })
+            })
+            .collect()
+    };
+    Ok(cx.bus.publish_works(&works).await?)
+}
+
+/// Hands on an artefact whose manifest stands in the repository: the next work, then the fact.
+///
+/// # Errors
+/// [`JobError`] if the bus does not confirm both.
+pub async fn hand_on_sealed(
+    cx: &Context,
+    expected: &Expected,
+    source: &SourceName,
+    sealed: &SealedManifest,
+    stored: u64,
+) -> Result<(), JobError> {
+    let manifest = &sealed.manifest;
+    let what = What::ArtefactSealed {
+        artefact: manifest.artefact,
+        manifest: sealed.sha256,
+        size: manifest.stream.size,
+        stored,
+        warnings: manifest.warnings.total,
+    };
+    cx.hand_on(&after_close(expected, source, manifest.artefact), expected.run, what)
+        .await
+}
+
+/// The artefact that an entry of staging belongs to, in a run that is not finished.
+#[must_use]
+pub fn staged_artefacts(staging: &Staging, run: RunId) -> Vec<(ArtefactId, u32)> {
+    let all = staging.list().unwrap_or_default();
+    all.into_iter()
+        .filter(|s| s.run == run && s.complete)
+        .map(|s| (s.artefact, s.attempt))
+        .collect()
+}
+
+/// What the capturing stages find missing: listings, and captures of what is neither sealed nor staged whole.
+#[must_use]
+pub fn missing_captures(cx: &Context, staging: &Staging, workers: &[WorkerSpec], state: &RunState) -> Vec<Work> {
+    let staged = staged_artefacts(staging, state.expected.run);
+    let is_staged = |work: &Work| work.artefact().is_some_and(|id| staged.iter().any(|(s, _)| *s == id));
+    let ours = |work: &Work| work.site == cx.site && workers.iter().any(|w| w.takes(work)) && !is_staged(work);
+    missing(state).into_iter().filter(ours).collect()
+}
+
+/// Writes a source's artefacts down, unless that was done, and hands on what is written: the captures, then the facts.
+///
+/// # Errors
+/// [`JobError`] if the repository or the bus do not confirm.
+pub async fn write_listing(
+    cx: &Context,
+    run: RunId,
+    source: &SourceName,
+    artefacts: Vec<Artefact>,
+) -> Result<(), JobError> {
+    let expected = cx.expected(run).await?;
+    let listed = Listed {
+        run,
+        source: source.clone(),
+        at: cx.now(),
+        artefacts,
+    };
+    cx.repository
+        .write(&ObjectKey::Listed(run, source.clone()), &listed)
+        .await?;
+    // Whoever wrote first decides: two listings of a busy server may differ.
+    let stands = cx.catalogue.listed(run, source).await?;
+    let stands = stands.ok_or_else(|| JobError::Retry(format!("the listing of {source} is not there yet")))?;
+    cx.bus
+        .publish_works(&after_list(&expected, source, &stands.artefacts))
+        .await?;
+    Ok(cx
+        .bus
+        .publish_facts(&Fact::listed(run, stands.at, source, &stands.artefacts))
+        .await?)
+}

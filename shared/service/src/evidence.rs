@@ -1,0 +1,143 @@
+//! What the repository proves about a run: the facts that can be told again from it when the bus has lost them.
+
+use std::sync::Arc;
+
+use holdfast_events::{Fact, Outcome, RunState, What};
+use holdfast_format::{Artefact, Expected, ObjectKey, RunId};
+use holdfast_repository::{Catalogue, RepositoryError};
+use jiff::Timestamp;
+
+/// A run's expectations and the facts that the repository's own place proves.
+pub struct Evidence {
+    /// What the run is to bring.
+    pub expected: Arc<Expected>,
+    /// What is proven. Copies at targets are not: only who reaches a target can prove them.
+    pub facts: Vec<Fact>,
+}
+
+impl Evidence {
+    /// The state that follows from it.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        let mut state = RunState::new((*self.expected).clone());
+        for fact in &self.facts {
+            if let Err(error) = state.apply(fact) {
+                tracing::warn!(run = %fact.run, %error, "the repository contradicts itself");
+            }
+        }
+        state
+    }
+}
+
+/// Reads what the repository proves about a run; `None` if it does not know the run.
+///
+/// # Errors
+/// If something that should be readable is not.
+pub async fn evidence(catalogue: &Catalogue, run: RunId) -> Result<Option<Evidence>, RepositoryError> {
+    let Some(expected) = catalogue.expected(run).await? else {
+        return Ok(None);
+    };
+    let mut reader = Reader {
+        catalogue,
+        run,
+        facts: Vec::new(),
+    };
+    if let Some(finished) = catalogue.finished(run).await? {
+        let outcome = [Outcome::Complete, Outcome::Partial, Outcome::Failed];
+        let outcome = outcome
+            .into_iter()
+            .find(|o| o.as_str() == finished.outcome)
+            .unwrap_or(Outcome::Failed);
+        reader.add(finished.at, What::RunFinished { outcome });
+    }
+    for source in &expected.sources {
+        if let Some(listed) = catalogue.listed(run, &source.name).await? {
+            reader
+                .facts
+                .extend(Fact::listed(run, listed.at, &source.name, &listed.artefacts));
+            for artefact in &listed.artefacts {
+                reader.artefact(artefact).await?;
+            }
+        }
+    }
+    for failure in catalogue.failures(run).await? {
+        let what = What::Failed {
+            subject: failure.subject.clone(),
+            stage: failure.stage,
+            reason: failure.reason.clone(),
+        };
+        reader.add(failure.at, what);
+    }
+    if let Some(point) = catalogue.restore_point(run).await? {
+        reader.add(
+            point.recorded,
+            What::RunRecorded {
+                complete: point.complete,
+            },
+        );
+    }
+    for place in &expected.steps.clean {
+        if let Some(report) = catalogue.cleaned(run, place).await? {
+            let what = What::PlaceCleaned {
+                place: place.clone(),
+                expired: report.expired_runs.len() as u64,
+                deleted: report.total_deleted,
+                freed: report.freed_bytes,
+            };
+            reader.add(report.at, what);
+        }
+    }
+    Ok(Some(Evidence {
+        expected,
+        facts: reader.facts,
+    }))
+}
+
+struct Reader<'a> {
+    catalogue: &'a Catalogue,
+    run: RunId,
+    facts: Vec<Fact>,
+}
+
+impl Reader<'_> {
+    fn add(&mut self, at: Timestamp, what: What) {
+        self.facts.push(Fact {
+            run: self.run,
+            at,
+            what,
+        });
+    }
+
+    async fn artefact(&mut self, artefact: &Artefact) -> Result<(), RepositoryError> {
+        let repository = self.catalogue.repository();
+        let Some(sealed) = repository.manifest(artefact.id).await? else {
+            return Ok(());
+        };
+        let manifest = &sealed.manifest;
+        let what = What::ArtefactSealed {
+            artefact: artefact.id,
+            manifest: sealed.sha256,
+            size: manifest.stream.size,
+            // Which packs were new is not in the manifest; the fact at the time of sealing told it.
+            stored: 0,
+            warnings: manifest.warnings.total,
+        };
+        self.add(manifest.finished, what);
+        for verification in self.catalogue.verifications(artefact.id).await? {
+            if verification.good && verification.place == *repository.place().name() {
+                let what = What::ArtefactVerified {
+                    artefact: artefact.id,
+                    level: verification.level,
+                };
+                self.add(verification.finished, what);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the repository says that a run has ended.
+pub(crate) async fn is_finished(catalogue: &Catalogue, run: RunId) -> Result<bool, RepositoryError> {
+    let meta = catalogue.repository().place().head(&ObjectKey::Finished(run)).await?;
+    Ok(meta.is_some())
+}

@@ -1,0 +1,267 @@
+//! From what the configuration says to what the shared crates take.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use holdfast_bus::{Auth, Bus, BusError, BusOptions};
+use holdfast_config::{AllowDisk, PlaceUrl, S3Options, Secret, Settings, Target};
+use holdfast_format::PlaceName;
+use holdfast_repository::{Repository, RepositoryError, RepositoryKeys};
+use holdfast_sealing::{KeyError, Profile, Recipients, SecretKeys, Signer, TrustedSigners};
+use holdfast_storage::{Place, PlaceOptions, StorageError};
+use secrecy::SecretString;
+use url::Url;
+
+/// Why something that the configuration names cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A key.
+    #[error("the keys of [encryption] cannot be used")]
+    Keys(#[source] KeyError),
+    /// A place.
+    #[error("place {name} cannot be opened")]
+    Place {
+        /// Its name.
+        name: PlaceName,
+        /// Why.
+        #[source]
+        source: Box<StorageError>,
+    },
+    /// The repository.
+    #[error("the repository cannot be opened")]
+    Repository(#[source] Box<RepositoryError>),
+    /// The bus.
+    #[error("NATS cannot be used")]
+    Bus(#[source] Box<BusError>),
+    /// The staging folder would put plaintext on a disk.
+    #[error(
+        "staging folder {0} is not on a tmpfs, so plaintext would touch a disk: mount a tmpfs there, set staging.dir, \
+         or set staging.allow_disk = \"yes_plaintext_may_touch_the_disk\""
+    )]
+    StagingOnDisk(PathBuf),
+    /// A folder cannot be made.
+    #[error("folder {0} cannot be made")]
+    Folder(PathBuf, #[source] std::io::Error),
+    /// An address that is no URL; configuration checks this first.
+    #[error("{0} is not the address of a place")]
+    Url(String),
+    /// A name that is no token; configuration checks this first.
+    #[error(transparent)]
+    Name(#[from] holdfast_format::NameError),
+}
+
+fn secret(secret: Option<&Secret>) -> Option<SecretString> {
+    secret.map(|s| SecretString::from(s.expose().to_owned()))
+}
+
+/// How to reach the NATS server at `url`, with what the configuration says of it.
+#[must_use]
+pub fn bus_options(settings: &Settings, url: &str, name: &str) -> BusOptions {
+    let nats = &settings.nats;
+    BusOptions {
+        url: url.to_owned(),
+        auth: auth(settings),
+        tls_ca: nats.tls_ca.clone(),
+        prefix: nats.prefix.clone(),
+        replicas: nats.replicas,
+        name: name.to_owned(),
+        connect_timeout: nats.connect_timeout.as_std(),
+    }
+}
+
+/// Connects to the bus and makes sure that its streams are as this version needs them.
+///
+/// # Errors
+/// [`OpenError::Bus`], which says what to do.
+pub async fn open_bus(options: &BusOptions) -> Result<Bus, OpenError> {
+    let bus = Bus::connect(options).await.map_err(|e| OpenError::Bus(Box::new(e)))?;
+    bus.ensure_topology().await.map_err(|e| OpenError::Bus(Box::new(e)))?;
+    Ok(bus)
+}
+
+fn url_of(place: &PlaceUrl) -> Result<Url, OpenError> {
+    let url = match place {
+        PlaceUrl::Directory(path) => Url::from_directory_path(path).ok(),
+        PlaceUrl::S3 { .. } => Url::parse(&place.to_string()).ok(),
+    };
+    url.ok_or_else(|| OpenError::Url(place.to_string()))
+}
+
+fn auth(settings: &Settings) -> Auth {
+    let nats = &settings.nats;
+    let some = |s: &Secret| SecretString::from(s.expose().to_owned());
+    match (
+        &nats.user,
+        &nats.password,
+        &nats.token,
+        &nats.credentials_file,
+        &nats.nkey_seed,
+    ) {
+        (Some(user), Some(password), ..) => Auth::Password {
+            user: user.clone(),
+            password: some(password),
+        },
+        (_, _, Some(token), ..) => Auth::Token(some(token)),
+        (_, _, _, Some(file), _) => Auth::CredentialsFile(file.clone()),
+        (_, _, _, _, Some(seed)) => Auth::Nkey(some(seed)),
+        _ => Auth::None,
+    }
+}
+
+fn place_options(url: Url, s3: &S3Options) -> PlaceOptions {
+    PlaceOptions {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        access_key_id: secret(s3.access_key_id.as_ref()),
+        secret_access_key: secret(s3.secret_access_key.as_ref()),
+        session_token: secret(s3.session_token.as_ref()),
+        allow_http: s3.allow_http,
+        path_style: s3.path_style,
+        ..PlaceOptions::new(url)
+    }
+}
+
+async fn open_named(name: PlaceName, options: PlaceOptions) -> Result<Place, OpenError> {
+    let opened = Place::open(name.clone(), options).await;
+    opened.map_err(|source| OpenError::Place {
+        name,
+        source: Box::new(source),
+    })
+}
+
+/// The repository's own place.
+///
+/// # Errors
+/// [`OpenError::Place`].
+pub async fn open_place(settings: &Settings) -> Result<Place, OpenError> {
+    let section = &settings.repository;
+    open_named(PlaceName::local(), place_options(url_of(&section.url)?, &section.s3)).await
+}
+
+/// The place of a target.
+///
+/// # Errors
+/// [`OpenError::Place`].
+pub async fn target_place(target: &Target) -> Result<Place, OpenError> {
+    let mut options = place_options(url_of(&target.url)?, &target.s3);
+    options.bandwidth = target.bandwidth.map(|b| b.as_u64());
+    options.concurrency = target.concurrency;
+    options.timeout = target.timeout.as_std();
+    open_named(target.name.parse()?, options).await
+}
+
+/// The keys that services hold: public backup keys, and the pipeline key. Recipients that expire within 30 days are
+/// warned of; expired ones are refused.
+///
+/// # Errors
+/// [`OpenError::Keys`], which names the file and the rule.
+pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError> {
+    let section = &settings.encryption;
+    let now = SystemTime::now();
+    let passphrase = section.pipeline_key_passphrase.as_ref().map(Secret::expose);
+    let recipients = Recipients::from_files(&section.recipients, now).map_err(OpenError::Keys)?;
+    for (fingerprint, at) in recipients.expiring_before(now + Duration::from_secs(30 * 86_400)) {
+        let at = jiff::Timestamp::try_from(at).map(|t| t.to_string()).unwrap_or_default();
+        tracing::warn!(
+            fingerprint,
+            at,
+            "a backup key expires soon: add its successor to encryption.recipients"
+        );
+    }
+    let signer = Signer::from_file(&section.pipeline_key, passphrase, now).map_err(OpenError::Keys)?;
+    let pipeline = std::slice::from_ref(&section.pipeline_key);
+    let secret = SecretKeys::from_files(pipeline, passphrase).map_err(OpenError::Keys)?;
+    let mut trusted = TrustedSigners::from_signer(&signer);
+    if !section.trusted_signers.is_empty() {
+        trusted.add(&TrustedSigners::from_files(&section.trusted_signers).map_err(OpenError::Keys)?);
+    }
+    let profile = match section.profile {
+        holdfast_config::Profile::Gnupg => Profile::Gnupg,
+        holdfast_config::Profile::Rfc9580 => Profile::Rfc9580,
+    };
+    Ok(RepositoryKeys {
+        signer: Some(signer),
+        secret,
+        recipients: Some(recipients),
+        trusted,
+        profile,
+    })
+}
+
+/// The repository that the configuration names, with its keys.
+///
+/// # Errors
+/// [`OpenError`]: keys, place, or repository.
+pub async fn open_repository(settings: &Settings) -> Result<Repository, OpenError> {
+    let keys = repository_keys(settings)?;
+    let place = open_place(settings).await?;
+    Repository::open(place, keys)
+        .await
+        .map_err(|e| OpenError::Repository(Box::new(e)))
+}
+
+/// The staging folder: the configured one, else one of this deployment's own on the machine's shared memory. It is made
+/// with mode 0700, and refused on anything but a tmpfs unless the configuration says so in full words.
+///
+/// # Errors
+/// [`OpenError::StagingOnDisk`], [`OpenError::Folder`].
+pub fn staging_dir(settings: &Settings) -> Result<PathBuf, OpenError> {
+    let dir = settings.staging.dir.clone().unwrap_or_else(|| {
+        let tag = blake3::hash(settings.state_dir.as_os_str().as_encoded_bytes());
+        Path::new("/dev/shm").join(format!("holdfast-{}", hex::encode(&tag.as_bytes()[..6])))
+    });
+    make_private(&dir)?;
+    if settings.staging.allow_disk == AllowDisk::No && !is_tmpfs(&dir) {
+        return Err(OpenError::StagingOnDisk(dir));
+    }
+    Ok(dir)
+}
+
+fn is_tmpfs(dir: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    rustix::fs::statfs(dir).is_ok_and(|s| matches!(s.f_type, TMPFS | RAMFS))
+}
+
+/// Makes a folder that only this user can look into.
+pub(crate) fn make_private(dir: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| OpenError::Folder(dir.to_owned(), source))
+}
+
+/// Everything but the bus and the stages, for one process.
+pub(crate) fn scratch_dir(settings: &Settings) -> Result<PathBuf, OpenError> {
+    let dir = settings.state_dir.join("scratch");
+    make_private(&dir)?;
+    Ok(dir)
+}
+
+impl crate::Context {
+    /// The context of a process: opens the repository, connects to NATS at `url`, takes the system's clock.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(settings: Arc<Settings>, options: &BusOptions) -> Result<Self, OpenError> {
+        let repository = open_repository(&settings).await?;
+        Self::with(settings, repository, open_bus(options).await?)
+    }
+
+    /// The context around a repository and a bus that are open already.
+    ///
+    /// # Errors
+    /// [`OpenError::Folder`], [`OpenError::Name`].
+    pub fn with(settings: Arc<Settings>, repository: Repository, bus: Bus) -> Result<Self, OpenError> {
+        Ok(Self {
+            site: settings.site.parse()?,
+            scratch: scratch_dir(&settings)?,
+            catalogue: Arc::new(holdfast_repository::Catalogue::new(repository.clone())),
+            repository,
+            bus,
+            clock: holdfast_telemetry::clock::system(),
+            drain: tokio_util::sync::CancellationToken::new(),
+            settings,
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! The life of a service's process, on one screen: arguments, configuration, telemetry, connect, run, drain, exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use holdfast_config::{SecretSection, Settings};
+use holdfast_telemetry::http::{self, Health};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Context, Stage, bus_options, serve};
+
+/// Exit code: bad usage or configuration.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// What every service's command line takes.
+#[derive(Debug, Parser)]
+pub struct ProcessArgs {
+    /// The configuration; else ./holdfast.toml, else /etc/holdfast/holdfast.toml.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The exit code of a service that ended as ordered, or not.
+#[must_use]
+pub fn exit_code(result: Result<(), anyhow::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let bad_configuration = error.downcast_ref::<holdfast_config::ConfigError>().is_some();
+            tracing::error!(reason = format!("{error:#}"), "the service ends");
+            eprintln!("error: {error:#}");
+            if bad_configuration {
+                ExitCode::from(BAD_CONFIGURATION)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Runs one service until it is told to end: loads the configuration (with the secrets of `secrets` alone), starts
+/// telemetry, opens repository and bus, and serves the stages that `stages` makes.
+pub fn run_process<F>(service: &'static str, secrets: &[SecretSection], stages: F) -> ExitCode
+where
+    F: AsyncFnOnce(&Context) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
+{
+    let args = ProcessArgs::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit_code(Err(error.into())),
+    };
+    exit_code(runtime.block_on(run(service, &args, secrets, stages)))
+}
+
+async fn run<F>(service: &'static str, args: &ProcessArgs, secrets: &[SecretSection], stages: F) -> anyhow::Result<()>
+where
+    F: AsyncFnOnce(&Context) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
+{
+    let path = Settings::find(args.config.as_deref())?;
+    let settings = Arc::new(Settings::load_for(&path, &Settings::environment(), secrets)?);
+    let telemetry = holdfast_telemetry::init(holdfast_telemetry::Options::new(service, &settings.telemetry))?;
+    let url = settings.nats.url.as_ref().ok_or_else(|| {
+        anyhow::anyhow!("nats.url is not set: a service of its own needs a NATS server; `holdfast up` runs without")
+    })?;
+    let cx = Context::open(settings.clone(), &bus_options(&settings, url.as_str(), service)).await?;
+    let health = Health::default();
+    let listening = match settings.telemetry.listen {
+        Some(address) => Some(http::serve(address, health.clone(), cx.drain.clone().cancelled_owned()).await?),
+        None => None,
+    };
+    shutdown_signal(cx.drain.clone());
+    let stages = stages(&cx).await?;
+    tracing::info!(service, site = %cx.site, "serving");
+    serve(&cx, &stages, &health).ended().await;
+    if let Some(listening) = listening {
+        listening.ended().await;
+    }
+    if let Err(error) = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await? {
+        eprintln!(
+            "warning: the last traces were not delivered: {}",
+            holdfast_telemetry::chain(&error)
+        );
+    }
+    Ok(())
+}
+
+/// Cancels `drain` at the first SIGTERM or SIGINT.
+pub fn shutdown_signal(drain: CancellationToken) {
+    tokio::spawn(async move {
+        let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+            tracing::error!("SIGTERM cannot be listened for");
+            return;
+        };
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM: draining"),
+            _ = tokio::signal::ctrl_c() => tracing::info!("interrupt: draining"),
+        }
+        drain.cancel();
+    });
+}

@@ -1,0 +1,111 @@
+//! The reconciler: at start, on reconnect and every so often it compares what runs expect with what the repository
+//! holds, and publishes the work that is missing. Messages may be lost; what is written down is done all the same.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_events::Work;
+use holdfast_format::RunId;
+
+use crate::evidence::{evidence, is_finished};
+use crate::{Context, JobError, Stage};
+
+/// How often it looks without being woken.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// How long after its deadline a run that never finished is still looked at: the recorder needs some time to write the
+/// end down, and a run may have to be ended days after its host died.
+const GIVE_UP_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24 * 30);
+
+/// Asks for whatever the unfinished runs lack.
+pub struct Reconciler {
+    cx: Context,
+    stages: Vec<Arc<dyn Stage>>,
+    finished: HashSet<RunId>,
+}
+
+impl Reconciler {
+    /// A reconciler for the stages of this process.
+    #[must_use]
+    pub fn new(cx: Context, stages: Vec<Arc<dyn Stage>>) -> Self {
+        Self {
+            cx,
+            stages,
+            finished: HashSet::new(),
+        }
+    }
+
+    /// Runs until the process drains.
+    pub async fn run(mut self) {
+        let mut reconnected = self.cx.bus.reconnected();
+        loop {
+            match self.once().await {
+                Ok(0) => {}
+                Ok(published) => tracing::info!(published, "missing work was asked for"),
+                Err(error) => tracing::warn!(reason = error.reason(), "could not reconcile; will try again"),
+            }
+            tokio::select! {
+                () = self.cx.drain.cancelled() => return,
+                _ = reconnected.changed() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    /// Compares once, and publishes what is missing. Says how many jobs that were.
+    ///
+    /// # Errors
+    /// If the repository or the bus cannot be reached. One unreadable run does not hold the others.
+    pub async fn once(&mut self) -> Result<usize, JobError> {
+        let mut published = 0;
+        for run in unfinished(&self.cx, &mut self.finished).await? {
+            match self.missing(run).await {
+                Ok(works) => {
+                    self.cx.bus.publish_works(&works).await?;
+                    published += works.len();
+                }
+                Err(error) => tracing::warn!(%run, reason = error.reason(), "cannot tell what the run lacks"),
+            }
+        }
+        Ok(published)
+    }
+
+    async fn missing(&self, run: RunId) -> Result<Vec<Work>, JobError> {
+        let Some(found) = evidence(&self.cx.catalogue, run).await? else {
+            return Ok(Vec::new());
+        };
+        let state = found.state();
+        if state.expected.deadline < self.cx.now() {
+            return Ok(Vec::new());
+        }
+        let mut works = Vec::new();
+        for stage in &self.stages {
+            works.extend(stage.missing(&self.cx, &state).await?);
+        }
+        Ok(works)
+    }
+}
+
+/// Runs that have expectations and no end, newest first. `known` remembers those that have ended.
+pub async fn unfinished(cx: &Context, known: &mut HashSet<RunId>) -> Result<Vec<RunId>, JobError> {
+    let mut open = Vec::new();
+    for run in cx.catalogue.runs().await? {
+        if known.contains(&run) {
+            continue;
+        }
+        let Some(expected) = cx.catalogue.expected(run).await? else {
+            continue;
+        };
+        let given_up = expected
+            .deadline
+            .saturating_add(GIVE_UP_AFTER)
+            .is_ok_and(|end| end < cx.now());
+        if given_up || is_finished(&cx.catalogue, run).await? {
+            known.insert(run);
+        } else {
+            open.push(run);
+        }
+    }
+    Ok(open)
+}

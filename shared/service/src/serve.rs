@@ -1,0 +1,92 @@
+//! Running stages: one worker group each, the reconciler beside them, and an orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use holdfast_bus::{Bus, BusError, WorkerOptions};
+use holdfast_telemetry::http::Health;
+use tokio::task::JoinSet;
+
+use crate::reconcile::Reconciler;
+use crate::stage::{OnBus, record_failure};
+use crate::{Context, Stage};
+
+/// How long after the order to end running jobs may take to finish.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Stages at work. Ends when the context's `drain` is cancelled.
+pub struct Serving {
+    tasks: JoinSet<()>,
+}
+
+impl Serving {
+    /// Waits until every worker has ended.
+    pub async fn ended(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Starts the workers of `stages`, their reconciler, and the watch over work whose deliveries ran out.
+pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Serving {
+    let mut tasks = JoinSet::new();
+    for stage in stages {
+        for spec in stage.workers() {
+            let options = WorkerOptions {
+                drain_timeout: DRAIN_WITHIN,
+                ..WorkerOptions::new(spec.stage, cx.site.clone(), spec.target.clone(), spec.parallel)
+            };
+            let handler = Arc::new(OnBus {
+                cx: cx.clone(),
+                stage: stage.clone(),
+            });
+            let (bus, drain, health) = (cx.bus.clone(), cx.drain.clone(), health.clone());
+            tasks.spawn(async move {
+                let name = format!("worker-{}", spec.stage);
+                health.set(&name, Ok(()));
+                if let Err(error) = bus.run_worker(options, handler, drain).await {
+                    let reason = holdfast_telemetry::chain(&error).to_string();
+                    tracing::error!(stage = %spec.stage, reason, "the worker group ended");
+                    health.set(&name, Err(reason));
+                }
+            });
+        }
+    }
+    tasks.spawn(Reconciler::new(cx.clone(), stages.to_vec()).run());
+    tasks.spawn(watch_exhausted(cx.clone(), stages.to_vec()));
+    Serving { tasks }
+}
+
+/// Work that the server no longer delivers is a failure with a name, not a message that lies there for ever.
+async fn watch_exhausted(cx: Context, stages: Vec<Arc<dyn Stage>>) {
+    let specs: Vec<_> = stages.iter().flat_map(|s| s.workers()).collect();
+    while !cx.drain.is_cancelled() {
+        let watched = watch_once(&cx, &specs).await;
+        if let Err(error) = watched {
+            tracing::debug!(reason = %holdfast_telemetry::chain(&error), "watching for exhausted work was cut; again");
+        }
+        tokio::select! {
+            () = cx.drain.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+    }
+}
+
+async fn watch_once(cx: &Context, specs: &[crate::WorkerSpec]) -> Result<(), BusError> {
+    let mut exhausted = Bus::exhausted(&cx.bus).await?;
+    loop {
+        let next = tokio::select! {
+            () = cx.drain.cancelled() => return Ok(()),
+            next = exhausted.next() => next,
+        };
+        let Some(found) = next else { return Ok(()) };
+        if found.work.site != cx.site || !specs.iter().any(|s| s.takes(&found.work)) {
+            continue;
+        }
+        let reason = "its workers ended again and again while they did it; see their logs";
+        match record_failure(cx, &found.work, reason).await {
+            Ok(()) => found.remove().await?,
+            Err(error) => tracing::warn!(reason = error.reason(), "exhausted work could not be written down yet"),
+        }
+    }
+}
