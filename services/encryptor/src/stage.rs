@@ -4,12 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdfast_bus::Delivery;
-use holdfast_capture::Staging;
+use holdfast_capture::{Staged, Staging};
 use holdfast_events::{Job, RunState, Work, WorkStage};
+use holdfast_format::ObjectKey;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec};
 
 use crate::close::close;
 use crate::seal::{Sealers, seal};
+
+async fn has_failed(cx: &Context, staged: &Staged) -> Result<bool, JobError> {
+    let key = ObjectKey::ArtefactFailed(staged.run, staged.artefact, None);
+    Ok(cx.repository.place().head(&key).await?.is_some())
+}
 
 /// Seals packs and closes artefacts.
 pub struct Encryptor {
@@ -62,6 +68,23 @@ impl Stage for Encryptor {
             }
             _ => Err(JobError::Fail(format!("the encryptor does not do {}", work.stage()))),
         }
+    }
+
+    /// Plaintext of runs that have ended, or of artefacts that failed, has no business in staging any more.
+    async fn tidy(&self, cx: &Context) -> Result<(), JobError> {
+        for staged in self.staging.list()? {
+            let over = cx.catalogue.finished(staged.run).await?.is_some() || has_failed(cx, &staged).await?;
+            let Some(attempt) = self
+                .staging
+                .attempt(staged.run, staged.artefact, staged.attempt)?
+                .filter(|_| over)
+            else {
+                continue;
+            };
+            tracing::info!(run = %staged.run, artefact = %staged.artefact, "staging of what has ended is removed");
+            attempt.discard()?;
+        }
+        Ok(())
     }
 
     /// Artefacts that are staged whole and have no manifest: their seals, or their close.

@@ -92,6 +92,7 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
         label: label(trigger)?,
         hold_until: held(trigger, start.now)?,
         fresh: trigger.fresh,
+        trace: std::collections::BTreeMap::new(),
         deadline: after(start.now, timeout).ok_or_else(|| Refusal::Invalid("the timeout is too long".into()))?,
     })
 }

@@ -10,6 +10,7 @@ use holdfast_format::{
     ArtefactId, FailureSubject, Finished, ObjectKey, PlaceName, PointArtefact, RestorePoint, RunId, SourceName, Stage,
 };
 use holdfast_service::{Context, JobError, evidence, unfinished};
+use tracing::Instrument as _;
 
 /// How often deadlines are looked at, and the repository is asked what the bus may have lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -110,6 +111,15 @@ impl Recorder {
 
     /// Does what a run's state calls for: at the deadline names what did not come, records, copies, cleans, ends.
     async fn step(&mut self, run: RunId) -> Result<(), JobError> {
+        let Some(state) = self.runs.get(&run) else {
+            return Ok(());
+        };
+        let span = tracing::info_span!("record", %run);
+        holdfast_telemetry::propagate::set_parent(&span, &state.expected.trace);
+        self.step_within(run).instrument(span).await
+    }
+
+    async fn step_within(&mut self, run: RunId) -> Result<(), JobError> {
         let Some(state) = self.runs.get_mut(&run) else {
             return Ok(());
         };

@@ -10,6 +10,7 @@ use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
 use holdfast_service::{Context, JobError, unfinished};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tracing::Instrument as _;
 
 use crate::recorder::Recorder;
 use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, overlaps, run_id, trigger_of};
@@ -104,6 +105,7 @@ impl Scheduler {
         if let Some(other) = overlaps(&open, &expected) {
             return Err(Refusal::Overlap(other));
         }
+        expected.trace = holdfast_telemetry::propagate::inject_current();
         self.publish(&expected).await.map_err(not_ready)?;
         Ok(run)
     }
@@ -216,10 +218,9 @@ impl Scheduler {
             missed,
         };
         let zone = one.schedule.calendar.zone().clone();
-        match self
-            .start_as(run_id(&name, slot), &one.trigger, reason, &zone, now)
-            .await
-        {
+        let span = tracing::info_span!("tick", schedule = name);
+        let started = self.start_as(run_id(&name, slot), &one.trigger, reason, &zone, now);
+        match started.instrument(span).await {
             Ok(_) => {}
             Err(Refusal::Overlap(other)) => {
                 tracing::warn!(schedule = name, %slot, %other, "skipped: the run before has not ended");

@@ -175,6 +175,9 @@ pub struct Expected {
     pub fresh: bool,
     /// What has not come by then has failed.
     pub deadline: Timestamp,
+    /// W3C trace context of the run's start, so that work asked for later belongs to the same trace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trace: BTreeMap<String, String>,
 }
 
 impl Expected {

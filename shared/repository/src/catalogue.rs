@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream;
 use holdfast_format::{
-    Artefact, ArtefactId, ArtefactKind, Expected, Failure, Finished, Listed, ObjectKey, PackId, Record, RestorePoint,
-    RunId, SourceName, Verification,
+    Artefact, ArtefactId, ArtefactKind, CleanReport, Expected, Failure, Finished, Listed, ObjectKey, PackId, PlaceName,
+    Record, RestorePoint, RunId, SourceName, Verification,
 };
 use holdfast_storage::Prefix;
 
@@ -133,6 +133,14 @@ impl Catalogue {
             _ => None,
         };
         Ok(listing.objects.into_iter().filter_map(pack).collect())
+    }
+
+    /// The retention report of one place after a run; `None` until there is one.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn cleaned(&self, run: RunId, place: &PlaceName) -> Result<Option<Arc<CleanReport>>, RepositoryError> {
+        self.record(&ObjectKey::Cleaned(run, place.clone())).await
     }
 
     /// What of a run failed, in the order of the keys.

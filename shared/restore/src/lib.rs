@@ -1,1 +1,43 @@
-//! holdfast-restore
+//! From a repository back to where data lives: streams, files, databases; and the proof that they would come back.
+//!
+//! - [`OpenArtefact`] fetches an artefact's manifest and contents; [`OpenArtefact::origin`] is what everything here reads
+//!   from. [`PackSource`] is the seam for tests and for packs that come from elsewhere.
+//! - [`write_stream`] writes the exact stream: a dump, SQL, or a tar (of a [`Selection`], too).
+//! - [`check`] tells whether an artefact is what was captured, object by object.
+//! - [`restore_files`] makes a tree of files, pack by pack and in parallel; [`compare_files`] compares one.
+//! - [`restore_database`] feeds `pg_restore`; [`compare_rows`] counts; [`restore_globals`] makes roles.
+//! - [`RESTORE_PY`] and [`RESTORE_MD`] stand in every repository and need nothing of this crate.
+//!
+//! Every byte is checked before it counts: a pack's size and SHA-256 before it is opened, each chunk's id, and the whole
+//! stream's digest. Functions that are not `async` block, for as long as a restore takes; on a Tokio runtime they belong in
+//! `spawn_blocking`.
+
+mod check;
+mod database;
+mod files;
+mod in_order;
+mod ledger;
+mod passes;
+mod progress;
+mod select;
+mod source;
+mod sparse;
+mod stream;
+mod tar;
+
+pub use check::{CheckError, CheckOptions, Found, Previous, Report, check};
+pub use database::{
+    DatabaseError, DatabaseOptions, GlobalsOptions, GlobalsReport, RowDifference, RowsReport, Server, ServerError,
+    Tool, ToolError, compare_rows, restore_database, restore_globals,
+};
+pub use files::{FileCounts, FilesError, FilesOptions, FilesReport, Problem, compare_files, restore_files};
+pub use progress::{Limits, Progress};
+pub use select::{NotFound, Selection};
+pub use source::{OpenArtefact, Origin, PackError, PackFault, PackSource, RepositoryPacks};
+pub use stream::{StreamError, Streamed, write_stream};
+
+/// The restore script that stands in every repository: Python 3, gpg and zstd, nothing of Holdfast.
+pub const RESTORE_PY: &str = include_str!("../assets/restore.py");
+
+/// The guide that stands beside it, for an operator without Holdfast.
+pub const RESTORE_MD: &str = include_str!("../assets/RESTORE.md");

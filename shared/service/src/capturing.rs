@@ -202,7 +202,15 @@ impl Session {
                     }
                 }
                 _ = tick.tick() => cx.bus.tell_progress(run, attempt.artefact(), bytes.load(Ordering::Relaxed), None).await,
-                done = &mut capturing => break done??,
+                done = &mut capturing => break done?,
+            }
+        };
+        let draft = match draft {
+            Ok(draft) => draft,
+            Err(error) => {
+                // The next attempt would replace it; until then its plaintext need not lie there.
+                discard(attempt);
+                return Err(error);
             }
         };
         failpoint::hit_async("capture.before_close").await.map_err(injected)?;
@@ -298,6 +306,10 @@ impl Blocking {
             bad: self.bad.clone(),
         };
         let lost = &self.session.lost;
+        let left = self.session.expected.deadline.duration_since(cx.now());
+        let deadline = std::time::Instant::now()
+            .checked_add(left.unsigned_abs())
+            .filter(|_| left.is_positive());
         let stop = || lost.is_cancelled();
         let attempt = &self.attempt;
         let told = &self.told;
@@ -307,7 +319,7 @@ impl Blocking {
                 &plaintext,
                 &Wait {
                     stop: &|| lost.is_cancelled(),
-                    deadline: None,
+                    deadline,
                 },
             )?;
             let _ = failpoint::hit("capture.after_pack");
@@ -367,6 +379,14 @@ impl Blocking {
         };
         attempt.put_draft(&draft)?;
         Ok(draft)
+    }
+}
+
+fn discard(attempt: Arc<Attempt>) {
+    if let Some(attempt) = Arc::into_inner(attempt)
+        && let Err(error) = attempt.discard()
+    {
+        tracing::debug!(reason = %holdfast_telemetry::chain(&error), "a failed attempt could not be removed yet");
     }
 }
 

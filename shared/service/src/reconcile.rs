@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use holdfast_events::Work;
 use holdfast_format::RunId;
+use holdfast_telemetry::propagate;
+use tracing::Instrument as _;
 
 use crate::evidence::{evidence, is_finished};
 use crate::{Context, JobError, Stage};
@@ -62,13 +64,28 @@ impl Reconciler {
         for run in unfinished(&self.cx, &mut self.finished).await? {
             match self.missing(run).await {
                 Ok(works) => {
-                    self.cx.bus.publish_works(&works).await?;
+                    self.publish(run, &works).await?;
                     published += works.len();
                 }
                 Err(error) => tracing::warn!(%run, reason = error.reason(), "cannot tell what the run lacks"),
             }
         }
+        for stage in &self.stages {
+            stage.tidy(&self.cx).await?;
+        }
         Ok(published)
+    }
+
+    /// Publishes work in the run's own trace.
+    async fn publish(&self, run: RunId, works: &[Work]) -> Result<(), JobError> {
+        if works.is_empty() {
+            return Ok(());
+        }
+        let span = tracing::info_span!("reconcile", %run);
+        if let Some(expected) = self.cx.catalogue.expected(run).await? {
+            propagate::set_parent(&span, &expected.trace);
+        }
+        Ok(self.cx.bus.publish_works(works).instrument(span).await?)
     }
 
     async fn missing(&self, run: RunId) -> Result<Vec<Work>, JobError> {

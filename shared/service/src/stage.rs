@@ -55,6 +55,14 @@ pub trait Stage: Send + Sync + 'static {
     /// [`JobError`], which says what becomes of the job.
     async fn run(&self, cx: &Context, work: &Work, delivery: &Delivery) -> Result<(), JobError>;
 
+    /// Puts away what it left behind for runs that have ended. Called by the reconciler.
+    ///
+    /// # Errors
+    /// If something cannot be looked at or put away; the reconciler comes again.
+    async fn tidy(&self, _: &Context) -> Result<(), JobError> {
+        Ok(())
+    }
+
     /// The jobs of its worker groups that a run lacks the result of.
     ///
     /// # Errors

@@ -45,10 +45,17 @@ impl Lease {
 
     /// Says something about the job, and waits until the server has heard it.
     async fn say(&self, kind: AckKind) -> Result<(), async_nats::RequestError> {
-        let request = async_nats::Request::new()
-            .payload(Bytes::from(kind))
-            .timeout(Some(ANSWER));
-        self.bus.client().send_request(self.reply(), request).await.map(|_| ())
+        loop {
+            let reply = self.reply();
+            let request = async_nats::Request::new()
+                .payload(Bytes::from(kind))
+                .timeout(Some(ANSWER));
+            self.bus.client().send_request(reply.clone(), request).await?;
+            // Renewed meanwhile: whether the server takes the word of an older delivery depends on the word.
+            if self.reply() == reply {
+                return Ok(());
+            }
+        }
     }
 
     /// Gives an answer and sees to it that the server hears it. `false`: it did not, and the job will come again.

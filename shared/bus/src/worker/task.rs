@@ -34,8 +34,6 @@ impl Worker {
         async {
             let disposition = self.have_done(work, delivery, &lease).await;
             tracing::debug!(?disposition, "job answered");
-            // From here on a later delivery is a new one: the answer below would not reach it.
-            drop(job);
             match disposition {
                 Disposition::Done => drop(lease.answer(AckKind::Ack, &self.overdue).await),
                 Disposition::RetryAfter(delay) => {
@@ -50,6 +48,8 @@ impl Worker {
         }
         .instrument(span)
         .await;
+        // Only now: until the server has heard the answer it may deliver the job again, to a slot of ours as well.
+        drop(job);
     }
 
     /// Runs the handler to its end, or until the time to drain is over.

@@ -7,14 +7,18 @@ use serde::Serialize;
 use crate::table::Table;
 use crate::values::span::Span;
 
-/// `[retention.<place>]`, the place being `local` or a target's name. A class without a span is never deleted there.
+/// `[retention.<place>]`, the place being `local` or a target's name.
+///
+/// A monthly backup also counts as a weekly and a daily one, a weekly one as a daily one: a backup is kept for the longest
+/// period that is set among its own class and those below. Only one to which no period applies stays until somebody deletes
+/// it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Retention {
-    /// How long daily backups are kept: `"7d"`. Default: for ever.
+    /// How long daily backups are kept, and weekly and monthly ones at least: `"7d"`. Default: not set.
     pub daily: Option<Span>,
-    /// How long weekly backups are kept: `"12w"`. Default: for ever.
+    /// How long weekly backups are kept, and monthly ones at least: `"12w"`. Default: not set.
     pub weekly: Option<Span>,
-    /// How long monthly backups are kept: `"12 months"`. Default: for ever.
+    /// How long monthly backups are kept: `"12 months"`. Default: not set.
     pub monthly: Option<Span>,
     /// The newest backups of each source that are kept whatever their age, 1 or more. Default: 1.
     pub keep_last: u32,

@@ -37,6 +37,7 @@ fn expected() -> Expected {
         hold_until: None,
         fresh: false,
         deadline: Timestamp::UNIX_EPOCH,
+        trace: BTreeMap::new(),
     }
 }
 

@@ -1,0 +1,76 @@
+//! Packs as a check looks at them: it remembers which ones it had, and whom they are sealed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use holdfast_format::{ObjectKey, PackId, PackRef};
+use holdfast_sealing::Recipients;
+
+use super::Findings;
+use crate::passes::lock;
+use crate::source::{PackError, PackSource};
+
+/// Enough of a sealed object to hold its key packets.
+const HEAD: usize = 64 << 10;
+
+pub(super) struct Examined<'a> {
+    packs: &'a dyn PackSource,
+    recipients: Option<&'a Recipients>,
+    findings: &'a Findings,
+    /// Of each pack looked at: whether it is sealed to all recipients.
+    seen: Mutex<BTreeMap<PackId, bool>>,
+    opened: Mutex<BTreeSet<PackId>>,
+}
+
+impl<'a> Examined<'a> {
+    pub(super) fn new(packs: &'a dyn PackSource, recipients: Option<&'a Recipients>, findings: &'a Findings) -> Self {
+        Self {
+            packs,
+            recipients,
+            findings,
+            seen: Mutex::default(),
+            opened: Mutex::default(),
+        }
+    }
+
+    /// Whether the pack came and was opened.
+    pub(super) fn opened(&self, pack: &PackRef) -> bool {
+        lock(&self.opened).contains(&pack.id)
+    }
+
+    /// Whether every pack that was asked for came, and is sealed to all recipients.
+    pub(super) fn all_proven(&self) -> bool {
+        lock(&self.seen).values().all(|proven| *proven)
+    }
+
+    fn is_proven(&self, pack: &PackRef, sealed: &[u8]) -> bool {
+        let Some(recipients) = self.recipients else {
+            return false;
+        };
+        // What is no sealed object at all, opening it will tell.
+        let Ok(missing) = recipients.missing_in(&sealed[..sealed.len().min(HEAD)]) else {
+            return false;
+        };
+        if !missing.is_empty() && !lock(&self.seen).contains_key(&pack.id) {
+            let problem = format!("is not sealed to {}, which could not open it", missing.join(", "));
+            self.findings.add(ObjectKey::Pack(pack.id), problem, true);
+        }
+        missing.is_empty()
+    }
+}
+
+impl PackSource for Examined<'_> {
+    fn sealed(&self, pack: &PackRef) -> Result<Bytes, PackError> {
+        let sealed = self.packs.sealed(pack);
+        let proven = sealed.as_ref().is_ok_and(|sealed| self.is_proven(pack, sealed));
+        lock(&self.seen).insert(pack.id, proven);
+        sealed
+    }
+
+    fn open(&self, pack: &PackRef, sealed: &[u8]) -> Result<Vec<u8>, PackError> {
+        let plain = self.packs.open(pack, sealed)?;
+        lock(&self.opened).insert(pack.id);
+        Ok(plain)
+    }
+}

@@ -1,0 +1,15 @@
+//! Databases and roles: from a stream into a PostgreSQL server.
+
+mod globals;
+mod restore;
+mod rows;
+mod server;
+mod sql;
+mod tools;
+
+pub use globals::{GlobalsOptions, GlobalsReport, restore_globals};
+pub use restore::{DatabaseError, DatabaseOptions, restore_database};
+pub use rows::{RowDifference, RowsReport, compare_rows};
+pub use server::{Server, ServerError};
+pub(crate) use tools::Stderr;
+pub use tools::{Tool, ToolError};

@@ -1,0 +1,220 @@
+//! The exact stream of an artefact, or of some entries of a tree.
+
+use std::io::{self, Write};
+
+use holdfast_format::{ChunkId, Extent, ObjectKey};
+use holdfast_repository::RepositoryError;
+
+use crate::in_order::{Broken, in_order};
+use crate::progress::{Limits, Progress};
+use crate::select::{NotFound, Selection, Selector};
+use crate::source::{Origin, PackError};
+
+/// Why a stream could not be written to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// A pack could not be had.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The contents could not be read.
+    #[error(transparent)]
+    Contents(#[from] RepositoryError),
+    /// Contents and packs do not belong together.
+    #[error("{object} is damaged: an extent at {offset} of {length} bytes reaches beyond it")]
+    Outside {
+        /// The pack; the contents, if they name none.
+        object: ObjectKey,
+        /// Bytes before the extent.
+        offset: u32,
+        /// Its bytes.
+        length: u32,
+    },
+    /// A chunk is not what was captured.
+    #[error(
+        "{object} holds something else than was captured: {length} bytes at {offset} do not have the chunk id {id}"
+    )]
+    Chunk {
+        /// The pack.
+        object: ObjectKey,
+        /// Bytes before the chunk.
+        offset: u32,
+        /// Its bytes.
+        length: u32,
+        /// The id that it should have.
+        id: ChunkId,
+    },
+    /// All chunks are good, and yet the whole is not what was captured.
+    #[error("the stream of {object} is not what was captured: {problem}")]
+    Digest {
+        /// The contents.
+        object: ObjectKey,
+        /// What differs.
+        problem: String,
+    },
+    /// A selected path is not there.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// Who was to take the stream did not.
+    #[error("cannot write the stream")]
+    Write(#[source] io::Error),
+    /// Somebody asked for it.
+    #[error("stopped before the end")]
+    Stopped,
+}
+
+impl StreamError {
+    /// Whether the same call may succeed later without anyone changing keys or data.
+    #[must_use]
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Pack(error) => error.retry(),
+            Self::Contents(error) => error.retry(),
+            Self::Write(error) => error.kind() == io::ErrorKind::Interrupted,
+            Self::Stopped => true,
+            Self::Outside { .. } | Self::Chunk { .. } | Self::Digest { .. } | Self::NotFound(_) => false,
+        }
+    }
+
+    /// The object at fault, if the repository is.
+    #[must_use]
+    pub fn damaged(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Pack(error) => error.is_damage().then_some(&error.object),
+            Self::Contents(RepositoryError::Damaged { key, .. } | RepositoryError::Missing { key, .. }) => Some(key),
+            Self::Outside { object, .. } | Self::Chunk { object, .. } | Self::Digest { object, .. } => Some(object),
+            _ => None,
+        }
+    }
+
+    /// An extent that lies in no pack.
+    pub(crate) fn outside(origin: Origin<'_>, extent: &Extent) -> Self {
+        Self::Outside {
+            object: origin.pack_key(extent.pack),
+            offset: extent.offset,
+            length: extent.length,
+        }
+    }
+
+    /// A chunk that is another one.
+    pub(crate) fn chunk(origin: Origin<'_>, extent: &Extent, id: ChunkId) -> Self {
+        Self::Chunk {
+            object: origin.pack_key(extent.pack),
+            offset: extent.offset,
+            length: extent.length,
+            id,
+        }
+    }
+
+    pub(crate) fn digest(origin: Origin<'_>, problem: impl Into<String>) -> Self {
+        Self::Digest {
+            object: ObjectKey::Contents(origin.manifest.artefact),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl<E: Into<Self>> From<(Origin<'_>, Broken<E>)> for StreamError {
+    fn from((origin, broken): (Origin<'_>, Broken<E>)) -> Self {
+        match broken {
+            Broken::Outside(extent) => Self::outside(origin, &extent),
+            Broken::Workers => Self::Stopped,
+            Broken::Other(error) => error.into(),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Streamed {
+    /// Bytes.
+    pub size: u64,
+    /// Extents.
+    pub extents: u64,
+}
+
+/// Writes an artefact's stream to `out`, in order and byte for byte; of a selection, the chosen entries, which with the
+/// stream's end make a valid tar. Blocks: call it on a thread that may.
+///
+/// Every chunk is compared with its id. Of a whole stream, size and digest are compared with the manifest *before the last
+/// extent is written*: a reader that got everything got what was captured. After an error, `out` holds a part.
+///
+/// # Errors
+/// [`StreamError`], which names the object at fault.
+pub fn write_stream(
+    origin: Origin<'_>,
+    select: &Selection,
+    limits: Limits,
+    progress: &Progress,
+    out: &mut dyn Write,
+) -> Result<Streamed, StreamError> {
+    let mut selector = Selector::new(select);
+    let mut digest = origin.key.extent_digest();
+    let mut last: Vec<u8> = Vec::new();
+    let extents = extents(origin, &mut selector)?;
+    in_order(origin, limits, progress, extents, |extent, (), bytes| {
+        if progress.stopped() {
+            return Err(StreamError::Stopped);
+        }
+        let bytes = bytes?;
+        let id = origin.key.chunk_id(bytes);
+        if let Some(expected) = extent.id.filter(|expected| *expected != id) {
+            return Err(StreamError::chunk(origin, &extent, expected));
+        }
+        digest.add(extent.length, id);
+        out.write_all(&last).map_err(StreamError::Write)?;
+        progress.add_done(last.len() as u64);
+        last.clear();
+        last.extend_from_slice(bytes);
+        Ok(())
+    })
+    .map_err(|broken| StreamError::from((origin, broken)))?;
+    selector.finish()?;
+    let (size, extents, found) = digest.finish();
+    if select.is_all() {
+        compare(origin, size, extents, found)?;
+    }
+    out.write_all(&last).map_err(StreamError::Write)?;
+    out.flush().map_err(StreamError::Write)?;
+    progress.add_done(last.len() as u64);
+    Ok(Streamed { size, extents })
+}
+
+/// The extents of the selected lines.
+fn extents(
+    origin: Origin<'_>,
+    selector: &mut Selector<'_>,
+) -> Result<impl Iterator<Item = Result<(Extent, ()), StreamError>>, StreamError> {
+    Ok(origin.lines()?.flat_map(move |line| {
+        let (extents, error) = match line {
+            Ok(content) if selector.takes(&content) => (content.extents().to_vec(), None),
+            Ok(_) => (Vec::new(), None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let extents = extents.into_iter().map(|extent| Ok((extent, ())));
+        extents.chain(error.map(|error| Err(StreamError::Contents(error))))
+    }))
+}
+
+/// Compares a whole stream with the manifest.
+pub(crate) fn compare(
+    origin: Origin<'_>,
+    size: u64,
+    extents: u64,
+    digest: holdfast_format::Digest,
+) -> Result<(), StreamError> {
+    let stream = &origin.manifest.stream;
+    if size != stream.size {
+        return Err(StreamError::digest(
+            origin,
+            format!("{size} bytes, not {}", stream.size),
+        ));
+    }
+    if extents != stream.extents {
+        let problem = format!("{extents} extents, not {}", stream.extents);
+        return Err(StreamError::digest(origin, problem));
+    }
+    if digest != stream.digest {
+        return Err(StreamError::digest(origin, "another digest"));
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Restores from repositories made by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod check;
+mod database;
+mod files;
+mod hostile;
+mod script;
+mod stream;
