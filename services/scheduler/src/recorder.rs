@@ -10,6 +10,7 @@ use holdfast_format::{
     ArtefactId, FailureSubject, Finished, ObjectKey, PlaceName, PointArtefact, RestorePoint, RunId, SourceName, Stage,
 };
 use holdfast_service::{Context, JobError, evidence, unfinished};
+use holdfast_telemetry::failpoint;
 use tracing::Instrument as _;
 
 /// How often deadlines are looked at, and the repository is asked what the bus may have lost.
@@ -249,6 +250,9 @@ async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
     point
         .artefacts
         .sort_by(|a, b| (&a.source, &a.artefact.name).cmp(&(&b.source, &b.artefact.name)));
+    failpoint::hit_async("scheduler.before_restore_point")
+        .await
+        .map_err(|e| JobError::Retry(e.to_string()))?;
     cx.repository.write(&ObjectKey::RestorePoint(point.run), &point).await?;
     let stands = cx.catalogue.restore_point(point.run).await?;
     let complete = stands.map_or(point.complete, |p| p.complete);

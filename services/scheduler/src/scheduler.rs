@@ -8,6 +8,7 @@ use holdfast_bus::BusError;
 use holdfast_events::{Fact, Job, Refusal, Trigger, TriggerReply, Work};
 use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
 use holdfast_service::{Context, JobError, unfinished};
+use holdfast_telemetry::failpoint;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tracing::Instrument as _;
@@ -123,6 +124,9 @@ impl Scheduler {
     async fn publish(&self, expected: &Expected) -> Result<(), JobError> {
         let run = expected.run;
         self.cx.repository.write(&ObjectKey::Expected(run), expected).await?;
+        failpoint::hit_async("scheduler.after_expected")
+            .await
+            .map_err(|e| JobError::Retry(e.to_string()))?;
         let stands = self.cx.expected(run).await?;
         let list = |s: &holdfast_format::ExpectedSource| Work {
             run,

@@ -33,6 +33,7 @@ mod trace;
 mod trigger;
 mod worker;
 
+pub use api::ApiError;
 pub use connection::Bus;
 pub use error::{BusError, Cause, Retry};
 pub use exhausted::Exhausted;

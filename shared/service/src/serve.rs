@@ -12,8 +12,8 @@ use crate::reconcile::Reconciler;
 use crate::stage::{OnBus, record_failure};
 use crate::{Context, Stage};
 
-/// How long after the order to end running jobs may take to finish.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long after the order to end running jobs may take to finish. A process manager gives ten seconds for everything.
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// Stages at work. Ends when the context's `drain` is cancelled.
 pub struct Serving {

@@ -72,6 +72,20 @@ async fn a_reader_of_facts_survives_a_crash_and_a_lost_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_facts_begin_where_the_reader_did_and_reach_every_reader() {
+    let rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let (a, b) = (run(), run());
+    bus.publish_facts(&[fact(a, 1), fact(b, 2)]).await.unwrap();
+    let mut readers = [bus.new_facts().await.unwrap(), bus.new_facts().await.unwrap()];
+    bus.publish_facts(&[fact(a, 3), fact(b, 4)]).await.unwrap();
+    for reader in &mut readers {
+        assert_eq!(next(reader).await.unwrap(), fact(a, 3));
+        assert_eq!(next(reader).await.unwrap(), fact(b, 4));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_recorder_gets_every_fact_until_it_has_recorded_it() {
     let rig = Rig::start().await;
     let bus = rig.bus().await;

@@ -1,0 +1,203 @@
+//! The layout of the workspace, checked: which way dependencies point, what every package inherits, how long files are.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use holdfast_tests::tools;
+use serde_json::Value;
+
+/// A package may depend on those of lower levels alone. So no service depends on another, and only the command line
+/// knows them all.
+const LEVELS: &[&[&str]] = &[
+    &["format"],
+    &["events"],
+    &["config"],
+    &["telemetry"],
+    &["bus", "storage", "sealing"],
+    &["repository"],
+    &["capture", "restore"],
+    &["service"],
+    &[
+        "scheduler",
+        "dumper",
+        "volume-snapshotter",
+        "encryptor",
+        "verifier",
+        "syncer",
+        "janitor",
+    ],
+    &["cli"],
+    &["tests"],
+];
+
+/// What the pure packages must do without: they neither wait nor talk to anything.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "futures",
+    "async-nats",
+    "object_store",
+    "tokio-postgres",
+    "reqwest",
+    "axum",
+];
+const PURE: &[&str] = &["format", "events"];
+
+/// Lines of a source file, tests apart.
+const LONGEST: usize = 700;
+
+/// Files that may be longer, and why.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+struct Package {
+    name: String,
+    manifest: PathBuf,
+    /// Name, and whether only tests need it.
+    dependencies: Vec<(String, bool)>,
+}
+
+fn packages() -> Vec<Package> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let text = tools::text_of(command.current_dir(tools::root())).unwrap();
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages.map(package).collect()
+}
+
+fn package(value: &Value) -> Package {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let dependencies = value["dependencies"].as_array().unwrap().iter();
+    Package {
+        name: text(&value["name"])
+            .strip_prefix("holdfast-")
+            .expect("packages are named holdfast-…")
+            .to_owned(),
+        manifest: text(&value["manifest_path"]).into(),
+        dependencies: dependencies
+            .map(|dependency| (text(&dependency["name"]), dependency["kind"] == "dev"))
+            .collect(),
+    }
+}
+
+fn level(name: &str) -> Option<usize> {
+    LEVELS.iter().position(|level| level.contains(&name))
+}
+
+#[test]
+fn dependencies_point_down() {
+    let mut faults = Vec::new();
+    for package in packages() {
+        let own = level(&package.name).unwrap_or_else(|| panic!("give holdfast-{} a level", package.name));
+        for (dependency, only_tests) in &package.dependencies {
+            let Some(dependency) = dependency.strip_prefix("holdfast-") else {
+                continue;
+            };
+            // The harness serves the tests of every package.
+            if dependency == "tests" && *only_tests {
+                continue;
+            }
+            if level(dependency).is_none_or(|level| level >= own) {
+                faults.push(format!("{} must not depend on {dependency}", package.name));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_pure_packages_stay_pure() {
+    for package in packages()
+        .iter()
+        .filter(|package| PURE.contains(&package.name.as_str()))
+    {
+        for (dependency, only_tests) in &package.dependencies {
+            let impure = IMPURE.contains(&dependency.as_str()) && !only_tests;
+            assert!(!impure, "{} is pure and must not depend on {dependency}", package.name);
+        }
+    }
+}
+
+#[test]
+fn every_package_inherits_what_the_workspace_says() {
+    let mut faults = Vec::new();
+    for package in packages() {
+        let manifest: toml::Table = fs::read_to_string(&package.manifest).unwrap().parse().unwrap();
+        let inherits = |section: &str, key: &str| {
+            let value = manifest.get(section).and_then(|table| table.get(key));
+            value.is_some_and(|value| value.get("workspace").is_some_and(|flag| flag.as_bool() == Some(true)))
+        };
+        let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
+        if lints.and_then(toml::Value::as_bool) != Some(true) {
+            faults.push(format!("{}: [lints] workspace = true is missing", package.name));
+        }
+        for key in ["version", "edition", "rust-version", "license", "publish"] {
+            if !inherits("package", key) {
+                faults.push(format!("{}: package.{key} is its own", package.name));
+            }
+        }
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let names = manifest
+                .get(section)
+                .and_then(toml::Value::as_table)
+                .into_iter()
+                .flat_map(toml::Table::keys);
+            let own = names.filter(|name| !inherits(section, name));
+            faults.extend(own.map(|name| format!("{}: {section}.{name} has a version of its own", package.name)));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn every_library_says_what_it_is_for() {
+    for package in packages() {
+        let library = package.manifest.with_file_name("src").join("lib.rs");
+        if let Ok(text) = fs::read_to_string(&library) {
+            assert!(
+                text.starts_with("//! "),
+                "{} begins without documentation",
+                library.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn files_are_not_too_long() {
+    let root = tools::root();
+    let mut lengths = BTreeMap::new();
+    for package in packages() {
+        let source = package.manifest.with_file_name("src");
+        measure(&root, &source, &mut lengths);
+    }
+    assert!(lengths.len() > 50, "the source files were not found");
+    for (file, reason) in LONG_FILES {
+        let length = lengths.remove(*file);
+        assert!(
+            length.is_some_and(|length| length > LONGEST),
+            "{file} ({reason}) is no longer long"
+        );
+    }
+    lengths.retain(|_, length| *length > LONGEST);
+    assert!(lengths.is_empty(), "longer than {LONGEST} lines: {lengths:#?}");
+}
+
+fn measure(root: &Path, dir: &Path, lengths: &mut BTreeMap<String, usize>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "tests" {
+                measure(root, &path, lengths);
+            }
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            lengths.insert(path.strip_prefix(root).unwrap().display().to_string(), lines);
+        }
+    }
+}

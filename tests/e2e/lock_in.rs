@@ -1,0 +1,197 @@
+//! Any copy of the repository restores with gpg, zstd and python3 alone.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use holdfast_tests::postgres::Cluster;
+use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::{Context, Result, Sandbox, db, ensure, tools};
+use serde_json::Value;
+
+/// A folder with these programs alone, to be the whole PATH. gpg needs its agent, which it finds by itself.
+fn only(dir: &Path, programs: &[&str]) -> Result<PathBuf> {
+    let bin = dir.join("only");
+    fs::create_dir_all(&bin)?;
+    for program in programs {
+        let path = tools::text_of(Command::new("sh").args(["-c", &format!("command -v {program}")]))?;
+        symlink(path.trim(), bin.join(program))?;
+    }
+    Ok(bin)
+}
+
+/// `restore.py` of a copy of the repository, with a GnuPG home that holds the secret backup key.
+struct Script {
+    copy: PathBuf,
+    home: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Script {
+    fn new(sandbox: &Sandbox, copy: &Path) -> Result<Self> {
+        // Short: gpg's agent listens on a socket in it.
+        let home = tempfile::Builder::new().prefix("hf-gpg-").tempdir()?;
+        let path = only(sandbox.dir(), &["gpg", "zstd", "python3"])?;
+        let script = Self {
+            copy: copy.to_owned(),
+            home,
+            path,
+        };
+        let config = sandbox.config()?;
+        let secret = config["verifier"]["secret_keys"][0]
+            .as_str()
+            .context("init named no secret key")?;
+        let pipeline = config["encryption"]["pipeline_key"]
+            .as_str()
+            .context("init named no pipeline key")?;
+        for key in [secret, pipeline] {
+            let mut import = script.command("gpg");
+            import
+                .args(["--batch", "--quiet", "--import"])
+                .arg(sandbox.dir().join(key));
+            tools::text_of(&mut import)?;
+        }
+        Ok(script)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.path.join(program));
+        command
+            .env_clear()
+            .env("PATH", &self.path)
+            .env("HOME", self.home.path());
+        command.env("GNUPGHOME", self.home.path()).env("LANG", "C.UTF-8");
+        command
+    }
+
+    /// The pipeline key's fingerprint, from the list of imported keys: the one that is no backup key.
+    fn signers(&self) -> Result<Vec<String>> {
+        let mut list = self.command("gpg");
+        list.args(["--batch", "--with-colons", "--list-secret-keys"]);
+        let text = tools::text_of(&mut list)?;
+        let mut primary = false;
+        let mut found = Vec::new();
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split(':').collect();
+            match fields[0] {
+                "sec" => primary = true,
+                "fpr" if primary => {
+                    primary = false;
+                    found.extend(fields.get(9).map(|text| (*text).to_owned()));
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.command("python3");
+        command
+            .arg(self.copy.join("restore.py"))
+            .arg("--homedir")
+            .arg(self.home.path());
+        for signer in self.signers()? {
+            command.args(["--signer", &signer]);
+        }
+        command.args(arguments);
+        Ok(command)
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let mut end = Command::new("gpgconf");
+        end.args(["--homedir"]).arg(self.home.path()).args(["--kill", "all"]);
+        let _ = end.status();
+    }
+}
+
+#[test]
+fn a_copy_restores_without_holdfast() -> Result<()> {
+    let source = Cluster::start()?;
+    db::fill(&source)?;
+    let files = tempfile::tempdir()?;
+    let uploads = files.path().join("uploads");
+    tree::generate(&uploads, 1, Shape::default())?;
+    let sandbox = Sandbox::builder()
+        .postgres("main", &source)
+        .directory("uploads", &uploads)
+        .target_directory("offsite")
+        .build()?;
+    sandbox.run(&["run", "--sync-offsite"])?.good()?;
+    tree::edit(&uploads, 5, 3)?;
+    sandbox.run(&["run", "--sync-offsite"])?.good()?;
+
+    let copy = files.path().join("copy");
+    fs::rename(sandbox.target("offsite"), &copy)?;
+    let script = Script::new(&sandbox, &copy)?;
+    let listed: Vec<Value> = serde_json::from_str(&tools::text_of(&mut script.run(&["list", "--json"])?)?)?;
+    let newest = |name: &str| -> Result<String> {
+        let named = listed
+            .iter()
+            .filter(|artefact| artefact["name"] == name || artefact["source"] == name);
+        let newest = named.max_by_key(|artefact| artefact["sequence"].as_u64());
+        let found = newest.and_then(|artefact| artefact["artefact"].as_str());
+        Ok(found
+            .with_context(|| format!("{name} is not listed: {listed:?}"))?
+            .to_owned())
+    };
+
+    let tree_copy = files.path().join("restored");
+    let extract = script.run(&["extract", &newest("uploads")?, &tree_copy.display().to_string()])?;
+    tools::text_of(&mut { extract })?;
+    tree::compare(&uploads, &tree_copy)?;
+
+    let target = Cluster::start()?;
+    target.create_database(db::MAIN)?;
+    target.psql("postgres", "CREATE ROLE holdfast_owner; CREATE ROLE holdfast_reader;")?;
+    let mut stream = script
+        .run(&["stream", &newest(db::MAIN)?])?
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let restored = target
+        .client("pg_restore", "")
+        .args(["--exit-on-error", "-d", db::MAIN])
+        .stdin(stream.stdout.take().context("no output")?)
+        .status()?;
+    ensure!(
+        stream.wait()?.success() && restored.success(),
+        "the stream did not restore"
+    );
+    db::compare((&source, db::MAIN), (&target, db::MAIN))
+}
+
+#[test]
+fn the_script_refuses_what_is_damaged() -> Result<()> {
+    let files = tempfile::tempdir()?;
+    let uploads = files.path().join("uploads");
+    tree::generate(
+        &uploads,
+        1,
+        Shape {
+            files: 10,
+            ..Shape::default()
+        },
+    )?;
+    let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
+    sandbox.run(&["run"])?.good()?;
+    let script = Script::new(&sandbox, &sandbox.repository())?;
+    let artefact = sandbox.artefact("uploads", "uploads")?;
+    tools::text_of(&mut script.run(&["verify", &artefact.id])?)?;
+    let objects = sandbox.objects(&sandbox.repository())?;
+    let pack = objects
+        .keys()
+        .find(|key| key.starts_with("packs/"))
+        .context("there is no pack")?;
+    super::damage::flip(&sandbox.repository().join(pack), 1000)?;
+    let refused = script.run(&["verify", &artefact.id])?.output()?;
+    ensure!(!refused.status.success(), "a damaged pack was believed");
+    let id = pack.rsplit('/').next().unwrap_or_default();
+    ensure!(
+        String::from_utf8_lossy(&refused.stderr).contains(id),
+        "it does not say which pack"
+    );
+    Ok(())
+}

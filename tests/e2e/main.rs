@@ -1,0 +1,12 @@
+//! Whole backups and restores with the `holdfast` program, as its users run it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cli;
+mod damage;
+mod full;
+mod incremental;
+mod lock_in;
+mod partial;
+mod restores;
+mod services;

@@ -1,0 +1,164 @@
+//! What most fault tests begin and end with.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_tests::postgres::Cluster;
+use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::{Background, Context, Result, Sandbox, db, ensure, nats, wait_until};
+
+/// How long a run may take that was disturbed: a message that its worker did not acknowledge comes again after a minute.
+pub(crate) const DISTURBED: Duration = Duration::from_secs(240);
+
+/// A directory and a database, a NATS server of their own, and an off-site target.
+pub(crate) struct Setup {
+    // Dropped in this order: the sandbox looks whether anything is left over.
+    pub(crate) sandbox: Sandbox,
+    pub(crate) nats: nats::Server,
+    pub(crate) source: Cluster,
+    files: tempfile::TempDir,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Result<Self> {
+        let source = Cluster::start()?;
+        source.pgbench("bench", 2)?;
+        let files = tempfile::tempdir()?;
+        let uploads = files.path().join("uploads");
+        tree::generate(
+            &uploads,
+            1,
+            Shape {
+                files: 120,
+                ..Shape::default()
+            },
+        )?;
+        let nats = nats::Server::start()?;
+        let sandbox = Sandbox::builder()
+            .postgres("main", &source)
+            .directory("uploads", &uploads)
+            .nats(&nats)
+            .target_directory("offsite")
+            .build()?;
+        Ok(Self {
+            sandbox,
+            nats,
+            source,
+            files,
+        })
+    }
+
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.files.path().join("uploads")
+    }
+
+    /// Asks for a whole run and does not wait for it.
+    pub(crate) fn trigger(&self) -> Result<()> {
+        let command = [
+            "run",
+            "--verify",
+            "--sync-offsite",
+            "--cleanup",
+            "--timeout",
+            "10m",
+            "--detach",
+        ];
+        self.sandbox.run(&command)?.good()?;
+        Ok(())
+    }
+
+    pub(crate) fn start_services(&self) -> Result<Background> {
+        self.sandbox.start(&["up"])
+    }
+
+    /// Starts services that stop at a fail point (`name`, or `name` and `@N`).
+    pub(crate) fn start_with(&mut self, point: &str, action: &str) -> Result<Background> {
+        let (name, nth) = point.split_once('@').unwrap_or((point, "1"));
+        self.sandbox
+            .set_env("HOLDFAST_FAILPOINTS", &format!("{name}={action}@{nth}"));
+        let services = self.start_services();
+        self.sandbox.remove_env("HOLDFAST_FAILPOINTS");
+        services
+    }
+
+    /// Starts services and a run, and gives them when they have come to this fail point, where one of them waits.
+    pub(crate) fn run_up_to(&mut self, point: &str) -> Result<(Background, Gate)> {
+        let gate = Gate {
+            file: self.sandbox.path("gate"),
+        };
+        let mut services = self.start_with(point, &format!("pause:{}", gate.file.display()))?;
+        self.trigger()?;
+        let reached = self.sandbox.path("gate.reached");
+        wait_until(&format!("{point} is reached"), DISTURBED, || {
+            ensure!(services.is_running()?, "`holdfast up` has ended");
+            Ok(reached.exists())
+        })
+        .with_context(|| services.log().unwrap_or_default())?;
+        Ok((services, gate))
+    }
+
+    /// How many objects of the local place have a key that ends so.
+    pub(crate) fn count(&self, end: &str) -> Result<usize> {
+        count(&self.sandbox, &self.sandbox.repository(), end)
+    }
+
+    /// Waits until `runs` runs have ended.
+    pub(crate) fn wait_for_end(&self, services: &mut Background, runs: usize) -> Result<()> {
+        let ended = wait_until("the run ends", DISTURBED, || {
+            ensure!(services.is_running()?, "`holdfast up` has ended");
+            Ok(self.count("/finished")? >= runs)
+        });
+        ended.with_context(|| services.log().unwrap_or_default())
+    }
+
+    /// Checks that the newest run is complete and whole, at both places.
+    pub(crate) fn check(&self) -> Result<()> {
+        let run = self.sandbox.artefact("uploads", "uploads")?.run;
+        let shown = self.sandbox.run(&["show", &run, "--json"])?.good()?.json()?;
+        let complete = shown["state"] == "complete";
+        ensure!(complete, "the run is not complete: {shown}");
+        for place in ["local", "offsite"] {
+            self.sandbox
+                .run(&["verify", "--all", "--level", "decrypt", "--place", place])?
+                .good()?;
+            let to = self.sandbox.path(&format!("restored from {place}"));
+            let to_text = to.display().to_string();
+            self.sandbox
+                .run(&["restore", "volume", "uploads", "--to", &to_text, "--place", place])?
+                .good()?;
+            tree::compare(&self.uploads(), &to)?;
+            let name = format!("restored {place}");
+            let to = self.source.url_with_password(&name);
+            self.sandbox
+                .run(&[
+                    "restore",
+                    "database",
+                    "main/bench",
+                    "--create",
+                    "--to",
+                    &to,
+                    "--place",
+                    place,
+                ])?
+                .good()?;
+            db::compare((&self.source, "bench"), (&self.source, &name))?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn count(sandbox: &Sandbox, place: &Path, end: &str) -> Result<usize> {
+    Ok(sandbox.objects(place)?.keys().filter(|key| key.ends_with(end)).count())
+}
+
+/// Where a service waits.
+pub(crate) struct Gate {
+    file: PathBuf,
+}
+
+impl Gate {
+    /// Lets it go on.
+    pub(crate) fn open(self) -> Result<()> {
+        std::fs::write(&self.file, "").context("open the gate")
+    }
+}

@@ -1,0 +1,354 @@
+//! Real PostgreSQL servers.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::process::{Process, Signal, free_port};
+use crate::tools;
+use crate::wait_until;
+
+/// The superuser of every cluster.
+pub const SUPERUSER: &str = "postgres";
+
+/// The superuser's password in every cluster, so that restored globals lock nobody out. Full of what a URL, a password
+/// file or a shell may stumble over.
+pub const PASSWORD: &str = r"hold fast:@/%1\'#";
+
+/// How often a start is tried again because the port was taken meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// A PostgreSQL cluster of its own: a data directory in a temporary folder and a server on a free port of 127.0.0.1,
+/// with passwords asked for, and without fsync. Stopped and removed when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    bin: PathBuf,
+    account: Option<Account>,
+    port: u16,
+    process: Option<Process>,
+    // Last: removed after the server has ended.
+    dir: TempDir,
+}
+
+/// Whom the server runs as, since it refuses to run as root.
+#[derive(Clone, Debug)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl Account {
+    /// `None` if this process is not root, and can run the server itself.
+    fn find() -> Result<Option<Self>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let users = std::fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
+        let account = |name: &str| {
+            let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+            let mut ids = line.split(':').skip(2).map(str::parse);
+            Some(Self {
+                uid: ids.next()?.ok()?,
+                gid: ids.next()?.ok()?,
+            })
+        };
+        let found = account("postgres").or_else(|| account("nobody"));
+        Ok(Some(found.context("no account to run PostgreSQL as")?))
+    }
+}
+
+impl Cluster {
+    /// Makes and starts one.
+    ///
+    /// # Errors
+    /// If PostgreSQL is not installed, or does not start; with what it printed.
+    pub fn start() -> Result<Self> {
+        let account = Account::find()?;
+        // Short, since the path of a Unix socket is limited to 107 bytes.
+        let dir = tempfile::Builder::new().prefix("hf-pg-").tempdir()?;
+        if let Some(account) = &account {
+            chown(dir.path(), Some(account.uid), Some(account.gid))
+                .context("give the folder to PostgreSQL's account")?;
+        }
+        let mut cluster = Self {
+            bin: tools::postgres_bin()?,
+            account,
+            port: 0,
+            process: None,
+            dir,
+        };
+        cluster.initialise()?;
+        cluster.restart()?;
+        Ok(cluster)
+    }
+
+    fn initialise(&self) -> Result<()> {
+        let password = self.dir.path().join("password");
+        std::fs::write(&password, format!("{PASSWORD}\n"))?;
+        let mut command = self.as_account(&self.bin.join("initdb"));
+        command.arg("--pgdata").arg(self.data_dir());
+        command.arg("--pwfile").arg(&password);
+        command.args(["--username", SUPERUSER, "--auth", "scram-sha-256"]);
+        command.args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"]);
+        tools::text_of(&mut command)?;
+        Ok(())
+    }
+
+    /// A command that runs as PostgreSQL's account.
+    fn as_account(&self, program: &Path) -> Command {
+        let mut command = match &self.account {
+            None => Command::new(program),
+            Some(account) => {
+                let mut command = Command::new("setpriv");
+                command.arg(format!("--reuid={}", account.uid));
+                command.arg(format!("--regid={}", account.gid));
+                command.args(["--clear-groups", "--"]).arg(program);
+                command
+            }
+        };
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the server, after [`Cluster::stop`] on the same port.
+    ///
+    /// # Errors
+    /// If it does not start; with its log.
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "PostgreSQL is running already");
+        for _ in 0..ATTEMPTS {
+            let fresh = self.port == 0;
+            if fresh {
+                self.port = free_port()?;
+            }
+            let mut process = self.spawn()?;
+            let answers = wait_until("PostgreSQL answers", Duration::from_secs(60), || {
+                Ok(process.ended()?.is_some() || self.psql("postgres", "SELECT 1").is_ok())
+            });
+            if answers.is_ok() && process.ended()?.is_none() {
+                self.process = Some(process);
+                return Ok(());
+            }
+            let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+            if !(fresh && log.contains("could not bind")) {
+                bail!("PostgreSQL did not start: {log}");
+            }
+            self.port = 0;
+        }
+        bail!("PostgreSQL found no free port in {ATTEMPTS} attempts")
+    }
+
+    fn spawn(&self) -> Result<Process> {
+        let log = std::fs::File::create(self.log_file())?;
+        let mut command = self.as_account(&self.bin.join("postgres"));
+        command.arg("-D").arg(self.data_dir());
+        command.arg("-k").arg(self.dir.path());
+        command.args(["-p", &self.port.to_string()]);
+        let settings = [
+            "listen_addresses=127.0.0.1",
+            "fsync=off",
+            "full_page_writes=off",
+            "synchronous_commit=off",
+            "max_wal_size=4GB",
+            "log_line_prefix=%m [%p] %a ",
+        ];
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        command.stdout(Stdio::null()).stderr(log);
+        Process::spawn("PostgreSQL", &mut command)
+    }
+
+    /// Stops the server, cutting its connections (a "fast" shutdown).
+    ///
+    /// # Errors
+    /// If it had to be killed.
+    pub fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.stop(Signal::INT, Duration::from_secs(30))?;
+        }
+        Ok(())
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    /// The server's port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A URL of a database for the superuser, without the password.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        url(self.port, database, None)
+    }
+
+    /// The same, with the password.
+    #[must_use]
+    pub fn url_with_password(&self, database: &str) -> String {
+        url(self.port, database, Some(PASSWORD))
+    }
+
+    /// A client program (`psql`, `pg_dump`, `pgbench`) set up by environment to reach `database`.
+    #[must_use]
+    pub fn client(&self, program: &str, database: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", SUPERUSER)
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGDATABASE", database)
+            .env("PGCONNECT_TIMEOUT", "10")
+            .env("PGAPPNAME", "holdfast-tests");
+        command
+    }
+
+    /// Runs SQL (and psql's own commands) and gives the rows: fields parted by `|`, one row a line.
+    ///
+    /// # Errors
+    /// If any statement fails; with the server's message.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
+        let mut command = self.client("psql", database);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("start psql")?;
+        let mut stdin = child.stdin.take().context("psql has no standard input")?;
+        let sql = sql.to_owned();
+        // In a thread, since psql may fill its output before it has read all its input.
+        let writer = std::thread::spawn(move || stdin.write_all(sql.as_bytes()));
+        let output = child.wait_with_output()?;
+        let written = writer.join();
+        if !output.status.success() {
+            bail!(
+                "psql on {database:?}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        ensure!(
+            matches!(written, Ok(Ok(()))),
+            "psql on {database:?} did not read its input"
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Creates an empty database.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn create_database(&self, name: &str) -> Result<()> {
+        // From template0: so that whatever is in template1 is not in it.
+        self.psql(
+            "postgres",
+            &format!("CREATE DATABASE {} TEMPLATE template0;", quoted(name)),
+        )?;
+        Ok(())
+    }
+
+    /// Creates a database with pgbench's tables: 100,000 rows, some 15 MiB, for each unit of `scale`.
+    ///
+    /// # Errors
+    /// If pgbench fails.
+    pub fn pgbench(&self, name: &str, scale: u32) -> Result<()> {
+        self.create_database(name)?;
+        let mut command = self.client("pgbench", name);
+        command.args(["-i", "-q", "-s", &scale.to_string()]);
+        tools::text_of(&mut command)?;
+        Ok(())
+    }
+
+    /// The databases that a backup has to bring: those that take connections, without the templates.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub fn databases(&self) -> Result<Vec<String>> {
+        let rows = self.psql(
+            "postgres",
+            "SELECT encode(convert_to(datname, 'UTF8'), 'hex') FROM pg_database
+             WHERE datallowconn AND NOT datistemplate ORDER BY datname;",
+        )?;
+        rows.lines().map(from_hex).collect()
+    }
+
+    /// How many sessions there are of an application whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub fn sessions(&self, prefix: &str) -> Result<usize> {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE {};",
+            literal(&format!("{prefix}%"))
+        );
+        Ok(self.psql("postgres", &sql)?.trim().parse()?)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+/// A URL of a database on a port of 127.0.0.1.
+#[must_use]
+pub fn url(port: u16, database: &str, password: Option<&str>) -> String {
+    let password = password
+        .map(|text| format!(":{}", percent_encoded(text)))
+        .unwrap_or_default();
+    format!(
+        "postgres://{SUPERUSER}{password}@127.0.0.1:{port}/{}",
+        percent_encoded(database)
+    )
+}
+
+/// Text as it stands in any part of a URL.
+#[must_use]
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// An SQL identifier.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// An SQL string.
+#[must_use]
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn from_hex(text: &str) -> Result<String> {
+    let bytes: Result<Vec<u8>, _> = (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2).unwrap_or(""), 16))
+        .collect();
+    Ok(String::from_utf8(
+        bytes.with_context(|| format!("read {text:?} as hex"))?,
+    )?)
+}

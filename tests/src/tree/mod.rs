@@ -1,0 +1,13 @@
+//! Trees of files: made, changed and compared.
+
+mod bulk;
+mod compare;
+mod content;
+mod generate;
+
+pub use bulk::{Bulk, edit_bulk, make_bulk};
+pub use compare::{compare, compare_except};
+pub use generate::{Shape, edit, generate};
+
+#[cfg(test)]
+mod tests;
