@@ -63,8 +63,14 @@ impl Postgres {
     /// Where the server listens: host names, addresses, or the folder of a Unix socket (`?host=/run/postgresql`).
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
-        let asked = self.url.query_pairs().find(|(key, _)| key == "host").map(|(_, value)| value.into_owned());
-        let host = asked.or_else(|| self.url.host_str().map(decoded)).filter(|host| !host.is_empty());
+        let asked = self
+            .url
+            .query_pairs()
+            .find(|(key, _)| key == "host")
+            .map(|(_, value)| value.into_owned());
+        let host = asked
+            .or_else(|| self.url.host_str().map(decoded))
+            .filter(|host| !host.is_empty());
         let host = host.unwrap_or_else(|| "/var/run/postgresql".to_owned());
         host.split(',').map(|h| h.trim_matches(['[', ']']).to_owned()).collect()
     }
@@ -72,14 +78,22 @@ impl Postgres {
     /// The port. Default: 5432.
     #[must_use]
     pub fn port(&self) -> u16 {
-        let asked = self.url.query_pairs().find(|(key, _)| key == "port").and_then(|(_, value)| value.parse().ok());
+        let asked = self
+            .url
+            .query_pairs()
+            .find(|(key, _)| key == "port")
+            .and_then(|(_, value)| value.parse().ok());
         self.url.port().or(asked).unwrap_or(5432)
     }
 
     /// The user. Default: `postgres`.
     #[must_use]
     pub fn user(&self) -> String {
-        let asked = self.url.query_pairs().find(|(key, _)| key == "user").map(|(_, value)| value.into_owned());
+        let asked = self
+            .url
+            .query_pairs()
+            .find(|(key, _)| key == "user")
+            .map(|(_, value)| value.into_owned());
         let user = Some(decoded(self.url.username())).filter(|user| !user.is_empty());
         user.or(asked).unwrap_or_else(|| "postgres".to_owned())
     }

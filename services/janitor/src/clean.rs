@@ -1,0 +1,171 @@
+//! Retention at one place: look, plan, apply.
+
+use std::collections::BTreeSet;
+
+use holdfast_format::{ArtefactId, CleanReport, ObjectKey, PackId, PlaceName, RunId};
+use holdfast_repository::{Repository, RepositoryError};
+use holdfast_storage::{Place, StorageError};
+use holdfast_telemetry::chain;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::plan::{Others, plan};
+use crate::view::{Sight, look, nothing};
+use crate::{Action, ApplyError, CleanError, Places, Plan, Rules, apply, others};
+
+/// What retention did at a place.
+#[derive(Debug)]
+pub struct Applied {
+    /// What was planned.
+    pub plan: Plan,
+    /// What of it was done, in order.
+    pub done: Vec<Action>,
+    /// Why not all of it was.
+    pub failed: Option<ApplyError>,
+}
+
+impl Applied {
+    /// The report of what was done, after the run `run`.
+    #[must_use]
+    pub fn report(&self, run: RunId) -> CleanReport {
+        self.plan.report(run, &self.done)
+    }
+}
+
+/// Plans retention at a place, and changes nothing. `confirm` lifts the brake on large deletions.
+///
+/// # Errors
+/// [`CleanError`] if the place cannot be looked at.
+pub async fn plan_place(places: &Places, place: &PlaceName, confirm: bool) -> Result<Plan, CleanError> {
+    let planned = Planned::make(places, place, confirm, false).await?;
+    Ok(planned.plan)
+}
+
+/// Plans retention at a place and applies it at once, unless `stop` says to stop; then removes what crashes left there.
+/// `confirm` lifts the brake on large deletions. One at a time for each place.
+///
+/// # Errors
+/// [`CleanError`] if the place cannot be looked at. A step that failed is in [`Applied::failed`].
+pub async fn apply_place(
+    places: &Places,
+    place: &PlaceName,
+    confirm: bool,
+    stop: &(dyn Fn() -> bool + Send + Sync),
+) -> Result<Applied, CleanError> {
+    let _turn = places.turn(place).await?;
+    let repository = places.at(place).await?;
+    let Planned { sight, plan } = Planned::make(places, place, confirm, true).await?;
+    let (done, result) = apply(repository, &sight, &plan, stop).await;
+    let failed = result.err();
+    if let Some(rules) = places.rules(place)?
+        && failed.is_none()
+        && !plan.blocked
+    {
+        tidy(repository.place(), &sight, rules).await;
+    }
+    Ok(Applied { plan, done, failed })
+}
+
+/// A plan, and what it was made from.
+struct Planned {
+    sight: Sight,
+    plan: Plan,
+}
+
+impl Planned {
+    /// `may_write`: whether the place may be asked for its time, which takes writing something.
+    async fn make(places: &Places, place: &PlaceName, confirm: bool, may_write: bool) -> Result<Self, CleanError> {
+        let rules = places.rules(place)?;
+        let repository = places.at(place).await?;
+        let looked = Self::look(places, repository, rules.is_some() && may_write).await;
+        let (sight, others, to_come) = looked.map_err(|source| CleanError::Look {
+            place: place.clone(),
+            source: Box::new(source),
+        })?;
+        let mut plan = plan(&sight.view, rules, &others, sight.at, confirm);
+        plan.orphans.retain(|id| !to_come.contains(id));
+        Ok(Self { sight, plan })
+    }
+
+    async fn look(
+        places: &Places,
+        repository: &Repository,
+        ask_time: bool,
+    ) -> Result<(Sight, Others, BTreeSet<ArtefactId>), RepositoryError> {
+        let (clock, local) = (places.clock().as_ref(), places.local());
+        let place = repository.place();
+        let is_local = *place.name() == PlaceName::local();
+        if !is_local {
+            match local.check_identity_at(place).await {
+                Ok(()) => {}
+                // Nothing was copied there yet.
+                Err(RepositoryError::NoRepository { .. }) => {
+                    return Ok((
+                        nothing(place.name().clone(), clock.now()),
+                        Others::new(),
+                        BTreeSet::new(),
+                    ));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let place_time = if ask_time { time_at(place).await } else { None };
+        let mut sight = look(repository, clock).await?;
+        sight.view.place_time = place_time;
+        if is_local {
+            let others = others::of_local(places, &sight).await;
+            return Ok((sight, others, BTreeSet::new()));
+        }
+        let (others, to_come) = others::of_target(local, &mut sight).await?;
+        Ok((sight, others, to_come))
+    }
+}
+
+/// What time it is by a store's own clock. A directory has none.
+async fn time_at(place: &Place) -> Option<Timestamp> {
+    if place.describe().starts_with("file:") {
+        return None;
+    }
+    match place.probe().await {
+        Ok(probe) => Timestamp::now().checked_add(probe.clock_ahead).ok(),
+        Err(error) => {
+            tracing::warn!(place = %place.name(), reason = %chain(&error), "the place does not tell its time");
+            None
+        }
+    }
+}
+
+/// Removes what crashes left: files of writes that never ended, and marks of damaged packs that are long gone. It is no
+/// part of the plan, since nothing that counts goes; and it may fail, since it comes again.
+async fn tidy(place: &Place, sight: &Sight, rules: &Rules) {
+    let tidied = async {
+        let swept = place.sweep_unfinished(rules.grace).await?;
+        if swept > 0 {
+            tracing::info!(place = %place.name(), swept, "removed what unfinished writes had left");
+        }
+        for pack in stale_marks(sight, rules) {
+            let key = ObjectKey::Damaged(pack);
+            place.delete(&key).await?;
+            tracing::info!(place = %place.name(), object = %key, rule = "its pack is gone and nothing names it", "deleted");
+        }
+        Ok::<_, StorageError>(())
+    };
+    if let Err(error) = tidied.await {
+        tracing::warn!(place = %place.name(), reason = %chain(&error), "what crashes left could not be removed");
+    }
+}
+
+/// Marks that no capture needs any more: their packs are gone, no manifest names them, and no run goes on that may have
+/// seen one that did.
+fn stale_marks(sight: &Sight, rules: &Rules) -> Vec<PackId> {
+    let view = &sight.view;
+    if view.runs.iter().any(|run| run.is_going_on(sight.at)) {
+        return Vec::new();
+    }
+    let artefacts = view.runs.iter().flat_map(|run| &run.artefacts).chain(&view.orphans);
+    let named: BTreeSet<PackId> = artefacts.flat_map(|a| a.packs.iter().copied()).collect();
+    let grace = SignedDuration::try_from(rules.grace).unwrap_or(SignedDuration::MAX);
+    let stale = sight.marks.iter().filter(|(pack, since)| {
+        !view.packs.contains_key(*pack) && !named.contains(*pack) && sight.at.duration_since(**since) > grace
+    });
+    stale.map(|(pack, _)| *pack).collect()
+}

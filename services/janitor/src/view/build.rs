@@ -1,0 +1,271 @@
+//! From keys and records to what the plan looks at. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_format::{ArtefactId, Class, ObjectKey, PlaceName, PointStatus, RunId, Verification};
+use jiff::Timestamp;
+
+use super::read::{Records, Sealed};
+use super::verified::{deepest_good, is_known_bad, last_good};
+use super::{Inventory, Sight};
+use crate::plan::{ArtefactView, Hold, Object, PlaceView, RunView, Subject, Tombstoned};
+
+pub(super) fn sight(place: PlaceName, at: Timestamp, inventory: Inventory, records: Records) -> Sight {
+    let mut builder = Builder {
+        known: Known::of(&inventory, &records),
+        place,
+        inventory,
+        records,
+    };
+    let runs = builder.runs();
+    let orphans = builder.orphans(&runs);
+    let unreadable = builder.unreadable(&runs);
+    let Builder {
+        place,
+        inventory,
+        records,
+        ..
+    } = builder;
+    let view = PlaceView {
+        place,
+        runs,
+        orphans,
+        packs: inventory.packs,
+        condemned: records.condemned,
+        unreadable,
+        newest_record: records.newest,
+        place_time: None,
+    };
+    Sight {
+        view,
+        at,
+        verifications: records.verifications,
+        holds: inventory.holds.into_iter().map(|(run, (_, at))| (run, at)).collect(),
+        marks: inventory.damaged,
+    }
+}
+
+/// What is known of artefacts apart from what stands at the place.
+#[derive(Default)]
+struct Known {
+    /// Of each artefact, the run that it belongs to.
+    owners: BTreeMap<ArtefactId, RunId>,
+    /// The same, by run.
+    artefacts: BTreeMap<RunId, BTreeSet<ArtefactId>>,
+    subjects: BTreeMap<ArtefactId, Subject>,
+    /// Artefacts that a restore point or a failure calls failed, and since when.
+    failed: BTreeMap<ArtefactId, Timestamp>,
+}
+
+impl Known {
+    fn of(inventory: &Inventory, records: &Records) -> Self {
+        let mut known = Self::default();
+        for (run, tombstone) in &records.tombstones {
+            known.owners.extend(tombstone.artefacts.iter().map(|id| (*id, *run)));
+        }
+        for key in inventory.of_runs(|key| matches!(key, ObjectKey::ArtefactFailed(_, _, None))) {
+            if let ObjectKey::ArtefactFailed(_, id, None) = key {
+                known.failed.insert(id, Timestamp::MIN);
+            }
+        }
+        let listed = records.listed.iter();
+        let listed = listed.flat_map(|l| l.artefacts.iter().map(|a| (l.run, l.source.clone(), a)));
+        let points = records.points.values();
+        let pointed = points.flat_map(|p| p.artefacts.iter().map(|a| (p.run, a.source.clone(), &a.artefact)));
+        for (run, source, artefact) in listed.chain(pointed) {
+            let (kind, name) = (artefact.kind, artefact.name.clone());
+            known.owners.insert(artefact.id, run);
+            known.subjects.insert(artefact.id, Subject { source, kind, name });
+        }
+        for point in records.points.values() {
+            let failed = point
+                .artefacts
+                .iter()
+                .filter(|a| matches!(a.status, PointStatus::Failed { .. }));
+            known.failed.extend(failed.map(|a| (a.artefact.id, point.recorded)));
+        }
+        for (id, sealed) in &records.manifests {
+            known.owners.insert(*id, sealed.run);
+            known.subjects.insert(*id, sealed.subject.clone());
+        }
+        for (id, run) in &known.owners {
+            known.artefacts.entry(*run).or_default().insert(*id);
+        }
+        known
+    }
+}
+
+struct Builder {
+    known: Known,
+    place: PlaceName,
+    inventory: Inventory,
+    records: Records,
+}
+
+impl Builder {
+    /// Every run that has a record or a tombstone. One that is only held has nothing to be given up.
+    fn runs(&self) -> Vec<RunView> {
+        let with_objects = self.inventory.runs.keys();
+        let all: BTreeSet<RunId> = with_objects.chain(self.records.tombstones.keys()).copied().collect();
+        all.into_iter().map(|run| self.run(run)).collect()
+    }
+
+    fn run(&self, run: RunId) -> RunView {
+        let (expected, point) = (self.records.expected.get(&run), self.records.points.get(&run));
+        let tombstone = self.records.tombstones.get(&run);
+        let mut objects = self.inventory.runs.get(&run).cloned().unwrap_or_default();
+        objects.extend(self.inventory.holds.get(&run).map(|(object, _)| object.clone()));
+        let recorded = objects.iter().any(|o| matches!(o.key, ObjectKey::RestorePoint(_)));
+        let by_id = || {
+            i64::try_from(run.unix_ms())
+                .ok()
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        };
+        let started = expected
+            .map(|e| e.created)
+            .or_else(|| point.map(|p| p.started))
+            .or_else(by_id);
+        let class = expected.map(|e| e.class).max(point.map(|p| p.class));
+        let label = expected
+            .and_then(|e| e.label.clone())
+            .or_else(|| point.and_then(|p| p.label.clone()));
+        RunView {
+            run,
+            started: started.unwrap_or(Timestamp::MAX),
+            class: class.unwrap_or(Class::Daily),
+            label,
+            recorded,
+            deadline: expected.map(|e| e.deadline),
+            targets: expected.map(|e| e.steps.targets.clone()).unwrap_or_default(),
+            hold: self.hold(run),
+            tombstone: tombstone.map(|t| Tombstoned {
+                at: t.at,
+                rule: t.rule.clone(),
+            }),
+            artefacts: self.artefacts(run, tombstone.is_some()),
+            objects,
+        }
+    }
+
+    /// The latest of what its records and its hold say.
+    fn hold(&self, run: RunId) -> Option<Hold> {
+        let expected = self
+            .records
+            .expected
+            .get(&run)
+            .and_then(|e| e.hold_until)
+            .map(Hold::Until);
+        let point = self
+            .records
+            .points
+            .get(&run)
+            .and_then(|p| p.hold_until)
+            .map(Hold::Until);
+        let held = self.records.holds.get(&run).map(hold_of);
+        [expected, point, held].into_iter().flatten().reduce(later)
+    }
+
+    fn artefacts(&self, run: RunId, given_up: bool) -> Vec<ArtefactView> {
+        let ids = self.known.artefacts.get(&run).into_iter().flatten();
+        let left = |id: &&ArtefactId| !given_up || self.inventory.artefacts.contains_key(*id);
+        ids.filter(left).map(|id| self.artefact(*id)).collect()
+    }
+
+    fn artefact(&self, id: ArtefactId) -> ArtefactView {
+        let verifications = self.records.verifications.get(&id).map_or(&[][..], Vec::as_slice);
+        let sealed = self.records.manifests.get(&id);
+        let manifest = self.inventory.has_manifest(id);
+        let bad = self.is_bad(id, sealed, verifications) || (manifest && sealed.is_none());
+        let verified = deepest_good(verifications, &self.place).max(self.verified_by_point(id));
+        ArtefactView {
+            id,
+            subject: self.known.subjects.get(&id).cloned(),
+            manifest,
+            bad,
+            verified: verified.filter(|_| !bad),
+            packs: sealed.map(|sealed| sealed.packs.clone()).unwrap_or_default(),
+            objects: self.inventory.artefacts.get(&id).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether its run, a verification, or the verification of an artefact that shares a pack with it says that it is
+    /// damaged, and none has found it good since.
+    fn is_bad(&self, id: ArtefactId, sealed: Option<&Sealed>, verifications: &[Verification]) -> bool {
+        let good = last_good(verifications, &self.place);
+        let failed = self
+            .known
+            .failed
+            .get(&id)
+            .is_some_and(|at| good.is_none_or(|good| good < *at));
+        let packs = sealed.map_or(&[][..], |sealed| sealed.packs.as_slice());
+        let marked = packs.iter().filter(|pack| self.inventory.damaged.contains_key(*pack));
+        // A mark that cannot be read counts.
+        let mut since = marked.map(|pack| self.records.damaged.get(pack).copied().unwrap_or(Timestamp::MAX));
+        failed || is_known_bad(verifications, &self.place) || since.any(|at| good.is_none_or(|good| good < at))
+    }
+
+    fn verified_by_point(&self, id: ArtefactId) -> Option<holdfast_format::Level> {
+        let point = self.records.points.get(self.known.owners.get(&id)?)?;
+        let found = point.artefacts.iter().find(|a| a.artefact.id == id)?;
+        match found.status {
+            PointStatus::Good { verified, .. } => verified,
+            PointStatus::Failed { .. } => None,
+        }
+    }
+
+    fn orphans(&self, runs: &[RunView]) -> Vec<ArtefactView> {
+        let owned: BTreeSet<ArtefactId> = runs.iter().flat_map(|run| &run.artefacts).map(|a| a.id).collect();
+        let orphans = self.inventory.artefacts.keys().filter(|id| !owned.contains(*id));
+        orphans.map(|id| self.artefact(*id)).collect()
+    }
+
+    /// What holds all deletion back. Of a run that is given up nothing counts any more but its tombstone: what it named
+    /// and held was looked at when it was given up.
+    fn unreadable(&mut self, runs: &[RunView]) -> Vec<String> {
+        let gone: BTreeSet<RunId> = self.records.tombstones.keys().copied().collect();
+        let mut texts = Vec::new();
+        for (key, why) in std::mem::take(&mut self.records.unreadable) {
+            let run = match &key {
+                ObjectKey::Manifest(id) | ObjectKey::Verified(id, _) => self.known.owners.get(id).copied(),
+                ObjectKey::Expected(run) | ObjectKey::Listed(run, _) | ObjectKey::RestorePoint(run) => Some(*run),
+                // It says nothing but that it is there.
+                ObjectKey::Damaged(_) => continue,
+                _ => None,
+            };
+            if run.is_some_and(|run| gone.contains(&run)) {
+                tracing::debug!(object = %key, why, "of a run that is given up, and passed over");
+            } else {
+                texts.push(format!("{key} ({why})"));
+            }
+        }
+        // Targets are filled from the local place alone: only there it counts which ones a run is to be copied to.
+        if self.place == PlaceName::local() {
+            let lost = runs.iter().filter(|r| r.recorded && r.tombstone.is_none());
+            for run in lost.filter(|run| !has(&run.objects, &ObjectKey::Expected(run.run))) {
+                let key = ObjectKey::Expected(run.run);
+                texts.push(format!(
+                    "{key} (it is missing; which targets the run is to be copied to is not known)"
+                ));
+            }
+        }
+        texts.sort();
+        texts
+    }
+}
+
+fn has(objects: &[Object], key: &ObjectKey) -> bool {
+    objects.iter().any(|object| object.key == *key)
+}
+
+/// A hold's record, as the plan has it.
+pub(crate) fn hold_of(hold: &holdfast_format::Hold) -> Hold {
+    hold.until.map_or(Hold::Forever, Hold::Until)
+}
+
+/// Of two holds, the one that holds longer.
+pub(crate) fn later(a: Hold, b: Hold) -> Hold {
+    match (a, b) {
+        (Hold::Until(a), Hold::Until(b)) => Hold::Until(a.max(b)),
+        _ => Hold::Forever,
+    }
+}

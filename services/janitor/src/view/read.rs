@@ -1,0 +1,193 @@
+//! The records that retention goes by.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use holdfast_format::{
+    ArtefactId, Condemned, Damaged, Expected, Hold, Listed, Manifest, ObjectKey, PackId, Record, RestorePoint, RunId,
+    Tombstone, Verification,
+};
+use holdfast_repository::{Repository, RepositoryError};
+use holdfast_telemetry::chain;
+use jiff::Timestamp;
+
+use super::{Inventory, in_time};
+use crate::plan::Subject;
+
+/// Records that are read at the same time.
+const READING: usize = 16;
+
+/// What retention needs of a manifest.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) run: RunId,
+    pub(crate) subject: Subject,
+    pub(crate) packs: Vec<PackId>,
+}
+
+/// Reads records, and keeps account of those that cannot be read.
+///
+/// It reads what stands at the place, past the memory that [`Repository::manifest`] has: a manifest that was good an hour
+/// ago and is damaged now is not to stand in for one that is deleted.
+pub(crate) struct Reader<'a> {
+    repository: &'a Repository,
+    pub(crate) unreadable: Vec<(ObjectKey, String)>,
+    pub(crate) newest: Option<Timestamp>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(repository: &'a Repository) -> Self {
+        Self {
+            repository,
+            unreadable: Vec::new(),
+            newest: None,
+        }
+    }
+
+    /// Reads the records of these keys; `summary` says of what time each is, and what to keep of it.
+    pub(crate) async fn all<T, U>(
+        &mut self,
+        keys: Vec<ObjectKey>,
+        summary: impl Fn(T) -> (Timestamp, U),
+    ) -> Result<Vec<(ObjectKey, U)>, RepositoryError>
+    where
+        T: Record + Send + 'static,
+    {
+        let repository = self.repository;
+        let mut reads = stream::iter(keys)
+            .map(|key| async move {
+                let read = repository.read::<T>(&key).await;
+                (key, read)
+            })
+            .buffer_unordered(READING);
+        let mut records = Vec::new();
+        while let Some((key, read)) = reads.next().await {
+            match read {
+                Ok(Some(record)) => {
+                    let (at, kept) = summary(record);
+                    self.newest = self.newest.max(Some(at));
+                    records.push((key, kept));
+                }
+                // Whoever releases a hold deletes it; everything else only a janitor does.
+                Ok(None) if matches!(key, ObjectKey::Hold(_)) => {}
+                Ok(None) => self
+                    .unreadable
+                    .push((key, "it was listed, and is not there".to_owned())),
+                Err(error) if is_unreadable(&error) => self.unreadable.push((key, chain(&error).to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
+    /// What retention needs of the manifests of these artefacts.
+    pub(crate) async fn manifests(
+        &mut self,
+        keys: Vec<ObjectKey>,
+    ) -> Result<BTreeMap<ArtefactId, Sealed>, RepositoryError> {
+        let read = self.all(keys, |m: Manifest| {
+            let sealed = Sealed {
+                run: m.run,
+                subject: Subject {
+                    source: m.source,
+                    kind: m.kind,
+                    name: m.name,
+                },
+                packs: m.packs.iter().map(|pack| pack.id).collect(),
+            };
+            (m.finished, (m.artefact, sealed))
+        });
+        Ok(read.await?.into_iter().map(|(_, found)| found).collect())
+    }
+
+    /// Holds, by run.
+    pub(crate) async fn holds(&mut self, runs: Vec<RunId>) -> Result<BTreeMap<RunId, Hold>, RepositoryError> {
+        let keys = runs.into_iter().map(ObjectKey::Hold).collect();
+        let read = self.all(keys, |h: Hold| (h.at, (h.run, h))).await?;
+        Ok(read.into_iter().map(|(_, found)| found).collect())
+    }
+
+    /// Verifications, by artefact and time.
+    pub(crate) async fn verifications(
+        &mut self,
+        keys: Vec<ObjectKey>,
+    ) -> Result<BTreeMap<ArtefactId, Vec<Verification>>, RepositoryError> {
+        let read = self.all(keys, |v: Verification| (v.finished, v)).await?;
+        let mut of: BTreeMap<ArtefactId, Vec<Verification>> = BTreeMap::new();
+        for (_, verification) in read {
+            of.entry(verification.artefact).or_default().push(verification);
+        }
+        Ok(of.into_iter().map(|(id, all)| (id, in_time(all))).collect())
+    }
+}
+
+/// Whether it is the object, or this host's key for it, that is at fault: then reading it again does not help, and not
+/// knowing what it says must hold deletion back. Anything else is the way to the place.
+fn is_unreadable(error: &RepositoryError) -> bool {
+    error.is_damage() || matches!(error, RepositoryError::NoKey { .. })
+}
+
+/// Every record that retention goes by.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) manifests: BTreeMap<ArtefactId, Sealed>,
+    pub(super) expected: BTreeMap<RunId, Expected>,
+    pub(super) points: BTreeMap<RunId, RestorePoint>,
+    pub(super) listed: Vec<Listed>,
+    pub(super) holds: BTreeMap<RunId, Hold>,
+    pub(super) tombstones: BTreeMap<RunId, Tombstone>,
+    pub(super) condemned: BTreeMap<PackId, Timestamp>,
+    pub(super) verifications: BTreeMap<ArtefactId, Vec<Verification>>,
+    /// When packs were found damaged.
+    pub(super) damaged: BTreeMap<PackId, Timestamp>,
+    pub(super) unreadable: Vec<(ObjectKey, String)>,
+    pub(super) newest: Option<Timestamp>,
+}
+
+impl Records {
+    pub(super) async fn of(repository: &Repository, inventory: &Inventory) -> Result<Self, RepositoryError> {
+        let mut reader = Reader::new(repository);
+        let manifests = inventory.of_artefacts(|key| matches!(key, ObjectKey::Manifest(_)));
+        let verified = inventory.of_artefacts(|key| matches!(key, ObjectKey::Verified(..)));
+        let expected = inventory.of_runs(|key| matches!(key, ObjectKey::Expected(_)));
+        let points = inventory.of_runs(|key| matches!(key, ObjectKey::RestorePoint(_)));
+        let listed = inventory.of_runs(|key| matches!(key, ObjectKey::Listed(..)));
+        let tombstones = inventory.tombstones.iter().map(|run| ObjectKey::Tombstone(*run));
+        let condemned = inventory.condemned.iter().map(|pack| ObjectKey::Condemned(*pack));
+        let damaged = inventory.damaged.keys().map(|pack| ObjectKey::Damaged(*pack));
+        Ok(Self {
+            manifests: reader.manifests(manifests).await?,
+            expected: by_key(reader.all(expected, |e: Expected| (e.created, (e.run, e))).await?),
+            points: by_key(reader.all(points, |p: RestorePoint| (p.recorded, (p.run, p))).await?),
+            listed: reader
+                .all(listed, |l: Listed| (l.at, l))
+                .await?
+                .into_iter()
+                .map(|(_, l)| l)
+                .collect(),
+            holds: reader.holds(inventory.holds.keys().copied().collect()).await?,
+            tombstones: by_key(
+                reader
+                    .all(tombstones.collect(), |t: Tombstone| (t.at, (t.run, t)))
+                    .await?,
+            ),
+            condemned: by_key(
+                reader
+                    .all(condemned.collect(), |c: Condemned| (c.at, (c.pack, c.at)))
+                    .await?,
+            ),
+            verifications: reader.verifications(verified).await?,
+            damaged: by_key(
+                reader
+                    .all(damaged.collect(), |d: Damaged| (d.at, (d.pack, d.at)))
+                    .await?,
+            ),
+            unreadable: reader.unreadable,
+            newest: reader.newest,
+        })
+    }
+}
+
+fn by_key<K: Ord, V>(read: Vec<(ObjectKey, (K, V))>) -> BTreeMap<K, V> {
+    read.into_iter().map(|(_, found)| found).collect()
+}

@@ -1,0 +1,83 @@
+//! What an artefact's verifications say together.
+
+use holdfast_format::{Level, PlaceName, Verification};
+use jiff::Timestamp;
+
+/// Sorts verifications by the time at which they ended.
+pub(crate) fn in_time(mut all: Vec<Verification>) -> Vec<Verification> {
+    all.sort_by_key(|v| (v.finished, v.id));
+    all
+}
+
+/// Whether a verification at this place found the artefact bad, and no later one that went as deep found it good: what
+/// [`Catalogue::is_known_bad`](holdfast_repository::Catalogue::is_known_bad) says, of records that were read already. They
+/// are sorted by time.
+pub(crate) fn is_known_bad(all: &[Verification], here: &PlaceName) -> bool {
+    let mut deepest_good = None;
+    for verification in all.iter().rev().filter(|v| v.place == *here) {
+        if verification.good {
+            deepest_good = deepest_good.max(Some(verification.level));
+        } else if deepest_good < Some(verification.level) {
+            return true;
+        }
+    }
+    false
+}
+
+/// When it was last found good at this place.
+pub(crate) fn last_good(all: &[Verification], here: &PlaceName) -> Option<Timestamp> {
+    let good = all.iter().filter(|v| v.good && v.place == *here);
+    good.map(|v| v.finished).max()
+}
+
+/// The deepest level at which it was found good, here or at the repository's own place: targets have the same bytes, which
+/// were compared on their way.
+pub(crate) fn deepest_good(all: &[Verification], here: &PlaceName) -> Option<Level> {
+    let local = PlaceName::local();
+    let good = all.iter().filter(|v| v.good && (v.place == *here || v.place == local));
+    good.map(|v| v.level).max()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use holdfast_format::ArtefactId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn verification(minute: i64, place: &str, level: Level, good: bool) -> Verification {
+        let at = Timestamp::from_second(minute * 60).unwrap();
+        Verification {
+            id: Uuid::from_u128(u128::try_from(minute).unwrap()),
+            artefact: ArtefactId::from_bytes([1; 16]),
+            run: None,
+            place: place.parse().unwrap(),
+            level,
+            good,
+            findings: Vec::new(),
+            total_findings: 0,
+            started: at,
+            finished: at,
+            bytes_read: 0,
+            recipients_proven: false,
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_this_place_counts_if_it_went_as_deep() {
+        let bad = verification(2, "local", Level::Decrypt, false);
+        let local = PlaceName::local();
+        let shallow = verification(3, "local", Level::Integrity, true);
+        let elsewhere = verification(4, "s3", Level::Restore, true);
+        let deep = verification(5, "local", Level::Decrypt, true);
+        let all = in_time(vec![elsewhere.clone(), bad.clone(), shallow.clone()]);
+        assert!(is_known_bad(&all, &local));
+        assert_eq!(deepest_good(&all, &local), Some(Level::Integrity));
+        assert!(!is_known_bad(&all, &"s3".parse().unwrap()));
+        assert_eq!(deepest_good(&all, &"s3".parse().unwrap()), Some(Level::Restore));
+        let all = in_time(vec![deep, elsewhere, shallow, bad]);
+        assert!(!is_known_bad(&all, &local));
+        assert_eq!(last_good(&all, &local), Some(Timestamp::from_second(300).unwrap()));
+    }
+}

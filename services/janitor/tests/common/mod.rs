@@ -1,0 +1,366 @@
+//! A deployment with real keys and directories, whose runs are written by hand over a clock that stands still.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod cases;
+mod records;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use holdfast_config::Settings;
+use holdfast_format::{
+    Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef, PlaceName,
+    PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
+};
+use holdfast_janitor::{Applied, Places, Plan, apply_place, plan_place};
+use holdfast_repository::{Repository, RepositoryKeys};
+use holdfast_sealing::{KeyPurpose, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
+use holdfast_storage::{Place, PlaceOptions, Prefix};
+use holdfast_telemetry::clock::{Clock, ManualClock};
+use jiff::SignedDuration;
+use tempfile::TempDir;
+use url::Url;
+use uuid::Uuid;
+
+#[allow(unused_imports, reason = "each test binary uses some")]
+pub use cases::{LOCAL, WEEK, expired, has_refused, hold, pack, three};
+use records::{digest, manifest, settings};
+
+pub const S3: &str = "s3";
+
+pub fn name(place: &str) -> PlaceName {
+    place.parse().unwrap()
+}
+
+fn keys() -> RepositoryKeys {
+    let key = |purpose, name| generate(purpose, name, None, SystemTime::now()).unwrap();
+    let (backup, pipeline) = (key(KeyPurpose::Backup, "backup"), key(KeyPurpose::Pipeline, "pipeline"));
+    let secret = pipeline.secret_armored.as_bytes();
+    let signer = Signer::from_bytes(secret, None, SystemTime::now()).unwrap();
+    RepositoryKeys {
+        trusted: TrustedSigners::from_signer(&signer),
+        signer: Some(signer),
+        secret: SecretKeys::from_bytes(secret, None).unwrap(),
+        recipients: Some(Recipients::from_bytes(&[backup.public_armored.into_bytes()], SystemTime::now()).unwrap()),
+        profile: Profile::Gnupg,
+    }
+}
+
+async fn open(place: &str, path: &Path) -> Place {
+    let options = PlaceOptions::new(Url::from_directory_path(path).unwrap());
+    Place::open(name(place), options).await.unwrap()
+}
+
+pub struct Bed {
+    pub dir: TempDir,
+    keys: RepositoryKeys,
+    pub repository: Repository,
+    pub settings: Arc<Settings>,
+    pub clock: ManualClock,
+}
+
+impl Bed {
+    /// A repository with a target `s3`, which is a directory; `retention` is TOML.
+    pub async fn new(retention: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        for place in ["local", S3] {
+            std::fs::create_dir_all(dir.path().join(place)).unwrap();
+        }
+        let settings = settings(dir.path(), retention);
+        let keys = keys();
+        let clock = ManualClock::new("2026-06-01T02:00:00Z".parse().unwrap());
+        let place = open("local", &dir.path().join("local")).await;
+        let repository = Repository::create(place, keys.clone(), clock.now()).await.unwrap();
+        Self {
+            dir,
+            keys,
+            repository,
+            settings,
+            clock,
+        }
+    }
+
+    /// The same deployment in another directory, as it stands now.
+    pub async fn copy(&self) -> Self {
+        let dir = TempDir::new().unwrap();
+        let from = format!("{}/.", self.dir.path().display());
+        let copied = Command::new("cp").args(["-a", &from]).arg(dir.path()).status().unwrap();
+        assert!(copied.success());
+        let place = open("local", &dir.path().join("local")).await;
+        Self {
+            repository: Repository::open(place, self.keys.clone()).await.unwrap(),
+            settings: self.settings.clone(),
+            keys: self.keys.clone(),
+            clock: ManualClock::new(self.clock.now()),
+            dir,
+        }
+    }
+
+    pub fn places(&self) -> Places {
+        Places::new(self.repository.clone(), &self.settings, self.clock.shared()).unwrap()
+    }
+
+    pub async fn plan(&self, place: &str) -> Plan {
+        plan_place(&self.places(), &name(place), false).await.unwrap()
+    }
+
+    pub async fn clean(&self, place: &str) -> Applied {
+        apply_place(&self.places(), &name(place), false, &|| false)
+            .await
+            .unwrap()
+    }
+
+    /// Cleans, and must succeed.
+    pub async fn cleaned(&self, place: &str) -> Plan {
+        let applied = self.clean(place).await;
+        assert!(applied.failed.is_none(), "{:?}", applied.failed);
+        self.assert_whole(place).await;
+        applied.plan
+    }
+
+    pub fn file(&self, place: &str, key: &ObjectKey) -> PathBuf {
+        self.dir.path().join(place).join(key.to_string())
+    }
+
+    pub fn has(&self, place: &str, key: &ObjectKey) -> bool {
+        self.file(place, key).exists()
+    }
+
+    pub fn damage(&self, place: &str, key: &ObjectKey) {
+        let path = self.file(place, key);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    pub fn pass(&self, days: i64) {
+        let to = self.clock.now().checked_add(SignedDuration::from_hours(24 * days));
+        self.clock.set(to.unwrap());
+    }
+
+    pub async fn write<T: Record>(&self, key: ObjectKey, record: &T) {
+        self.repository.write(&key, record).await.unwrap();
+        self.stamp("local", &key);
+    }
+
+    /// The place's clock is ours.
+    fn stamp(&self, place: &str, key: &ObjectKey) {
+        let file = std::fs::File::options()
+            .append(true)
+            .open(self.file(place, key))
+            .unwrap();
+        file.set_modified(self.clock.now().into()).unwrap();
+    }
+
+    /// A run that starts now and is due in six hours.
+    pub async fn begin(&self, class: Class, change: impl FnOnce(&mut Expected)) -> RunId {
+        let now = self.clock.now();
+        let run = RunId::new(
+            now.as_millisecond() as u64,
+            *Uuid::new_v4().as_bytes().first_chunk().unwrap(),
+        );
+        let mut expected = Expected {
+            run,
+            trace: BTreeMap::new(),
+            created: now,
+            reason: Reason::Manual,
+            site: "host-a".parse().unwrap(),
+            backup_type: "all".to_owned(),
+            sources: Vec::new(),
+            steps: Steps::default(),
+            class,
+            label: None,
+            hold_until: None,
+            fresh: false,
+            deadline: now + SignedDuration::from_hours(6),
+        };
+        change(&mut expected);
+        self.write(ObjectKey::Expected(run), &expected).await;
+        run
+    }
+
+    /// Stores a pack, unless it is there.
+    pub async fn pack(&self, number: u8) -> PackId {
+        let id = PackId::from_bytes([number; 32]);
+        let key = ObjectKey::Pack(id);
+        if !self.has("local", &key) {
+            let place = self.repository.place();
+            place.put(&key, Bytes::from(vec![number; 4000]), None).await.unwrap();
+            self.stamp("local", &key);
+        }
+        id
+    }
+
+    /// Brings the database `shop` in these packs.
+    pub async fn seal(&self, run: RunId, packs: &[u8]) -> ArtefactId {
+        let source: SourceName = "main".parse().unwrap();
+        let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
+        let listed = Listed {
+            run,
+            source: source.clone(),
+            at: self.clock.now(),
+            artefacts: vec![artefact.clone()],
+        };
+        self.write(ObjectKey::Listed(run, source.clone()), &listed).await;
+        let mut refs = Vec::new();
+        for number in packs {
+            let id = self.pack(*number).await;
+            refs.push(PackRef {
+                id,
+                size: 4000,
+                sha256: digest(&[*number; 4000]),
+                plain: 5,
+                used: 5,
+            });
+        }
+        let contents = ObjectKey::Contents(artefact.id);
+        let place = self.repository.place();
+        place
+            .put(&contents, Bytes::from_static(b"contents"), None)
+            .await
+            .unwrap();
+        let manifest = manifest(&artefact, run, source, self.clock.now(), refs);
+        self.write(ObjectKey::Manifest(artefact.id), &manifest).await;
+        artefact.id
+    }
+
+    pub async fn record(&self, run: RunId, failed: bool) {
+        let expected: Expected = self.repository.read(&ObjectKey::Expected(run)).await.unwrap().unwrap();
+        let source: SourceName = "main".parse().unwrap();
+        let status = match failed {
+            true => PointStatus::Failed {
+                stage: holdfast_format::Stage::Verify,
+                reason: "damaged".to_owned(),
+            },
+            false => PointStatus::Good {
+                manifest: digest(b""),
+                verified: None,
+            },
+        };
+        let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
+        let point = RestorePoint {
+            run,
+            started: expected.created,
+            recorded: self.clock.now(),
+            complete: !failed,
+            reason: expected.reason,
+            backup_type: expected.backup_type,
+            class: expected.class,
+            label: expected.label,
+            hold_until: expected.hold_until,
+            artefacts: vec![PointArtefact {
+                source,
+                artefact,
+                status,
+            }],
+            failed_sources: BTreeMap::new(),
+        };
+        self.write(ObjectKey::RestorePoint(run), &point).await;
+    }
+
+    /// A whole daily run that is to be copied to these targets.
+    pub async fn whole(&self, packs: &[u8], targets: &[&str]) -> (RunId, ArtefactId) {
+        let targets = targets.iter().map(|t| name(t)).collect();
+        let run = self
+            .begin(Class::Daily, |expected| expected.steps.targets = targets)
+            .await;
+        let artefact = self.seal(run, packs).await;
+        self.record(run, false).await;
+        (run, artefact)
+    }
+
+    /// A verification, a minute after what came before it.
+    pub async fn verify(&self, artefact: ArtefactId, place: &str, good: bool) {
+        self.clock.advance(std::time::Duration::from_secs(60));
+        let record = Verification {
+            id: Uuid::new_v4(),
+            artefact,
+            run: None,
+            place: name(place),
+            level: Level::Decrypt,
+            good,
+            findings: Vec::new(),
+            total_findings: 0,
+            started: self.clock.now(),
+            finished: self.clock.now(),
+            bytes_read: 0,
+            recipients_proven: false,
+        };
+        self.write(ObjectKey::Verified(artefact, record.id), &record).await;
+    }
+
+    /// Copies everything of a run to the target, its restore point only if `point`.
+    pub async fn sync(&self, run: RunId, artefact: ArtefactId, point: bool) {
+        let target = open(S3, &self.dir.path().join(S3)).await;
+        self.repository.copy_identity_to(&target).await.unwrap();
+        let sealed = self.repository.manifest(artefact).await.unwrap().unwrap();
+        let mut keys: Vec<ObjectKey> = sealed.manifest.packs.iter().map(|p| ObjectKey::Pack(p.id)).collect();
+        let place = self.repository.place();
+        let listed = place.list(Prefix::Artefact(artefact)).await.unwrap().objects;
+        keys.extend(listed.into_iter().map(|o| o.key));
+        if point {
+            keys.extend(
+                place
+                    .list(Prefix::Run(run))
+                    .await
+                    .unwrap()
+                    .objects
+                    .into_iter()
+                    .map(|o| o.key),
+            );
+        }
+        for key in keys {
+            let (from, to) = (self.file("local", &key), self.file(S3, &key));
+            if !to.exists() {
+                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                std::fs::copy(from, &to).unwrap();
+                self.stamp(S3, &key);
+            }
+        }
+    }
+
+    async fn at(&self, place: &str) -> Repository {
+        self.repository.at(open(place, &self.dir.path().join(place)).await)
+    }
+
+    /// The keys of all objects.
+    pub async fn keys(&self, place: &str) -> BTreeSet<String> {
+        let all = self.at(place).await.place().list(Prefix::All).await.unwrap();
+        all.objects.into_iter().map(|o| o.key.to_string()).collect()
+    }
+
+    /// No manifest lacks a pack or its contents, and no restore point that is not given up lacks a good artefact.
+    pub async fn assert_whole(&self, place: &str) {
+        let repository = self.at(place).await;
+        let keys = self.keys(place).await;
+        let there = |key: ObjectKey| keys.contains(&key.to_string());
+        for key in keys.iter().filter_map(|key| ObjectKey::parse(key)) {
+            match key {
+                ObjectKey::Manifest(id) => {
+                    let Ok(Some(sealed)) = repository.manifest(id).await else {
+                        continue;
+                    };
+                    assert!(there(ObjectKey::Contents(id)), "{id} has no contents");
+                    for pack in &sealed.manifest.packs {
+                        assert!(there(ObjectKey::Pack(pack.id)), "{id} lacks pack {}", pack.id);
+                    }
+                }
+                ObjectKey::RestorePoint(run) if !there(ObjectKey::Tombstone(run)) => {
+                    let Ok(Some(point)) = repository.read::<RestorePoint>(&ObjectKey::RestorePoint(run)).await else {
+                        continue;
+                    };
+                    for good in point.good() {
+                        assert!(there(ObjectKey::Manifest(good.artefact.id)), "{run} lacks an artefact");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
