@@ -1,1 +1,83 @@
-//! holdfast-cli
+//! `holdfast`, the operator's command.
+//!
+//! - One file per command under `commands`; each takes its arguments and answers with an [`Exit`] or a [`CliError`].
+//! - `assembly`: every service in one process, for `up` and for `run` on a host without a NATS server.
+//! - `access`: a repository opened with what a host has, be it a whole configuration or one secret key.
+//! - `catalog` and `resolve`: what is in a repository, and which of it somebody means.
+//!
+//! Results go to standard output, logs and progress to standard error.
+
+mod access;
+mod args;
+mod assembly;
+mod catalog;
+mod checks;
+mod commands;
+mod error;
+mod exit;
+mod follow;
+mod human;
+mod link;
+mod logs;
+mod output;
+mod parse;
+mod progress;
+mod resolve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use error::CliError;
+pub use exit::Exit;
+
+use args::{Cli, Command, Global};
+
+/// The command line's definition, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os()).into()
+}
+
+/// Runs a command line, its first word being the program's name; prints what it has to say, and gives the exit code.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output. Whoever reads it may have gone.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Good };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&CliError::because("start the runtime", error)),
+    };
+    let exit = match runtime.block_on(commands::dispatch(cli)) {
+        Ok(exit) => exit,
+        Err(error) => failed(&error),
+    };
+    // A thread that still blocks on a place or a child must not hold the process back.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    exit
+}
+
+fn failed(error: &CliError) -> Exit {
+    let text = holdfast_telemetry::chain(error).to_string();
+    // Lines are kept, as those of a configuration's faults; all else that could steer a terminal is not.
+    let text: Vec<String> = text.lines().map(human::shown).collect();
+    eprintln!("error: {}", text.join("\n"));
+    if let Some(advice) = error.advice() {
+        eprintln!("what to do: {}", human::shown(&advice));
+    }
+    Exit::from(error)
+}
+
+#[cfg(test)]
+mod tests;

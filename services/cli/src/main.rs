@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `holdfast` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holdfast_cli::main()
+}

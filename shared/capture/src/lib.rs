@@ -24,7 +24,7 @@
 //! let wait = Wait { stop: &|| false, deadline: None };
 //! let options = PackerOptions {
 //!     params: ChunkerParams::new(42),
-//!     hasher: key.pack_hasher("gnupg", &["AB".repeat(20)]),
+//!     hasher: key.pack_hasher(holdfast_format::ArtefactId::from_bytes([9; 16]), "gnupg", &["AB".repeat(20)]),
 //!     key,
 //!     parent: None,
 //!     bad: HashSet::new(),

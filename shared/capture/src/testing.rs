@@ -47,7 +47,11 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
 pub(crate) fn packer(store: &Store, parent: Option<ParentIndex>, bad: &HashSet<PackId>) -> Packer<'static> {
     let options = PackerOptions {
         params: params(),
-        hasher: key().pack_hasher("gnupg", &["AB".to_owned()]),
+        hasher: key().pack_hasher(
+            holdfast_format::ArtefactId::from_bytes([9; 16]),
+            "gnupg",
+            &["AB".to_owned()],
+        ),
         key: key(),
         parent,
         bad: bad.clone(),

@@ -7,7 +7,7 @@ use fastcdc::v2020::{self, Normalization};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{ChunkId, Digest, PackId};
+use crate::{ArtefactId, ChunkId, Digest, PackId};
 
 /// A pack is closed once its plaintext has reached this many bytes.
 pub const PACK_TARGET: usize = 16 << 20;
@@ -38,14 +38,19 @@ impl ChunkKey {
         ChunkId::from_bytes(id)
     }
 
-    /// A hasher for the ids of packs written for these recipients (upper-case hex fingerprints; order does not matter)
-    /// with this profile.
+    /// A hasher for the ids of packs written for this artefact, for these recipients (upper-case hex fingerprints; order
+    /// does not matter) with this profile. Two artefacts never share an id: the same bytes sealed twice are two objects,
+    /// and each manifest names the bytes of its own.
     #[must_use]
-    pub fn pack_hasher(&self, profile: &str, recipients: &[String]) -> ChunkHasher {
+    pub fn pack_hasher(&self, artefact: ArtefactId, profile: &str, recipients: &[String]) -> ChunkHasher {
         let mut sorted: Vec<&str> = recipients.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let mut hasher = blake3::Hasher::new_derive_key(PACK_CONTEXT);
-        hasher.update(&self.0).update(profile.as_bytes()).update(b"\0");
+        hasher
+            .update(&self.0)
+            .update(artefact.as_bytes())
+            .update(profile.as_bytes())
+            .update(b"\0");
         for fingerprint in sorted {
             hasher.update(fingerprint.as_bytes()).update(b"\0");
         }
@@ -286,11 +291,16 @@ mod tests {
         assert_ne!(a.chunk_id(b"x"), b.chunk_id(b"x"));
         let id = |profile: &str, r: &[&str]| {
             let r: Vec<String> = r.iter().map(ToString::to_string).collect();
-            a.pack_hasher(profile, &r).pack_id(b"x")
+            a.pack_hasher(ArtefactId::from_bytes([0; 16]), profile, &r)
+                .pack_id(b"x")
         };
         assert_eq!(id("gnupg", &["A", "B"]), id("gnupg", &["B", "A"]));
         assert_ne!(id("gnupg", &["A", "B"]), id("gnupg", &["AB"]));
         assert_ne!(id("gnupg", &["A"]), id("rfc9580", &["A"]));
+        let other = a
+            .pack_hasher(ArtefactId::from_bytes([1; 16]), "gnupg", &["A".to_owned()])
+            .pack_id(b"x");
+        assert_ne!(id("gnupg", &["A"]), other);
         assert_eq!(format!("{a:?}"), "ChunkKey(***)");
     }
 

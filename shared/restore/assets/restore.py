@@ -112,7 +112,7 @@ class OpenPgp:
 
     def __init__(self, options):
         self.command = shlex.split(options.decrypt_with) if options.decrypt_with else None
-        self.gpg = ["gpg", "--batch", "--quiet"] + (["--homedir", options.homedir] if options.homedir else [])
+        self.gpg = ["gpg", "--batch"] + (["--homedir", options.homedir] if options.homedir else [])
         if options.passphrase_file:
             self.gpg += ["--pinentry-mode", "loopback", "--passphrase-file", options.passphrase_file]
         self.signers = [s.upper().replace(" ", "") for s in options.signer]
@@ -136,8 +136,8 @@ class OpenPgp:
         if "DECRYPTION_OKAY" not in words or "DECRYPTION_FAILED" in words:
             if "DECRYPTION_INFO" not in words and any(s[:2] == ["ERROR", "pkdecrypt_failed"] for s in status):
                 raise Refused("gpg has the secret key but cannot use it (passphrase? see --passphrase-file): %s" % messages)
-            if "DECRYPTION_INFO" not in words and "NO_SECKEY" in words:
-                keys = sorted({s[1] for s in status if s[0] == "NO_SECKEY"})
+            if not words & {"DECRYPTION_INFO", "DECRYPTION_KEY"} and "ENC_TO" in words:
+                keys = sorted({s[1] for s in status if s[0] == "ENC_TO"})
                 raise Refused("cannot decrypt: gpg has none of the secret keys %s (import one, or use --homedir)"
                               % ", ".join(keys))
             raise Damage("gpg cannot decrypt it: %s" % (messages or "exit code %d" % code))

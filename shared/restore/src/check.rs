@@ -222,6 +222,7 @@ fn check_chunks(
     findings: &Findings,
 ) -> Result<(), CheckError> {
     // Contents that cannot be read were found already; the packs may be looked at all the same.
+    let is_known = survey.is_some();
     let survey = survey.unwrap_or_default();
     let before = findings.count();
     each_pack(origin, &[], limits, progress, findings, &|index, findings| {
@@ -234,7 +235,8 @@ fn check_chunks(
         Ok(())
     })?;
     // A digest that differs tells nothing beyond what was found.
-    if findings.count() == before
+    if is_known
+        && findings.count() == before
         && let Err(error) = survey.compare(origin)
     {
         findings.add(ObjectKey::Contents(origin.manifest.artefact), error.to_string(), true);

@@ -301,7 +301,10 @@ impl Blocking {
         let options = PackerOptions {
             params: repository.info().chunker.clone(),
             key: repository.info().chunk_key.clone(),
-            hasher: repository.info().chunk_key.pack_hasher(profile.as_str(), &recipients),
+            hasher: repository
+                .info()
+                .chunk_key
+                .pack_hasher(self.session.artefact.id, profile.as_str(), &recipients),
             parent: index,
             bad: self.bad.clone(),
         };

@@ -11,6 +11,7 @@ use holdfast_format::{EntryKind, Extent};
 use super::plan::{HEADER, Piece, Target};
 use super::{Extra, FilesError, Job};
 use crate::in_order::{Broken, in_order};
+use crate::passes::lock;
 use crate::source::PackError;
 use crate::sparse::Sparse;
 use crate::stream::StreamError;
@@ -142,6 +143,7 @@ impl Job<'_> {
             return Ok(());
         };
         let (target, node) = (Target::Node(current.index), self.plan.node(current.index));
+        lock(&self.open).files.remove(&current.index);
         if !current.sparse.is_whole() {
             self.lose(target, "its data ends early", None);
         }

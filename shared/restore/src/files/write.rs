@@ -32,7 +32,7 @@ const REOPEN: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOE
 /// Open files by node, with when they were last wanted.
 #[derive(Default)]
 pub(super) struct OpenFiles {
-    files: HashMap<u32, (Arc<File>, u64)>,
+    pub(super) files: HashMap<u32, (Arc<File>, u64)>,
     now: u64,
 }
 

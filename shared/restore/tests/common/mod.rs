@@ -288,7 +288,11 @@ impl<'r> Draft<'r> {
 impl Repo {
     fn put_pack(&self, plain: &[u8]) -> PackRef {
         let sealed = self.sealer.seal(&zstd::bulk::compress(plain, 3).unwrap()).unwrap();
-        let hasher = self.key().pack_hasher("gnupg", &self.recipients.fingerprints());
+        let hasher = self.key().pack_hasher(
+            holdfast_format::ArtefactId::from_bytes([9; 16]),
+            "gnupg",
+            &self.recipients.fingerprints(),
+        );
         let id: PackId = hasher.pack_id(plain);
         let key = ObjectKey::Pack(id);
         let put = self.repository.place().put(&key, Bytes::from(sealed), None);

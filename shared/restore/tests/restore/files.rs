@@ -336,7 +336,8 @@ fn many_small_files() {
     let repo = Repo::new();
     let mut draft = Draft::new(&repo, 16 << 20, 1 << 20);
     draft.add(&Spec::dir("."));
-    for n in 0..100_000_u64 {
+    let count: u64 = std::env::var("FILES").map_or(100_000, |count| count.parse().unwrap());
+    for n in 0..count {
         if n % 100 == 0 {
             draft.add(&Spec::dir(format!("d{:04}", n / 100)));
         }

@@ -12,6 +12,14 @@ use tempfile::TempDir;
 use crate::common::archive::{Spec, everything, tree};
 use crate::common::{Draft, Keys, Repo, noise, overwrite, pack_key};
 
+/// A directory that GnuPG does not complain about.
+fn private() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    dir
+}
+
 /// A GnuPG home with a backup key and a pipeline key, and a directory with three programs.
 struct Kit {
     home: TempDir,
@@ -21,7 +29,7 @@ struct Kit {
 
 impl Kit {
     fn new() -> (Self, Keys) {
-        let (home, bin) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (home, bin) = (private(), private());
         for (name, program) in [("gpg", "gpg"), ("zstd", "zstd"), ("python3", "python3")] {
             let found = ["/usr/bin", "/usr/local/bin", "/bin"].map(|dir| Path::new(dir).join(program));
             let found = found.iter().find(|path| path.exists()).expect(program);
@@ -142,7 +150,7 @@ fn a_repository_restores_with_gpg_zstd_and_python_alone() {
     assert!(kit.good(&repo, &["--cache", "2", "stream", &dump]) == stream);
     assert!(kit.good(&repo, &["--threads", "1", "stream", &dump]) == stream);
 
-    let target = TempDir::new().unwrap();
+    let target = private();
     let to = target.path().join("out");
     kit.good(&repo, &["extract", &files, to.to_str().unwrap()]);
     same(&repo, &files, &to);
@@ -214,7 +222,7 @@ fn damage_keys_and_signatures_are_told_apart() {
     expect(&["verify", &id[..3]], &home, 4, &["artefacts; `list` shows them"]);
 
     // Without the public pipeline key; and without any secret key.
-    let bare = TempDir::new().unwrap();
+    let bare = private();
     let secret = bare.path().join("secret.asc");
     fs::write(&secret, &keys.backup).unwrap();
     let import = Command::new("gpg")
@@ -231,7 +239,7 @@ fn damage_keys_and_signatures_are_told_apart() {
         0,
         &["WARNING", "good:"],
     );
-    let empty = TempDir::new().unwrap();
+    let empty = private();
     expect(&["list"], empty.path(), 4, &["none of the secret keys"]);
     for dir in [bare.path(), empty.path()] {
         let _ = Command::new("gpgconf")
@@ -242,7 +250,7 @@ fn damage_keys_and_signatures_are_told_apart() {
     }
 
     // A locked key: the passphrase is in a file, or is wrong.
-    let locked = TempDir::new().unwrap();
+    let locked = private();
     let gpg = |args: &[&str], home: &Path| {
         let all = ["--batch", "--quiet", "--yes", "--pinentry-mode", "loopback"];
         let status = Command::new("gpg")
@@ -349,7 +357,7 @@ fn hostile_trees_do_not_leave_the_directory() {
             Spec::link(EntryKind::Hardlink, "hard-through", "up/canary"),
         ],
     );
-    let outside = TempDir::new().unwrap();
+    let outside = private();
     let canary: PathBuf = outside.path().join("canary");
     fs::write(&canary, "alive").unwrap();
     let to = outside.path().join("out");

@@ -1,0 +1,229 @@
+//! Every service in one process: for `holdfast up`, and for `holdfast run` on a host without a NATS server.
+
+use std::sync::Arc;
+
+use holdfast_bus::{BusOptions, PrivateServer};
+use holdfast_capture::Staging;
+use holdfast_config::{Secret, Settings};
+use holdfast_dumper::Dumper;
+use holdfast_encryptor::Encryptor;
+use holdfast_janitor::Janitor;
+use holdfast_repository::Repository;
+use holdfast_scheduler::Scheduler;
+use holdfast_service::{Context, Serving, Stage, bus_options, open_bus, open_repository, serve, staging_dir};
+use holdfast_syncer::Syncer;
+use holdfast_telemetry::http::{self, Health};
+use holdfast_verifier::{Verifier, secret_keys};
+use holdfast_volume_snapshotter::Snapshotter;
+use tokio::task::JoinSet;
+
+use crate::CliError;
+
+/// What the process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To stay: follows schedules, and shows its health.
+    Up,
+    /// For one run.
+    Run,
+}
+
+/// All services of this process, at work.
+pub(crate) struct Assembly {
+    cx: Context,
+    health: Health,
+    serving: Serving,
+    keeping: JoinSet<()>,
+    listening: Option<http::Server>,
+    server: Option<PrivateServer>,
+}
+
+/// The folder of the private NATS server.
+pub(crate) fn nats_dir(settings: &Settings) -> std::path::PathBuf {
+    settings.state_dir.join("nats")
+}
+
+impl Assembly {
+    /// Starts every service. Keys, repository and staging are looked at before anything runs.
+    ///
+    /// # Errors
+    /// [`CliError`]; in particular [`holdfast_bus::ServerError::InUse`] if another process does this job already.
+    pub(crate) async fn start(settings: Arc<Settings>, mode: Mode) -> Result<Self, CliError> {
+        let repository = open_repository(&settings).await?;
+        let staging = open_staging(&settings)?;
+        let (server, options) = server(&settings).await?;
+        let started = Self::over(settings, mode, repository, staging, &options).await;
+        match started {
+            Ok(assembly) => Ok(Self { server, ..assembly }),
+            Err(error) => {
+                if let Some(server) = server {
+                    server.stop().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn over(
+        settings: Arc<Settings>,
+        mode: Mode,
+        repository: Repository,
+        staging: Arc<Staging>,
+        options: &BusOptions,
+    ) -> Result<Self, CliError> {
+        let cx = Context::with(settings, repository, open_bus(options).await?)?;
+        let stages = stages(&cx, staging).await?;
+        let health = Health::new();
+        let listening = match cx.settings.telemetry.listen.filter(|_| mode == Mode::Up) {
+            Some(address) => {
+                let served = http::serve(address, health.clone(), cx.drain.clone().cancelled_owned()).await;
+                Some(served.map_err(|error| CliError::because("show health and metrics", error))?)
+            }
+            None => None,
+        };
+        let serving = serve(&cx, &stages, &health);
+        let keeping = schedule(&cx, mode, &health);
+        Ok(Self {
+            cx,
+            health,
+            serving,
+            keeping,
+            listening,
+            server: None,
+        })
+    }
+
+    /// What the services share.
+    pub(crate) fn context(&self) -> &Context {
+        &self.cx
+    }
+
+    /// Waits until the process is told to end, and tells the health of the bus meanwhile.
+    pub(crate) async fn watch(&self) {
+        let mut every = tokio::time::interval(std::time::Duration::from_secs(2));
+        loop {
+            tokio::select! {
+                () = self.cx.drain.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            let connected = self.cx.bus.is_connected();
+            let state = if connected {
+                Ok(())
+            } else {
+                Err("not connected to the NATS server".to_owned())
+            };
+            self.health.set("nats", state);
+        }
+    }
+
+    /// Drains: running jobs may end within their time, the rest is given back to the queue. Then the server stops.
+    pub(crate) async fn stop(mut self) {
+        self.cx.drain.cancel();
+        self.serving.ended().await;
+        while self.keeping.join_next().await.is_some() {}
+        if let Some(listening) = self.listening {
+            listening.ended().await;
+        }
+        // The last handles of the connection: else it would be mended in vain.
+        drop(self.cx);
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+/// The staging folder of this host.
+pub(crate) fn open_staging(settings: &Settings) -> Result<Arc<Staging>, CliError> {
+    let dir = staging_dir(settings)?;
+    let staging = Staging::open(&dir, settings.staging.max_bytes.as_u64());
+    staging
+        .map(Arc::new)
+        .map_err(|error| CliError::because(format!("use the staging folder {}", dir.display()), error))
+}
+
+/// The bus to use: the configured server, or a private one that is started.
+async fn server(settings: &Settings) -> Result<(Option<PrivateServer>, BusOptions), CliError> {
+    if let Some(url) = &settings.nats.url {
+        return Ok((None, bus_options(settings, url.as_str(), "holdfast")));
+    }
+    let server = PrivateServer::start(settings.nats.server_binary.as_deref(), &nats_dir(settings)).await?;
+    let options = private_options(settings, &server.url(), server.auth());
+    Ok((Some(server), options))
+}
+
+/// How to reach a private server.
+pub(crate) fn private_options(settings: &Settings, url: &str, auth: holdfast_bus::Auth) -> BusOptions {
+    BusOptions {
+        auth,
+        tls_ca: None,
+        replicas: 1,
+        ..bus_options(settings, url, "holdfast")
+    }
+}
+
+/// Every stage, over one staging folder.
+pub(crate) async fn stages(cx: &Context, staging: Arc<Staging>) -> Result<Vec<Arc<dyn Stage>>, CliError> {
+    let syncer = Syncer::open(cx)
+        .await
+        .map_err(|error| CliError::because("open the targets", error))?;
+    let janitor = Janitor::open(cx).map_err(|error| CliError::because("open the places", error))?;
+    let keys =
+        secret_keys(&cx.settings).map_err(|error| CliError::keys("verifier.secret_keys cannot be used", error))?;
+    let verifier = Verifier::new(cx, keys);
+    Ok(vec![
+        Arc::new(Dumper::new(cx, staging.clone())),
+        Arc::new(Snapshotter::new(cx, staging.clone())),
+        Arc::new(Encryptor::new(cx, staging)),
+        Arc::new(verifier),
+        Arc::new(syncer),
+        Arc::new(janitor),
+    ])
+}
+
+/// The scheduler: answers requests, keeps the record, and follows the calendar if this process stays.
+fn schedule(cx: &Context, mode: Mode, health: &Health) -> JoinSet<()> {
+    let scheduler = Scheduler::new(cx);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(scheduler.clone().record());
+    if mode == Mode::Up {
+        tasks.spawn(scheduler.clone().tick());
+    }
+    let health = health.clone();
+    tasks.spawn(async move {
+        health.set("triggers", Ok(()));
+        if let Err(error) = scheduler.serve_triggers().await {
+            let reason = holdfast_telemetry::chain(&error).to_string();
+            tracing::error!(reason, "requests for runs are not answered any more");
+            health.set("triggers", Err(reason));
+        }
+    });
+    tasks
+}
+
+/// Checks, before anything is captured, that this process can verify what it captures.
+///
+/// # Errors
+/// [`CliError::Keys`] if there is no secret key, it cannot be used, or it opens nothing of what is captured.
+pub(crate) fn check_verifier(settings: &Settings) -> Result<(), CliError> {
+    let section = &settings.verifier;
+    if section.secret_keys.is_empty() {
+        return Err(CliError::no_key(
+            "verifying beyond integrity needs a secret backup key: name it in verifier.secret_keys, or verify where it is",
+        ));
+    }
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    let secret = holdfast_sealing::SecretKeys::from_files(&section.secret_keys, passphrase);
+    let secret = secret.map_err(|error| CliError::keys("verifier.secret_keys cannot be used", error))?;
+    let recipients =
+        holdfast_sealing::Recipients::from_files(&settings.encryption.recipients, std::time::SystemTime::now());
+    let recipients = recipients.map_err(|error| CliError::keys("encryption.recipients cannot be used", error))?;
+    let held = secret.fingerprints();
+    if recipients.fingerprints().iter().any(|f| held.contains(f)) {
+        return Ok(());
+    }
+    Err(CliError::no_key(format!(
+        "verifier.secret_keys ({}) open nothing that is sealed to encryption.recipients ({})",
+        held.join(", "),
+        recipients.fingerprints().join(", ")
+    )))
+}

@@ -1,0 +1,324 @@
+//! What is in a repository, as people ask for it: runs and their artefacts, with how each stands.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use holdfast_format::{
+    Artefact, ArtefactId, Expected, Finished, Level, ObjectKey, PointStatus, RestorePoint, RunId, SourceName, Stage,
+};
+use holdfast_repository::{Catalogue, RepositoryError, SealedManifest};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::human;
+
+/// Runs read at the same time.
+const AT_ONCE: usize = 8;
+
+/// How an artefact stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It can be restored; verified to this level when its run was recorded.
+    Good(Option<Level>),
+    /// It did not come, or is not what it should be.
+    Failed(Stage, String),
+    /// It has a manifest, or none yet; its run is not recorded.
+    Open,
+}
+
+/// An artefact of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) source: SourceName,
+    pub(crate) artefact: Artefact,
+    pub(crate) standing: Standing,
+}
+
+/// A run, as far as its records are at this place.
+#[derive(Clone, Debug)]
+pub(crate) struct RunView {
+    pub(crate) run: RunId,
+    pub(crate) expected: Option<Arc<Expected>>,
+    pub(crate) point: Option<Arc<RestorePoint>>,
+    pub(crate) finished: Option<Arc<Finished>>,
+    pub(crate) artefacts: Vec<Known>,
+}
+
+impl RunView {
+    /// Reads a run's records; `None` if the place has none of them.
+    pub(crate) async fn read(catalogue: &Catalogue, run: RunId) -> Result<Option<Self>, RepositoryError> {
+        let expected = catalogue.expected(run).await?;
+        let point = catalogue.restore_point(run).await?;
+        let finished = catalogue.finished(run).await?;
+        if expected.is_none() && point.is_none() {
+            return Ok(None);
+        }
+        let artefacts = match (&point, &expected) {
+            (Some(point), _) => of_point(point),
+            (None, Some(expected)) => of_listings(catalogue, expected).await?,
+            (None, None) => Vec::new(),
+        };
+        Ok(Some(Self {
+            run,
+            expected,
+            point,
+            finished,
+            artefacts,
+        }))
+    }
+
+    /// When it was started.
+    pub(crate) fn started(&self) -> Timestamp {
+        let recorded = self.point.as_ref().map(|p| p.started);
+        recorded
+            .or(self.expected.as_ref().map(|e| e.created))
+            .unwrap_or_else(|| human::run_time(self.run))
+    }
+
+    /// `complete`, `partial`, `failed`; `recorded` while steps after the restore point go on; `unfinished`, or
+    /// `overdue` once its deadline has passed.
+    pub(crate) fn state(&self, now: Timestamp) -> &str {
+        match (&self.finished, &self.point, &self.expected) {
+            (Some(finished), ..) => &finished.outcome,
+            // Targets hold restore points, and no word of how the whole run ended.
+            (None, Some(point), None) => {
+                if point.complete {
+                    "complete"
+                } else {
+                    "partial"
+                }
+            }
+            (None, _, Some(expected)) if expected.deadline < now => "overdue",
+            (None, Some(_), Some(_)) => "recorded",
+            (None, None, _) => "unfinished",
+        }
+    }
+
+    /// What it is to be found by.
+    pub(crate) fn label(&self) -> Option<&str> {
+        let recorded = self.point.as_ref().and_then(|p| p.label.as_deref());
+        recorded.or_else(|| self.expected.as_ref().and_then(|e| e.label.as_deref()))
+    }
+
+    /// What retention goes by.
+    pub(crate) fn class(&self) -> &'static str {
+        let recorded = self.point.as_ref().map(|p| p.class);
+        recorded
+            .or(self.expected.as_ref().map(|e| e.class))
+            .map_or("", |class| class.as_str())
+    }
+
+    /// Until when it was to be held from its start.
+    pub(crate) fn hold_until(&self) -> Option<Timestamp> {
+        let recorded = self.point.as_ref().and_then(|p| p.hold_until);
+        recorded.or_else(|| self.expected.as_ref().and_then(|e| e.hold_until))
+    }
+
+    /// What was asked for.
+    pub(crate) fn backup_type(&self) -> &str {
+        let recorded = self.point.as_ref().map(|p| p.backup_type.as_str());
+        recorded
+            .or(self.expected.as_ref().map(|e| e.backup_type.as_str()))
+            .unwrap_or_default()
+    }
+
+    /// Why it was started, in a word: `manual`, or the schedule's name.
+    pub(crate) fn reason(&self) -> String {
+        let reason = self
+            .point
+            .as_ref()
+            .map(|p| &p.reason)
+            .or(self.expected.as_ref().map(|e| &e.reason));
+        match reason {
+            Some(holdfast_format::Reason::Schedule { name, .. }) => name.clone(),
+            Some(holdfast_format::Reason::Manual) => "manual".to_owned(),
+            None => String::new(),
+        }
+    }
+}
+
+fn of_point(point: &RestorePoint) -> Vec<Known> {
+    let known = |a: &holdfast_format::PointArtefact| Known {
+        source: a.source.clone(),
+        artefact: a.artefact.clone(),
+        standing: match &a.status {
+            PointStatus::Good { verified, .. } => Standing::Good(*verified),
+            PointStatus::Failed { stage, reason } => Standing::Failed(*stage, reason.clone()),
+        },
+    };
+    point.artefacts.iter().map(known).collect()
+}
+
+async fn of_listings(catalogue: &Catalogue, expected: &Expected) -> Result<Vec<Known>, RepositoryError> {
+    let mut all = Vec::new();
+    for source in &expected.sources {
+        let Some(listed) = catalogue.listed(expected.run, &source.name).await? else {
+            continue;
+        };
+        let known = |a: &Artefact| Known {
+            source: source.name.clone(),
+            artefact: a.clone(),
+            standing: Standing::Open,
+        };
+        all.extend(listed.artefacts.iter().map(known));
+    }
+    Ok(all)
+}
+
+/// Something of a repository that cannot be read, though it is there.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Unreadable {
+    /// The run or artefact.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) problem: String,
+}
+
+/// Runs, newest first, at most `limit`; damaged ones are told apart, and hold no other back.
+pub(crate) async fn runs(
+    catalogue: &Catalogue,
+    limit: usize,
+) -> Result<(Vec<RunView>, Vec<Unreadable>), RepositoryError> {
+    let ids = catalogue.runs().await?;
+    let reads = stream::iter(ids.into_iter().take(limit))
+        .map(|run| async move { (run, RunView::read(catalogue, run).await) })
+        .buffered(AT_ONCE);
+    let mut reads = std::pin::pin!(reads);
+    let (mut views, mut unreadable) = (Vec::new(), Vec::new());
+    while let Some((run, read)) = reads.next().await {
+        match read {
+            Ok(view) => views.extend(view),
+            Err(error) if error.is_damage() => unreadable.push(problem(format!("run {run}"), &error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((views, unreadable))
+}
+
+fn problem(what: String, error: &RepositoryError) -> Unreadable {
+    Unreadable {
+        what,
+        problem: holdfast_telemetry::chain(error).to_string(),
+    }
+}
+
+/// An artefact with its manifest, if it has one that can be read.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) artefact: ArtefactId,
+    pub(crate) run: RunId,
+    pub(crate) source: SourceName,
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    /// `good`, `bad` (a verification found it so), `failed`, `unfinished`, `unreadable`.
+    pub(crate) status: &'static str,
+    /// Why it failed or cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The deepest verification at this place that found it good.
+    pub(crate) verified: Option<Level>,
+    /// When its capture began and ended.
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) finished: Option<Timestamp>,
+    /// Bytes of its stream, and how many of them were new.
+    pub(crate) size: Option<u64>,
+    pub(crate) new: Option<u64>,
+    pub(crate) warnings: Option<u64>,
+    pub(crate) class: &'static str,
+    pub(crate) label: Option<String>,
+}
+
+impl Row {
+    fn new(view: &RunView, known: &Known) -> Self {
+        Self {
+            artefact: known.artefact.id,
+            run: view.run,
+            source: known.source.clone(),
+            kind: known.artefact.kind.as_str(),
+            name: known.artefact.name.clone(),
+            status: "unfinished",
+            reason: None,
+            verified: None,
+            started: None,
+            finished: None,
+            size: None,
+            new: None,
+            warnings: None,
+            class: view.class(),
+            label: view.label().map(str::to_owned),
+        }
+    }
+
+    fn describe(&mut self, sealed: &SealedManifest) {
+        let manifest = &sealed.manifest;
+        (self.started, self.finished) = (Some(manifest.started), Some(manifest.finished));
+        (self.size, self.new) = (Some(manifest.stream.size), Some(manifest.new.bytes));
+        self.warnings = Some(manifest.warnings.total);
+    }
+}
+
+/// One artefact of a run, looked up in full.
+pub(crate) async fn row(catalogue: &Catalogue, view: &RunView, known: &Known) -> Result<Row, RepositoryError> {
+    let mut row = Row::new(view, known);
+    let id = known.artefact.id;
+    match catalogue.repository().manifest(id).await {
+        Ok(Some(sealed)) => row.describe(&sealed),
+        Ok(None) => {
+            if let Standing::Failed(stage, reason) = &known.standing {
+                (row.status, row.reason) = ("failed", Some(format!("{stage}: {reason}")));
+            }
+            return Ok(row);
+        }
+        Err(error) if error.is_damage() => {
+            (row.status, row.reason) = ("unreadable", Some(problem(String::new(), &error).problem));
+            return Ok(row);
+        }
+        Err(error) => return Err(error),
+    }
+    let here = catalogue.repository().place().name();
+    let later = catalogue.verifications(id).await?;
+    let found = later
+        .iter()
+        .filter(|v| v.good && v.place == *here)
+        .map(|v| v.level)
+        .max();
+    row.verified = match &known.standing {
+        Standing::Good(level) => found.max(*level),
+        _ => found,
+    };
+    row.status = match &known.standing {
+        _ if catalogue.is_known_bad(id).await? => "bad",
+        Standing::Failed(stage, reason) => {
+            row.reason = Some(format!("{stage}: {reason}"));
+            "failed"
+        }
+        Standing::Good(_) | Standing::Open => "good",
+    };
+    Ok(row)
+}
+
+/// The rows of several runs, in their order.
+pub(crate) async fn rows(
+    catalogue: &Catalogue,
+    views: &[RunView],
+    wanted: impl Fn(&Known) -> bool,
+) -> Result<Vec<Row>, RepositoryError> {
+    let all: Vec<(&RunView, &Known)> = views
+        .iter()
+        .flat_map(|view| view.artefacts.iter().map(move |a| (view, a)))
+        .filter(|(_, a)| wanted(a))
+        .collect();
+    let mut reads = stream::iter(all)
+        .map(|(view, known)| row(catalogue, view, known))
+        .buffered(AT_ONCE);
+    let mut rows = Vec::new();
+    while let Some(read) = reads.next().await {
+        rows.push(read?);
+    }
+    Ok(rows)
+}
+
+/// Until when a run is held at this place, if it is.
+pub(crate) async fn hold(catalogue: &Catalogue, run: RunId) -> Result<Option<holdfast_format::Hold>, RepositoryError> {
+    catalogue.repository().read(&ObjectKey::Hold(run)).await
+}

@@ -1,0 +1,103 @@
+//! The repository and its targets: reachable, writable, and what their clocks and disks say.
+
+use holdfast_config::{PlaceUrl, Settings, Target};
+use holdfast_repository::Repository;
+use holdfast_service::{open_place, repository_keys, target_place};
+use holdfast_storage::Place;
+use jiff::SignedDuration;
+
+use super::Check;
+use crate::human;
+
+/// Clocks further apart make retention refuse to delete, and records look as if they came from the future.
+const CLOCK_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// Less free space than this is warned of.
+const ROOM_MIN: u64 = 1 << 30;
+
+/// Looks at the repository and every target.
+pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
+    let name = format!("repository {}", settings.repository.url);
+    let mut checks = Vec::new();
+    let mut repository = None;
+    match open_place(settings).await {
+        Ok(place) => {
+            checks.extend(probe(&name, &place, &settings.repository.url).await);
+            match repository_keys(settings) {
+                Ok(keys) => match Repository::open(place, keys).await {
+                    Ok(opened) => {
+                        checks.push(Check::ok(
+                            &name,
+                            format!("opens with the pipeline key, id {}", opened.id()),
+                        ));
+                        repository = Some(opened);
+                    }
+                    Err(error) => checks.push(Check::error(&name, &error)),
+                },
+                Err(error) => checks.push(Check::error(&name, &error)),
+            }
+        }
+        Err(error) => checks.push(Check::error(&name, &error)),
+    }
+    for target in &settings.target {
+        checks.extend(one_target(target, repository.as_ref()).await);
+    }
+    if settings.target.is_empty() {
+        let advice = "add a [[target]]: a disk fails, and whoever takes the host over can delete what is on it";
+        checks.push(Check::warn("targets", "none: there is no copy off this place", advice));
+    }
+    checks
+}
+
+async fn one_target(target: &Target, repository: Option<&Repository>) -> Vec<Check> {
+    let name = format!("target {} {}", target.name, target.url);
+    let place = match target_place(target).await {
+        Ok(place) => place,
+        Err(error) => return vec![Check::error(name, &error)],
+    };
+    let mut checks = probe(&name, &place, &target.url).await;
+    if let Some(repository) = repository {
+        checks.extend(match repository.check_identity_at(&place).await {
+            Ok(()) => Some(Check::ok(&name, "holds this repository")),
+            Err(holdfast_repository::RepositoryError::NoRepository { .. }) => {
+                Some(Check::ok(&name, "empty: the first copy fills it"))
+            }
+            Err(error) => Some(Check::error(&name, &error)),
+        });
+    }
+    checks
+}
+
+async fn probe(name: &str, place: &Place, url: &PlaceUrl) -> Vec<Check> {
+    let probe = match place.probe().await {
+        Ok(probe) => probe,
+        Err(error) => return vec![Check::error(name, &error)],
+    };
+    let mut found = format!("writable, a small object takes {} ms", probe.write_time.as_millis());
+    if !probe.conditional_create {
+        found.push_str("; creates without a condition, so two writers of one key are told apart late");
+    }
+    let mut checks = vec![Check::ok(name, found)];
+    if probe.clock_ahead.abs() > CLOCK_MAX {
+        let found = format!(
+            "its clock and this host's are {} apart",
+            human::duration(probe.clock_ahead)
+        );
+        checks.push(Check::warn(
+            name,
+            found,
+            "set both by NTP: retention goes by these clocks",
+        ));
+    }
+    if let PlaceUrl::Directory(path) = url
+        && let Ok(stat) = rustix::fs::statvfs(path)
+    {
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let found = format!("{} free", human::bytes(free));
+        checks.push(if free < ROOM_MIN {
+            Check::warn(name, found, "give it more room, or let retention keep less")
+        } else {
+            Check::ok(name, found)
+        });
+    }
+    checks
+}

@@ -1,0 +1,139 @@
+//! Sources: PostgreSQL servers that let us in and show everything, directories that can be read.
+
+use std::path::Path;
+
+use holdfast_config::{Postgres, Settings};
+use holdfast_dumper::{Clients, PgError, connect};
+
+use super::Check;
+use crate::human;
+
+/// Looks at every configured source of this site.
+pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
+    let ours = |name: &str| settings.site_of(name).is_none_or(|site| site == settings.site);
+    let mut checks = Vec::new();
+    for source in &settings.postgres {
+        if ours(&source.name) {
+            checks.extend(postgres(source).await);
+        }
+    }
+    for source in settings.directory.iter().filter(|d| ours(&d.name)) {
+        checks.push(readable(&format!("directory {}", source.name), &source.path));
+    }
+    for source in settings.system.iter().filter(|s| ours(&s.name)) {
+        checks.extend(
+            source
+                .paths
+                .iter()
+                .map(|path| readable(&format!("system {}", source.name), path)),
+        );
+    }
+    let elsewhere: Vec<&str> = settings.source_names().into_iter().filter(|name| !ours(name)).collect();
+    if !elsewhere.is_empty() {
+        checks.push(Check::ok(
+            "sources elsewhere",
+            format!("{}: ask doctor at their sites", elsewhere.join(", ")),
+        ));
+    }
+    if settings.source_names().is_empty() {
+        let advice = "add [[postgres]], [[directory]] or [system] to the configuration";
+        checks.push(Check::fail("sources", "none are configured", advice));
+    }
+    checks
+}
+
+async fn postgres(source: &Postgres) -> Vec<Check> {
+    let name = format!("postgres {}", source.name);
+    match ask(source).await {
+        Ok(server) => server.checks(&name, source),
+        Err(error) => vec![Check::error(name, &error)],
+    }
+}
+
+/// What a server says of itself and of us.
+struct Server {
+    version: String,
+    major: u32,
+    databases: i64,
+    superuser: bool,
+    reads_all: bool,
+}
+
+async fn ask(source: &Postgres) -> Result<Server, PgError> {
+    const QUESTION: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int4, \
+         (SELECT count(*) FROM pg_database WHERE datallowconn AND NOT datistemplate), \
+         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
+         EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE'))";
+    let client = connect(source, &source.database()).await?;
+    let row = client.query_one(QUESTION, &[]).await.map_err(|error| PgError::Query {
+        source_name: source.name.clone(),
+        what: "ask for version, databases and privileges".to_owned(),
+        source: error,
+    })?;
+    let number: i32 = row.get(1);
+    Ok(Server {
+        version: row.get(0),
+        major: u32::try_from(number / 10_000).unwrap_or(0),
+        databases: row.get(2),
+        superuser: row.get(3),
+        reads_all: row.get(4),
+    })
+}
+
+impl Server {
+    fn checks(&self, name: &str, source: &Postgres) -> Vec<Check> {
+        let databases = human::count(u64::try_from(self.databases).unwrap_or(0), "database");
+        let mut checks = vec![Check::ok(name, format!("PostgreSQL {}, {databases}", self.version))];
+        let clients = Clients::of(source);
+        for program in ["pg_dump", "pg_dumpall"] {
+            // Globals alone need the second.
+            if program == "pg_dumpall" && !source.globals {
+                continue;
+            }
+            checks.push(match clients.find(source, program, self.major) {
+                Ok(found) => Check::ok(name, format!("{} {}", found.path.display(), found.version)),
+                Err(error) => Check::error(name, &error),
+            });
+        }
+        checks.push(self.privileges(name, source));
+        checks
+    }
+
+    fn privileges(&self, name: &str, source: &Postgres) -> Check {
+        let user = source.user();
+        match (self.superuser, self.reads_all) {
+            (true, _) => Check::ok(name, format!("{user} is a superuser: every table and role can be read")),
+            (false, true) if source.globals => Check::warn(
+                name,
+                format!("{user} may read all tables, but not the passwords of roles"),
+                "globals need a superuser, or set globals = false; tables under row-level security need BYPASSRLS",
+            ),
+            (false, true) => Check::ok(name, format!("{user} may read all tables")),
+            (false, false) => Check::warn(
+                name,
+                format!("{user} may not read all tables by its role"),
+                "GRANT pg_read_all_data to it (PostgreSQL 14 or newer), or use a superuser: a dump fails at the first table \
+                 that it may not read",
+            ),
+        }
+    }
+}
+
+fn readable(name: &str, path: &Path) -> Check {
+    let shown = path.display();
+    let looked = std::fs::metadata(path).and_then(|meta| {
+        if meta.is_dir() {
+            std::fs::read_dir(path).map(|_| "directory")
+        } else {
+            std::fs::File::open(path).map(|_| "file")
+        }
+    });
+    match looked {
+        Ok(kind) => Check::ok(name, format!("{kind} {shown} is readable")),
+        Err(error) => Check::fail(
+            name,
+            format!("{shown}: {error}"),
+            "create or mount it, and let holdfast's user read it",
+        ),
+    }
+}

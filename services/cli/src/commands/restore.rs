@@ -1,0 +1,195 @@
+//! `holdfast restore`: gives databases, roles, directories and files back, from any place, on any machine.
+
+mod database;
+mod files;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use holdfast_config::Settings;
+use holdfast_format::{ArtefactKind, Manifest, PlaceName};
+use holdfast_restore::OpenArtefact;
+use holdfast_sealing::SecretKeys;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::access::{self, Access, DECRYPTING, KeyArgs};
+use crate::logs::Logs;
+use crate::resolve::{self, What};
+use crate::{CliError, Exit, Global, human, parse};
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true)]
+pub(crate) struct RestoreArgs {
+    #[command(subcommand)]
+    pub(crate) what: Restore,
+}
+
+/// What is restored.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Restore {
+    /// A database into a PostgreSQL server, in one transaction: whole, or not at all.
+    Database(database::DatabaseArgs),
+    /// Roles and tablespaces into a PostgreSQL server.
+    Globals(database::GlobalsArgs),
+    /// A whole directory (a volume, or the system's paths) into a directory.
+    Volume(files::VolumeArgs),
+    /// Chosen paths of a directory into a directory.
+    Files(files::FilesArgs),
+}
+
+/// What every restore takes.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// An artefact's id (or its first 8 digits), SOURCE[/NAME][@TIME] (the newest good one at or before TIME: a date,
+    /// "2026-11-24 02:00" or RFC 3339), or a run's id.
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: What,
+    /// Read from this place of the configuration instead of the local repository.
+    #[arg(long, value_name = "PLACE", value_parser = parse::place, conflicts_with = "repository")]
+    pub(crate) place: Option<PlaceName>,
+    /// Read from this repository, without any configuration: a directory or s3://bucket/prefix. Needs --key, and the
+    /// public pipeline key beside it or as --signer. S3 credentials are taken from AWS_ACCESS_KEY_ID and its kin.
+    #[arg(long, value_name = "URL", requires = "keys")]
+    pub(crate) repository: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) async fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, CliError> {
+    access::harden()?;
+    match &args.what {
+        Restore::Database(args) => Box::pin(database::run_database(global, args)).await,
+        Restore::Globals(args) => Box::pin(database::run_globals(global, args)).await,
+        Restore::Volume(args) => Box::pin(files::run_volume(global, args)).await,
+        Restore::Files(args) => Box::pin(files::run_files(global, args)).await,
+    }
+}
+
+/// An artefact that is ready to be restored.
+pub(crate) struct Opened {
+    pub(crate) artefact: Arc<OpenArtefact>,
+    pub(crate) place: PlaceName,
+    pub(crate) settings: Option<Arc<Settings>>,
+    /// Holds the contents, sealed, as long as the artefact is read.
+    _scratch: TempDir,
+    _logs: Logs,
+}
+
+impl SourceArgs {
+    /// Finds and opens the artefact.
+    pub(crate) async fn open(&self, global: &Global, kinds: &[ArtefactKind]) -> Result<Opened, CliError> {
+        let (settings, access, keys, logs) = self.access(global).await?;
+        let found = resolve::artefact(&access.catalogue, &self.what, kinds).await?;
+        let id = found.manifest.artefact;
+        let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
+        let opened = OpenArtefact::open(&access.repository, keys, id, scratch.path()).await?;
+        let artefact = opened.ok_or_else(|| CliError::failed(format!("artefact {id} has gone in this moment")))?;
+        let place = access.repository.place().name().clone();
+        Ok(Opened {
+            artefact: Arc::new(artefact),
+            place,
+            settings,
+            _scratch: scratch,
+            _logs: logs,
+        })
+    }
+
+    async fn access(&self, global: &Global) -> Result<(Option<Arc<Settings>>, Access, SecretKeys, Logs), CliError> {
+        if let Some(url) = &self.repository {
+            let logs = Logs::start(global, None, None)?;
+            let (access, keys) = Access::without_config(url, &self.keys).await?;
+            return Ok((None, access, keys, logs));
+        }
+        // The passphrase of keys that are not used may well be elsewhere.
+        let sections = if self.keys.keys.is_empty() {
+            DECRYPTING
+        } else {
+            access::READING
+        };
+        let settings = access::load(global, sections)?;
+        let logs = Logs::start(global, Some(&settings), None)?;
+        let keys = self.keys.need(Some(&settings))?;
+        let access = Access::open_with(&settings, self.place.as_ref(), Some(&keys), &self.keys.signers).await?;
+        Ok((Some(settings), access, keys, logs))
+    }
+}
+
+impl Opened {
+    /// Its manifest.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        self.artefact.manifest()
+    }
+
+    /// What it is, in one line: also the confirmation of what a name or a time was resolved to.
+    pub(crate) fn describe(&self) -> String {
+        let m = self.manifest();
+        let (name, time) = (human::shown(&m.name), human::time(m.started));
+        let (size, place) = (human::bytes(m.stream.size), &self.place);
+        format!(
+            "{} {}/{name} as of {time} (artefact {}, {size}, from {place})",
+            m.kind, m.source, m.artefact
+        )
+    }
+
+    /// Further places to look for PostgreSQL's programs.
+    pub(crate) fn client_dirs(&self) -> Vec<PathBuf> {
+        self.settings
+            .as_ref()
+            .map(|settings| holdfast_verifier::client_dirs(settings))
+            .unwrap_or_default()
+    }
+}
+
+/// The common part of what restores print as JSON.
+#[derive(Serialize)]
+pub(crate) struct Common {
+    pub(crate) artefact: holdfast_format::ArtefactId,
+    pub(crate) run: holdfast_format::RunId,
+    pub(crate) source: holdfast_format::SourceName,
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) captured: jiff::Timestamp,
+    pub(crate) size: u64,
+    pub(crate) place: PlaceName,
+    pub(crate) to: String,
+    pub(crate) dry_run: bool,
+    /// Packs and sealed bytes that are (or would be) read.
+    pub(crate) packs: u64,
+    pub(crate) sealed_bytes: u64,
+}
+
+impl Common {
+    pub(crate) fn new(opened: &Opened, to: String, dry_run: bool) -> Self {
+        let m = opened.manifest();
+        Self {
+            artefact: m.artefact,
+            run: m.run,
+            source: m.source.clone(),
+            kind: m.kind.as_str(),
+            name: m.name.clone(),
+            captured: m.started,
+            size: m.stream.size,
+            place: opened.place.clone(),
+            to,
+            dry_run,
+            packs: m.packs.len() as u64,
+            sealed_bytes: m.packs.iter().map(|pack| pack.size).sum(),
+        }
+    }
+}
+
+/// The order to stop, from a terminal or a service manager.
+pub(crate) fn interrupt() -> tokio_util::sync::CancellationToken {
+    let token = tokio_util::sync::CancellationToken::new();
+    holdfast_service::shutdown_signal(token.clone());
+    token
+}

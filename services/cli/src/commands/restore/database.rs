@@ -1,0 +1,223 @@
+//! Databases and roles.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use holdfast_config::Secret;
+use holdfast_format::ArtefactKind;
+use holdfast_restore::{
+    DatabaseError, DatabaseOptions, GlobalsOptions, Progress, Server, ServerError, restore_database, restore_globals,
+};
+use serde::Serialize;
+
+use super::{Common, Opened, SourceArgs, interrupt};
+use crate::error::file_error;
+use crate::output::Output;
+use crate::progress::Meter;
+use crate::{CliError, Exit, Global, human};
+
+/// Where to.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server and database to restore into: postgres://user@host:port/database.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// A file with the user's password; else the variable PGPASSWORD. In --to, others on this host could see it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    fn server(&self) -> Result<Server, CliError> {
+        let password = match &self.password_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(file_error("read the password in", path))?;
+                Some(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            None => std::env::var("PGPASSWORD").ok().filter(|password| !password.is_empty()),
+        };
+        // A password in the URL is the more particular one.
+        let in_url = url::Url::parse(&self.to).is_ok_and(|url| url.password().is_some());
+        let password = password
+            .filter(|_| !in_url || self.password_file.is_some())
+            .map(Secret::new);
+        Server::from_url(&self.to, password)
+            .map_err(|error| CliError::Usage(format!("--to: {}", holdfast_telemetry::chain(&error))))
+    }
+}
+
+/// Arguments of `restore database`.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Make the database if it does not exist.
+    #[arg(long)]
+    create: bool,
+    /// Restore into a database that is not empty: objects of the backup are replaced, others stay.
+    #[arg(long)]
+    overwrite: bool,
+    /// Give everything to the connecting user and leave privileges out: for a server without the backup's roles.
+    #[arg(long)]
+    no_owner: bool,
+}
+
+/// Arguments of `restore globals`.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalsArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Give roles that exist the captured attributes and passwords, too.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result<Exit, CliError> {
+    let server = args.server.server()?;
+    let opened = args.source.open(global, &[ArtefactKind::Database]).await?;
+    let (out, to) = (
+        Output::new(args.source.json),
+        format!("{} of {}", server.database(), server.describe()),
+    );
+    let report = Common::new(&opened, to.clone(), args.source.dry_run);
+    if args.source.dry_run {
+        reach(&server, args.create).await?;
+        out.print(&report, |_| format!("would restore {} into {to}\n", opened.describe()));
+        return Ok(Exit::Good);
+    }
+    eprintln!("restoring {} into {to}", opened.describe());
+    let options = DatabaseOptions {
+        create: args.create,
+        overwrite: args.overwrite,
+        no_owner: args.no_owner,
+        client_dirs: opened.client_dirs(),
+        ..DatabaseOptions::default()
+    };
+    let progress = Arc::new(Progress::default());
+    let meter = Meter::of(&opened.manifest().name, opened.manifest().stream.size, &progress);
+    let stop = interrupt();
+    let restoring = restore_database(opened.artefact.clone(), &server, &options, progress);
+    let done = tokio::select! {
+        done = restoring => done,
+        () = stop.cancelled() => return Err(CliError::failed("stopped: the transaction is rolled back, nothing was restored")),
+    };
+    drop(meter);
+    done.map_err(database_error)?;
+    out.print(&report, |_| format!("restored {} into {to}\n", opened.describe()));
+    Ok(Exit::Good)
+}
+
+/// Whether the server lets us in; a database that is to be made may be missing.
+async fn reach(server: &Server, create: bool) -> Result<(), CliError> {
+    match server.connect().await {
+        Ok(_) => Ok(()),
+        Err(ServerError::Connect { source, .. })
+            if create && source.code().is_some_and(|code| code.code() == "3D000") =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(server_error(error)),
+    }
+}
+
+fn server_error(error: ServerError) -> CliError {
+    match &error {
+        // No code: nobody answered.
+        ServerError::Connect { source, .. } if source.code().is_none() => {
+            CliError::NoAnswer(holdfast_telemetry::chain(&error).to_string())
+        }
+        ServerError::Url { .. } => CliError::Usage(holdfast_telemetry::chain(&error).to_string()),
+        _ => CliError::because("the server cannot be used", error),
+    }
+}
+
+fn database_error(error: DatabaseError) -> CliError {
+    match error {
+        DatabaseError::Server(error) => server_error(error),
+        DatabaseError::NoDatabase { .. } => CliError::refused(error.to_string(), "add --create to have it made"),
+        error if error.is_refusal() => CliError::refused(
+            error.to_string(),
+            "name another database, or add --overwrite to replace what the backup holds",
+        ),
+        error => CliError::because("the database was not restored", error),
+    }
+}
+
+#[derive(Serialize)]
+struct GlobalsReport {
+    #[serde(flatten)]
+    common: Common,
+    statements: u64,
+    existing_roles: Vec<String>,
+    failed: Vec<FailedStatement>,
+}
+
+#[derive(Serialize)]
+struct FailedStatement {
+    statement: String,
+    reason: String,
+}
+
+pub(crate) async fn run_globals(global: &Global, args: &GlobalsArgs) -> Result<Exit, CliError> {
+    let server = args.server.server()?;
+    let opened = args.source.open(global, &[ArtefactKind::Globals]).await?;
+    let (out, to) = (Output::new(args.source.json), server.describe());
+    let common = Common::new(&opened, to.clone(), args.source.dry_run);
+    if args.source.dry_run {
+        reach(&server, false).await?;
+        out.print(&common, |_| format!("would restore {} into {to}\n", opened.describe()));
+        return Ok(Exit::Good);
+    }
+    eprintln!("restoring {} into {to}", opened.describe());
+    let done = restore_globals(
+        opened.artefact.clone(),
+        &server,
+        GlobalsOptions {
+            overwrite: args.overwrite,
+        },
+    )
+    .await;
+    let done = done.map_err(database_error)?;
+    let failed = done
+        .failed
+        .into_iter()
+        .map(|(statement, reason)| FailedStatement { statement, reason });
+    let report = GlobalsReport {
+        common,
+        statements: done.done,
+        existing_roles: done.existing,
+        failed: failed.collect(),
+    };
+    out.print(&report, |_| globals_text(&report, &opened, args.overwrite));
+    Ok(Exit::good_if(report.failed.is_empty()))
+}
+
+fn globals_text(report: &GlobalsReport, opened: &Opened, overwrite: bool) -> String {
+    let mut text = format!(
+        "restored {}: {} run\n",
+        opened.describe(),
+        human::count(report.statements, "statement")
+    );
+    if !report.existing_roles.is_empty() {
+        let roles: Vec<String> = report.existing_roles.iter().map(|role| human::shown(role)).collect();
+        let kept = if overwrite {
+            "were there and have the captured attributes now"
+        } else {
+            "were there and stay as they are"
+        };
+        text.push_str(&format!("roles that {kept}: {}\n", roles.join(", ")));
+    }
+    for failed in &report.failed {
+        text.push_str(&format!(
+            "failed: {}: {}\n",
+            human::shown(&failed.statement),
+            human::shown(&failed.reason)
+        ));
+    }
+    text
+}

@@ -1,0 +1,212 @@
+//! Directories and files.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use holdfast_format::ArtefactKind;
+use holdfast_restore::{FilesError, FilesOptions, FilesReport, Progress, Selection, restore_files};
+use serde::Serialize;
+
+use super::{Common, Opened, SourceArgs, interrupt};
+use crate::output::Output;
+use crate::progress::Meter;
+use crate::{CliError, Exit, Global, human};
+
+/// Where to, and how.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The directory to restore into; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// Restore into a directory that is not empty, and replace what is in the way.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Leave owners alone; else they are restored if root does it.
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+}
+
+/// Arguments of `restore volume`.
+#[derive(Debug, Args)]
+pub(crate) struct VolumeArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Arguments of `restore files`.
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// A path within the backup, with everything below it. Repeatable.
+    #[arg(long = "path", value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    common: Common,
+    files: u64,
+    directories: u64,
+    symlinks: u64,
+    hardlinks: u64,
+    other: u64,
+    bytes: u64,
+    /// Whether owners were left alone because only root can set them.
+    owners_left: bool,
+    /// Entries that are not there, or not what was captured.
+    lost: u64,
+    problems: Vec<ProblemLine>,
+    total_problems: u64,
+}
+
+#[derive(Serialize)]
+struct ProblemLine {
+    path: String,
+    problem: String,
+    object: Option<String>,
+    lost: bool,
+}
+
+pub(crate) async fn run_volume(global: &Global, args: &VolumeArgs) -> Result<Exit, CliError> {
+    restore(global, &args.source, &args.target, Selection::all()).await
+}
+
+pub(crate) async fn run_files(global: &Global, args: &FilesArgs) -> Result<Exit, CliError> {
+    let paths: Vec<&[u8]> = args.paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
+    restore(global, &args.source, &args.target, Selection::of(&paths)).await
+}
+
+async fn restore(
+    global: &Global,
+    source: &SourceArgs,
+    target: &TargetArgs,
+    select: Selection,
+) -> Result<Exit, CliError> {
+    let opened = source
+        .open(global, &[ArtefactKind::Directory, ArtefactKind::System])
+        .await?;
+    let out = Output::new(source.json);
+    let to = target.to.display().to_string();
+    eprintln!("restoring {} into {to}", opened.describe());
+    let options = FilesOptions {
+        overwrite: target.overwrite,
+        dry_run: source.dry_run,
+        owners: !target.no_owner,
+        ..FilesOptions::default()
+    };
+    let done = run(&opened, select, &target.to, options).await?;
+    let report = report(&opened, to, source.dry_run, done);
+    out.print(&report, |_| text(&report));
+    Ok(Exit::good_if(report.lost == 0))
+}
+
+async fn run(opened: &Opened, select: Selection, to: &Path, options: FilesOptions) -> Result<FilesReport, CliError> {
+    let progress = Arc::new(Progress::default());
+    let total = if select.is_all() {
+        opened.manifest().stream.size
+    } else {
+        0
+    };
+    let meter = Meter::of(&opened.manifest().name, total, &progress);
+    let (artefact, to, stopper) = (opened.artefact.clone(), to.to_owned(), progress.clone());
+    let mut task =
+        tokio::task::spawn_blocking(move || restore_files(artefact.origin(), &select, &to, options, &progress));
+    let stop = interrupt();
+    let done = tokio::select! {
+        done = &mut task => done,
+        () = stop.cancelled() => {
+            // It ends at the next file, and removes what is not whole.
+            stopper.stop();
+            task.await
+        }
+    };
+    drop(meter);
+    match done {
+        Ok(done) => done.map_err(files_error),
+        Err(error) => Err(CliError::because("restoring was broken off", error)),
+    }
+}
+
+fn files_error(error: FilesError) -> CliError {
+    if error.is_refusal() {
+        return CliError::refused(
+            error.to_string(),
+            "name a new directory, or add --overwrite to replace what is in the way",
+        );
+    }
+    CliError::because("the files were not restored, or only in part", error)
+}
+
+fn report(opened: &Opened, to: String, dry_run: bool, done: FilesReport) -> Report {
+    let problem = |p: holdfast_restore::Problem| ProblemLine {
+        path: p.path,
+        problem: p.problem,
+        object: p.object.map(|key| key.to_string()),
+        lost: p.lost,
+    };
+    let selected = done.selected;
+    Report {
+        common: Common {
+            packs: done.packs,
+            sealed_bytes: done.sealed_bytes,
+            ..Common::new(opened, to, dry_run)
+        },
+        files: selected.files,
+        directories: selected.directories,
+        symlinks: selected.symlinks,
+        hardlinks: selected.hardlinks,
+        other: selected.other,
+        bytes: selected.bytes,
+        owners_left: done.owners_left,
+        lost: done.lost,
+        problems: done.problems.into_iter().map(problem).collect(),
+        total_problems: done.total_problems,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let (files, folders) = (
+        human::count(report.files, "file"),
+        human::count(report.directories, "folder"),
+    );
+    let links = human::count(report.symlinks + report.hardlinks, "link");
+    let (bytes, packs) = (human::bytes(report.bytes), human::count(report.common.packs, "pack"));
+    let done = if report.common.dry_run {
+        "would restore"
+    } else {
+        "restored"
+    };
+    let to = human::shown(&report.common.to);
+    let mut text = format!("{done} {files}, {folders}, {links}, {bytes} into {to}, from {packs}\n");
+    for problem in &report.problems {
+        let object = problem
+            .object
+            .as_ref()
+            .map(|object| format!(" ({object})"))
+            .unwrap_or_default();
+        let (word, path) = (if problem.lost { "LOST" } else { "note" }, human::shown(&problem.path));
+        text.push_str(&format!("{word} {path}: {}{object}\n", human::shown(&problem.problem)));
+    }
+    let untold = report.total_problems.saturating_sub(report.problems.len() as u64);
+    if untold > 0 {
+        text.push_str(&format!("and {untold} problems more\n"));
+    }
+    if report.owners_left {
+        text.push_str("owners were not restored: only root can\n");
+    }
+    if report.lost > 0 {
+        text.push_str(&format!(
+            "{} not restored: another place may have them whole (--place)\n",
+            human::count(report.lost, "path")
+        ));
+    }
+    text
+}

@@ -1,0 +1,191 @@
+//! A repository with artefacts of several packs, targets, and a service's context.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../../../shared/repository/tests/common/mod.rs"]
+mod repository;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_config::Settings;
+use holdfast_format::{
+    Artefact, ContentsRef, Expected, ExpectedSource, Listed, Manifest, ObjectKey, PackId, PackRef, PointArtefact,
+    PointStatus, Reason, RestorePoint, RunId, SourceKind, Steps,
+};
+use holdfast_repository::{ContentsPut, SealedManifest};
+use holdfast_service::{Context, bus_options, open_bus};
+use holdfast_storage::{Place, Put};
+use holdfast_syncer::{Copier, CopyOptions};
+use holdfast_tests::nats::Server;
+pub use repository::*;
+
+/// A pack of this repository, sealed and written.
+pub async fn pack(bed: &Bed, n: u8, size: usize) -> PackRef {
+    let plain = vec![n; size];
+    let sealed = holdfast_sealing::seal(&bed.ring.recipients(), holdfast_sealing::Profile::Gnupg, &plain).unwrap();
+    let pack = PackRef {
+        id: PackId::from_bytes([n; 32]),
+        size: sealed.len() as u64,
+        sha256: digest(&sealed),
+        plain: size as u32,
+        used: size as u32,
+    };
+    let key = ObjectKey::Pack(pack.id);
+    let put = bed
+        .repository
+        .place()
+        .put(&key, Bytes::from(sealed), None)
+        .await
+        .unwrap();
+    assert_eq!(put, Put::Created);
+    pack
+}
+
+/// The manifest of an artefact of these packs, with contents.
+pub async fn artefact(bed: &Bed, artefact: &Artefact, run: RunId, packs: &[PackRef]) -> Arc<SealedManifest> {
+    let (draft, plain) = draft(bed.scratch.path(), artefact, 3);
+    let ContentsPut::Stored { size, sha256 } = bed.repository.put_contents(artefact.id, &draft).await.unwrap() else {
+        panic!("other contents were there");
+    };
+    let contents = ContentsRef { size, sha256, plain };
+    let manifest = Manifest {
+        packs: packs.to_vec(),
+        ..manifest(artefact, run, 1, contents, packs[0])
+    };
+    let key = ObjectKey::Manifest(artefact.id);
+    assert_eq!(bed.repository.write(&key, &manifest).await.unwrap(), Put::Created);
+    bed.repository.manifest(artefact.id).await.unwrap().unwrap()
+}
+
+/// A copier with two packs at a time.
+pub fn copier(bed: &Bed, to: &Place) -> Copier {
+    let options = CopyOptions {
+        concurrency: 2,
+        storage_class: BTreeMap::new(),
+        scratch: bed.scratch.path().to_owned(),
+    };
+    Copier::new(bed.repository.clone(), to.clone(), options)
+}
+
+/// An empty target in a directory of the bed.
+pub async fn target(bed: &Bed) -> Place {
+    directory("offsite", &bed.scratch.path().join("offsite")).await
+}
+
+pub fn target_file(bed: &Bed, key: &ObjectKey) -> PathBuf {
+    bed.scratch.path().join("offsite").join(key.to_string())
+}
+
+/// The keys of a target, sorted.
+pub async fn keys(place: &Place) -> Vec<ObjectKey> {
+    let listing = place.list(holdfast_storage::Prefix::All).await.unwrap();
+    listing.objects.into_iter().map(|o| o.key).collect()
+}
+
+pub fn expected(run: RunId) -> Expected {
+    Expected {
+        run,
+        created: now(),
+        reason: Reason::Manual,
+        site: "here".parse().unwrap(),
+        backup_type: "all".to_owned(),
+        sources: vec![ExpectedSource {
+            name: "main".parse().unwrap(),
+            kind: SourceKind::Postgres,
+            site: "here".parse().unwrap(),
+        }],
+        steps: Steps {
+            verify: None,
+            targets: vec!["offsite".parse().unwrap()],
+            clean: Vec::new(),
+        },
+        class: holdfast_format::Class::Daily,
+        label: None,
+        hold_until: None,
+        fresh: false,
+        trace: BTreeMap::new(),
+        deadline: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+    }
+}
+
+/// Writes what a run expects and lists.
+pub async fn begin_run(bed: &Bed, run: RunId, artefacts: &[Artefact]) {
+    let source: holdfast_format::SourceName = "main".parse().unwrap();
+    bed.repository
+        .write(&ObjectKey::Expected(run), &expected(run))
+        .await
+        .unwrap();
+    let listed = Listed {
+        run,
+        source: source.clone(),
+        at: now(),
+        artefacts: artefacts.to_vec(),
+    };
+    bed.repository
+        .write(&ObjectKey::Listed(run, source), &listed)
+        .await
+        .unwrap();
+}
+
+/// Writes the restore point of a run, all of whose artefacts are good.
+pub async fn record_run(bed: &Bed, run: RunId, artefacts: &[(Artefact, Arc<SealedManifest>)]) {
+    let point = RestorePoint {
+        run,
+        started: now(),
+        recorded: now(),
+        complete: true,
+        reason: Reason::Manual,
+        backup_type: "all".to_owned(),
+        class: holdfast_format::Class::Daily,
+        label: None,
+        hold_until: None,
+        artefacts: artefacts
+            .iter()
+            .map(|(artefact, sealed)| PointArtefact {
+                source: "main".parse().unwrap(),
+                artefact: artefact.clone(),
+                status: PointStatus::Good {
+                    manifest: sealed.sha256,
+                    verified: None,
+                },
+            })
+            .collect(),
+        failed_sources: BTreeMap::new(),
+    };
+    bed.repository
+        .write(&ObjectKey::RestorePoint(run), &point)
+        .await
+        .unwrap();
+}
+
+/// The configuration of a service on this bed, with `target` as its targets.
+pub fn settings(bed: &Bed, nats: &Server, target: &str) -> Arc<Settings> {
+    let dir = bed.scratch.path();
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    write("backup.pub.asc", &bed.ring.backup.public_armored);
+    write("pipeline.asc", &bed.ring.pipeline.secret_armored);
+    let text = format!(
+        "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
+         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n{target}",
+        dir.join("place").display(),
+        nats.url()
+    );
+    write("holdfast.toml", &text);
+    private(&dir.join("pipeline.asc"));
+    Arc::new(Settings::load(&dir.join("holdfast.toml"), &BTreeMap::new()).unwrap())
+}
+
+fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The context of a service on this bed.
+pub async fn context(bed: &Bed, nats: &Server, target: &str) -> Context {
+    let settings = settings(bed, nats, target);
+    let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();
+    Context::with(settings, bed.repository.clone(), bus).unwrap()
+}

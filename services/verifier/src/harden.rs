@@ -1,0 +1,40 @@
+//! Keeping the secret key in this process.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+/// The process's memory could not be kept to itself.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot forbid core dumps and debuggers for this process, which is to hold a secret key")]
+pub struct HardenError(#[source] io::Error);
+
+/// Forbids core dumps of this process, and other processes of its user to read its memory or attach to it.
+///
+/// # Errors
+/// [`HardenError`] if the system does not allow it.
+pub fn harden() -> Result<(), HardenError> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).map_err(|e| HardenError(e.into()))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| HardenError(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn no_core_is_dumped() {
+        harden().unwrap();
+        let limit = rustix::process::getrlimit(Resource::Core);
+        assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
+        assert_eq!(
+            rustix::process::dumpable_behavior().unwrap(),
+            DumpableBehavior::NotDumpable
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! One artefact, judged: what is wrong with it, or why that cannot be told.
+
+use std::sync::Arc;
+
+use holdfast_format::{ArtefactId, ArtefactKind, Level, Manifest, ObjectKey};
+use holdfast_repository::{Repository, RepositoryError};
+use holdfast_restore::{CheckOptions, OpenArtefact, Previous, Progress, Report, check};
+use holdfast_sealing::{Recipients, SecretKeys};
+use holdfast_telemetry::chain;
+
+use crate::trial::trial;
+use crate::{VerifyError, VerifyOptions};
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Judged {
+    /// What the artefact is, if its manifest could be read.
+    pub(crate) kind: Option<ArtefactKind>,
+    /// Objects at fault, and in what.
+    pub(crate) findings: Vec<(ObjectKey, String)>,
+    /// How many findings there were.
+    pub(crate) total: u64,
+    /// Sealed bytes read.
+    pub(crate) bytes_read: u64,
+    /// Whether every pack is sealed to every recipient.
+    pub(crate) recipients_proven: bool,
+}
+
+impl Judged {
+    pub(crate) fn add(&mut self, object: ObjectKey, problem: String) {
+        self.findings.push((object, problem));
+        self.total += 1;
+    }
+}
+
+/// Judges an artefact at the repository's place, whose caches must be empty: what is kept in memory proves nothing.
+pub(crate) async fn judge(
+    repository: &Repository,
+    keys: Option<&SecretKeys>,
+    artefact: ArtefactId,
+    level: Level,
+    options: &VerifyOptions,
+) -> Result<Judged, VerifyError> {
+    let failed = |source| VerifyError::Repository {
+        artefact,
+        source: Box::new(source),
+    };
+    // To check the sealed objects alone, packs are not opened, so any key will do.
+    let opening = keys.unwrap_or(&repository.keys().secret).clone();
+    let opened = match OpenArtefact::open(repository, opening, artefact, &options.scratch).await {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Ok(unreadable(repository, artefact, None, "is missing".to_owned()).await),
+        Err(error) if error.is_damage() => {
+            let (key, problem) = (key_of(&error, artefact), chain(&error).to_string());
+            return Ok(unreadable(repository, artefact, Some(key), problem).await);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let manifest = opened.manifest();
+    if level >= Level::Decrypt {
+        check_keys(manifest, keys, level)?;
+    }
+    if level >= Level::Restore && !is_tree(manifest) {
+        return Err(VerifyError::NoServer {
+            artefact,
+            kind: manifest.kind.as_str(),
+        });
+    }
+    let previous = previous(repository, manifest).await.map_err(failed)?;
+    let recipients = repository.keys().recipients.clone();
+    let recipients = recipients.filter(|r| r.fingerprints() == manifest.recipients);
+    let options = options.clone();
+    let mut stop = StopOnDrop(Some(options.progress.clone()));
+    let judged = tokio::task::spawn_blocking(move || examine(&opened, level, previous, recipients.as_ref(), &options));
+    let judged = judged.await;
+    // The same progress may serve the next artefact.
+    stop.0 = None;
+    judged.map_err(|source| VerifyError::BrokenOff { artefact, source })?
+}
+
+/// Ends the thread that checks when nobody waits for it any more.
+struct StopOnDrop(Option<Arc<Progress>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.0 {
+            progress.stop();
+        }
+    }
+}
+
+fn is_tree(manifest: &Manifest) -> bool {
+    matches!(manifest.kind, ArtefactKind::Directory | ArtefactKind::System)
+}
+
+/// An artefact whose manifest or contents are no good, so that nothing else can be looked at.
+async fn unreadable(repository: &Repository, artefact: ArtefactId, key: Option<ObjectKey>, problem: String) -> Judged {
+    let manifest = repository.manifest(artefact).await.ok().flatten();
+    let mut judged = Judged {
+        kind: manifest.map(|m| m.manifest.kind),
+        ..Judged::default()
+    };
+    judged.add(key.unwrap_or(ObjectKey::Manifest(artefact)), problem);
+    judged
+}
+
+fn key_of(error: &RepositoryError, artefact: ArtefactId) -> ObjectKey {
+    match error {
+        RepositoryError::Missing { key, .. }
+        | RepositoryError::Damaged { key, .. }
+        | RepositoryError::NotSigned { key, .. } => (**key).clone(),
+        _ => ObjectKey::Manifest(artefact),
+    }
+}
+
+/// Without the right key, every pack would be read in vain.
+fn check_keys(manifest: &Manifest, keys: Option<&SecretKeys>, level: Level) -> Result<(), VerifyError> {
+    let held = keys.map(SecretKeys::fingerprints).unwrap_or_default();
+    let fits = manifest.recipients.iter().any(|needed| held.contains(needed));
+    // Who does not say whom it is sealed to leaves that to be tried.
+    if fits || (manifest.recipients.is_empty() && keys.is_some()) {
+        return Ok(());
+    }
+    Err(needs_key(manifest, level))
+}
+
+fn needs_key(manifest: &Manifest, level: Level) -> VerifyError {
+    VerifyError::NeedsKey {
+        artefact: manifest.artefact,
+        level,
+        needed: manifest.recipients.clone(),
+    }
+}
+
+/// The manifest before this one, if it is still there. One that is damaged is its own artefact's finding.
+async fn previous(repository: &Repository, manifest: &Manifest) -> Result<Previous, RepositoryError> {
+    let Some(previous) = manifest.previous else {
+        return Ok(Previous::NotLooked);
+    };
+    match repository.manifest(previous.artefact).await {
+        Ok(Some(found)) => Ok(Previous::Found(found.sha256)),
+        Ok(None) => Ok(Previous::NotLooked),
+        Err(error) if error.is_damage() || matches!(error, RepositoryError::NoKey { .. }) => Ok(Previous::NotLooked),
+        Err(error) => Err(error),
+    }
+}
+
+fn examine(
+    opened: &OpenArtefact,
+    level: Level,
+    previous: Previous,
+    recipients: Option<&Recipients>,
+    options: &VerifyOptions,
+) -> Result<Judged, VerifyError> {
+    let manifest = opened.manifest();
+    let checking = CheckOptions {
+        limits: options.limits,
+        recipients,
+        client_dirs: &options.client_dirs,
+        previous,
+    };
+    let report = check(opened.origin(), level, checking, &options.progress);
+    let report = report.map_err(|source| VerifyError::Check {
+        artefact: manifest.artefact,
+        source: Box::new(source),
+    })?;
+    let mut judged = judged(manifest, level, report)?;
+    if level >= Level::Restore && judged.total == 0 {
+        trial(opened, options, &mut judged)?;
+    }
+    Ok(judged)
+}
+
+/// Takes damage for what it is. What could not be judged for lack of a key is none; if there is no damage besides, nothing
+/// can be said.
+fn judged(manifest: &Manifest, level: Level, report: Report) -> Result<Judged, VerifyError> {
+    if !report.is_good() && !report.is_damaged() {
+        return Err(needs_key(manifest, level));
+    }
+    let all = report.findings.len() as u64;
+    let damage = report.findings.into_iter().filter(|found| found.damage);
+    let findings: Vec<_> = damage.map(|found| (found.object, found.problem)).collect();
+    Ok(Judged {
+        kind: Some(manifest.kind),
+        total: report.total - (all - findings.len() as u64),
+        findings,
+        bytes_read: report.bytes_read,
+        recipients_proven: report.recipients_proven,
+    })
+}

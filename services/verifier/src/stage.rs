@@ -1,0 +1,157 @@
+//! The stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use holdfast_bus::Delivery;
+use holdfast_events::{Job, What, Work, WorkStage, after_verify};
+use holdfast_format::{ArtefactId, Level, RunId};
+use holdfast_restore::{Limits, Progress};
+use holdfast_sealing::SecretKeys;
+use holdfast_service::{Context, JobError, Stage, WorkerSpec};
+use holdfast_telemetry::{chain, failpoint, metrics};
+
+use crate::trial::sweep;
+use crate::{Checked, VerifyOptions, record, trial_dir, verify_artefact};
+
+/// How often bytes done so far are told.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// Verifies artefacts at the repository's own place.
+pub struct Verifier {
+    keys: Option<SecretKeys>,
+    parallel: usize,
+}
+
+impl Verifier {
+    /// The stage with these secret backup keys. Without any, level `integrity` is all that it can do. Removes what trial
+    /// restores of an earlier process left.
+    #[must_use]
+    pub fn new(cx: &Context, keys: Option<SecretKeys>) -> Self {
+        if let Some(folder) = trial_dir(&cx.settings) {
+            sweep(&folder);
+        }
+        if keys.is_none() {
+            tracing::warn!("verifier.secret_keys names no key: only level integrity can be verified");
+        }
+        Self {
+            keys,
+            parallel: cx.settings.workers.verify.max(1),
+        }
+    }
+
+    fn options(&self, cx: &Context, run: RunId, progress: Arc<Progress>) -> VerifyOptions {
+        let Limits { threads, cache } = Limits::default();
+        let parallel = self.parallel;
+        let limits = Limits {
+            threads: (threads / parallel).max(2),
+            cache: cache / parallel as u64,
+        };
+        let options = VerifyOptions::of(&cx.settings, cx.scratch.clone(), cx.clock.clone());
+        VerifyOptions {
+            run: Some(run),
+            limits,
+            progress,
+            ..options
+        }
+    }
+
+    /// Verifies, tells how far it is, and stops when the job is no longer this worker's.
+    async fn verify(
+        &self,
+        cx: &Context,
+        run: RunId,
+        artefact: ArtefactId,
+        level: Level,
+        delivery: &Delivery,
+    ) -> Result<Checked, JobError> {
+        let progress = Arc::new(Progress::default());
+        let options = self.options(cx, run, progress.clone());
+        let verifying = verify_artefact(&cx.repository, self.keys.as_ref(), artefact, level, &options);
+        let mut verifying = std::pin::pin!(verifying);
+        let mut tick = tokio::time::interval(TELL_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut verifying => return Ok(done?),
+                _ = tick.tick() => cx.bus.tell_progress(run, artefact, progress.done(), None).await,
+                () = delivery.lost.cancelled() => {
+                    // Dropping it stops its thread.
+                    return Err(JobError::Retry("the verification was broken off".to_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// The level to which this artefact was found good since it was sealed, if that is deep enough.
+async fn known_good(cx: &Context, artefact: ArtefactId, level: Level) -> Result<Option<Level>, JobError> {
+    let Some(sealed) = cx.repository.manifest(artefact).await.or_else(none_if_damaged)? else {
+        return Ok(None);
+    };
+    let all = cx.catalogue.verifications(artefact).await.or_else(none_if_damaged)?;
+    let here = cx.repository.place().name();
+    let since = sealed.manifest.finished;
+    let good = all
+        .iter()
+        .filter(|v| v.good && v.place == *here && v.finished >= since && v.level >= level);
+    Ok(good.map(|v| v.level).max())
+}
+
+/// What is damaged proves nothing, and is verified anew.
+fn none_if_damaged<T: Default>(
+    error: holdfast_repository::RepositoryError,
+) -> Result<T, holdfast_repository::RepositoryError> {
+    if !error.is_damage() {
+        return Err(error);
+    }
+    tracing::warn!(reason = %chain(&error), "a record is passed over");
+    Ok(T::default())
+}
+
+#[async_trait]
+impl Stage for Verifier {
+    fn workers(&self) -> Vec<WorkerSpec> {
+        vec![WorkerSpec::new(WorkStage::Verify, self.parallel)]
+    }
+
+    async fn run(&self, cx: &Context, work: &Work, delivery: &Delivery) -> Result<(), JobError> {
+        let Job::Verify {
+            source,
+            artefact,
+            level,
+        } = &work.job
+        else {
+            return Err(JobError::Fail(format!("the verifier does not do {}", work.stage())));
+        };
+        let (run, artefact) = (work.run, *artefact);
+        let expected = cx.expected(run).await?;
+        let next = after_verify(&expected, source, artefact);
+        if let Some(level) = known_good(cx, artefact, *level).await? {
+            metrics::global().duplicate(WorkStage::Verify.as_str());
+            return cx.hand_on(&next, run, What::ArtefactVerified { artefact, level }).await;
+        }
+        let checked = Box::pin(self.verify(cx, run, artefact, *level, delivery)).await?;
+        let kind = checked.kind.map_or("unknown", holdfast_format::ArtefactKind::as_str);
+        record(&cx.repository, &checked).await?;
+        failpoint::hit_async("verifier.after_record")
+            .await
+            .map_err(|e| JobError::Retry(e.to_string()))?;
+        if !checked.is_good() {
+            metrics::global().artefact(kind, "damaged");
+            // Written down and told as the artefact's failure by who takes this.
+            return Err(JobError::Fail(checked.reason()));
+        }
+        metrics::global().artefact(kind, "verified");
+        tracing::info!(%run, %artefact, %level, bytes = checked.verification.bytes_read, "artefact verified");
+        cx.hand_on(
+            &next,
+            run,
+            What::ArtefactVerified {
+                artefact,
+                level: *level,
+            },
+        )
+        .await
+    }
+}

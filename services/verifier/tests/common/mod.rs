@@ -1,0 +1,226 @@
+//! Artefacts that were really captured and sealed, and a service's context.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../../../shared/repository/tests/common/mod.rs"]
+mod repository;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use holdfast_capture::{Packed, Packer, PackerOptions, Root, TreeSpec, Watch, capture_stream, capture_tree};
+use holdfast_config::Settings;
+use holdfast_format::{
+    Artefact, ArtefactKind, Class, ContentsRef, ContentsWriter, Counts, Expected, ExpectedSource, Extent, Level,
+    Listed, Manifest, ObjectKey, PackId, PackRef, Reason, RunId, SourceKind, SourceName, Steps,
+};
+use holdfast_repository::{ContentsPut, SealedManifest};
+use holdfast_sealing::{PackSealer, Profile, SecretKeys};
+use holdfast_service::{Context, bus_options, open_bus};
+use holdfast_storage::Put;
+use holdfast_tests::nats::Server;
+use holdfast_tests::random::Random;
+use holdfast_verifier::VerifyOptions;
+pub use repository::*;
+
+pub type Contents = ContentsWriter<Vec<u8>>;
+
+/// The secret backup keys of a bed.
+pub fn backup_keys(bed: &Bed) -> SecretKeys {
+    SecretKeys::from_bytes(bed.ring.backup.secret_armored.as_bytes(), None).unwrap()
+}
+
+/// Options with the bed's own folders.
+pub fn options(bed: &Bed) -> VerifyOptions {
+    VerifyOptions {
+        run: None,
+        scratch: bed.scratch.path().to_owned(),
+        trial: Some(bed.scratch.path().join("trial")),
+        client_dirs: Vec::new(),
+        limits: holdfast_restore::Limits::default(),
+        clock: holdfast_telemetry::clock::system(),
+        progress: Arc::default(),
+    }
+}
+
+pub fn directory_artefact(run: RunId) -> Artefact {
+    Artefact::new(run, &"main".parse().unwrap(), ArtefactKind::Directory, "data")
+}
+
+/// A tree whose capture takes two packs and a bit of everything.
+pub fn tree(bed: &Bed) -> std::path::PathBuf {
+    let dir = bed.scratch.path().join("tree");
+    std::fs::create_dir_all(dir.join("sub/empty")).unwrap();
+    let mut noise = vec![0; 18 << 20];
+    Random::new(7).fill(&mut noise);
+    std::fs::write(dir.join("large"), noise).unwrap();
+    std::fs::write(dir.join("sub/small"), "small").unwrap();
+    std::os::unix::fs::symlink("../large", dir.join("sub/link")).unwrap();
+    dir
+}
+
+/// Captures a tree as run `run`'s artefact.
+pub async fn capture_directory(bed: &Bed, run: RunId, dir: &Path) -> Arc<SealedManifest> {
+    let body = |packer: &mut Packer<'_>, contents: &mut Contents, watch: &mut Watch<'_>| {
+        let spec = TreeSpec::new(vec![Root::directory(dir)], &[], false).unwrap();
+        let outcome = capture_tree(&spec, None, packer, contents, watch).unwrap();
+        (outcome.counts, outcome.closing)
+    };
+    capture(bed, run, &directory_artefact(run), body).await
+}
+
+/// Captures a dump as run `run`'s artefact.
+pub async fn capture_dump(bed: &Bed, run: RunId, dump: &[u8]) -> Arc<SealedManifest> {
+    let body = |packer: &mut Packer<'_>, contents: &mut Contents, watch: &mut Watch<'_>| {
+        capture_stream(dump, packer, contents, watch).unwrap();
+        (Counts::default(), Vec::new())
+    };
+    capture(bed, run, &shop(run), body).await
+}
+
+async fn capture<F>(bed: &Bed, run: RunId, artefact: &Artefact, body: F) -> Arc<SealedManifest>
+where
+    F: FnOnce(&mut Packer<'_>, &mut Contents, &mut Watch<'_>) -> (Counts, Vec<Extent>),
+{
+    let info = bed.repository.info();
+    let recipients = bed.ring.recipients();
+    let mut plain: Vec<(PackId, Vec<u8>)> = Vec::new();
+    let packer_options = PackerOptions {
+        params: info.chunker.clone(),
+        key: info.chunk_key.clone(),
+        hasher: info.chunk_key.pack_hasher(
+            holdfast_format::ArtefactId::from_bytes([9; 16]),
+            "gnupg",
+            &recipients.fingerprints(),
+        ),
+        parent: None,
+        bad: HashSet::new(),
+    };
+    let mut contents = ContentsWriter::new(Vec::new(), artefact.id).unwrap();
+    let (packed, counts, closing) = {
+        let sink = |id, plaintext: Vec<u8>| {
+            plain.push((id, plaintext.clone()));
+            Ok(plaintext)
+        };
+        let mut packer = Packer::new(packer_options, Box::new(sink));
+        let mut watch = Watch {
+            progress: &mut |_| {},
+            stop: &|| false,
+        };
+        let (counts, closing) = body(&mut packer, &mut contents, &mut watch);
+        (packer.finish().unwrap(), counts, closing)
+    };
+    let (lines, size) = contents.finish(closing).unwrap();
+    let packs = seal_all(bed, &packed, &plain).await;
+    let draft = bed.scratch.path().join(format!("draft-{}", artefact.id));
+    std::fs::write(&draft, zstd::bulk::compress(&lines, 3).unwrap()).unwrap();
+    let put = bed.repository.put_contents(artefact.id, &draft).await.unwrap();
+    let ContentsPut::Stored { size: sealed, sha256 } = put else {
+        panic!("other contents were there")
+    };
+    let contents = ContentsRef {
+        size: sealed,
+        sha256,
+        plain: size,
+    };
+    let manifest = Manifest {
+        recipients: recipients.fingerprints(),
+        stream: packed.stream(artefact.kind.stream_format()),
+        new: packed.new,
+        counts,
+        packs: packs.clone(),
+        ..manifest(artefact, run, 1, contents, packs[0])
+    };
+    let key = ObjectKey::Manifest(artefact.id);
+    assert_eq!(bed.repository.write(&key, &manifest).await.unwrap(), Put::Created);
+    bed.repository.manifest(artefact.id).await.unwrap().unwrap()
+}
+
+async fn seal_all(bed: &Bed, packed: &Packed, plain: &[(PackId, Vec<u8>)]) -> Vec<PackRef> {
+    let sealer = PackSealer::new(&bed.ring.recipients(), Profile::Gnupg).unwrap();
+    let mut packs = Vec::new();
+    for pack in &packed.packs {
+        let (_, plaintext) = plain.iter().find(|(id, _)| *id == pack.id).unwrap();
+        let sealed = sealer.seal(&zstd::bulk::compress(plaintext, 1).unwrap()).unwrap();
+        packs.push(PackRef {
+            id: pack.id,
+            size: sealed.len() as u64,
+            sha256: digest(&sealed),
+            plain: pack.plain,
+            used: pack.used,
+        });
+        bed.repository
+            .place()
+            .put(&ObjectKey::Pack(pack.id), sealed.into(), None)
+            .await
+            .unwrap();
+    }
+    packs
+}
+
+/// Writes what a run expects and lists: `artefact`, to be verified to `level` and copied to one target.
+pub async fn begin_run(bed: &Bed, run: RunId, artefact: &Artefact, level: Level) -> Expected {
+    let source: SourceName = "main".parse().unwrap();
+    let expected = Expected {
+        run,
+        created: now(),
+        reason: Reason::Manual,
+        site: "here".parse().unwrap(),
+        backup_type: "all".to_owned(),
+        sources: vec![ExpectedSource {
+            name: source.clone(),
+            kind: SourceKind::Files,
+            site: "here".parse().unwrap(),
+        }],
+        steps: Steps {
+            verify: Some(level),
+            targets: vec!["offsite".parse().unwrap()],
+            clean: Vec::new(),
+        },
+        class: Class::Daily,
+        label: None,
+        hold_until: None,
+        fresh: false,
+        trace: BTreeMap::new(),
+        deadline: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+    };
+    bed.repository
+        .write(&ObjectKey::Expected(run), &expected)
+        .await
+        .unwrap();
+    let listed = Listed {
+        run,
+        source: source.clone(),
+        at: now(),
+        artefacts: vec![artefact.clone()],
+    };
+    bed.repository
+        .write(&ObjectKey::Listed(run, source), &listed)
+        .await
+        .unwrap();
+    expected
+}
+
+/// The context of a service on this bed, with `more` in its configuration.
+pub async fn context(bed: &Bed, nats: &Server, more: &str) -> Context {
+    let dir = bed.scratch.path();
+    let write = |name: &str, text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(dir.join(name), text).unwrap();
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("backup.pub.asc", &bed.ring.backup.public_armored);
+    write("backup.asc", &bed.ring.backup.secret_armored);
+    write("pipeline.asc", &bed.ring.pipeline.secret_armored);
+    let text = format!(
+        "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
+         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n{more}",
+        dir.join("place").display(),
+        nats.url()
+    );
+    write("holdfast.toml", &text);
+    let settings = Arc::new(Settings::load(&dir.join("holdfast.toml"), &BTreeMap::new()).unwrap());
+    let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();
+    Context::with(settings, bed.repository.clone(), bus).unwrap()
+}
