@@ -4,7 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table as Boxed, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table as Boxed, presets};
 use serde::Serialize;
 
 use crate::human::shown;
@@ -101,7 +101,8 @@ impl Table {
 
     fn boxed(&self) -> String {
         let mut table = Boxed::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        // Lines between rows would double the height of long lists.
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(self.header.clone());
         table.add_rows(self.rows.clone());

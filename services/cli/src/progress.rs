@@ -1,13 +1,13 @@
 //! Progress on standard error: bars on a terminal, lines elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast_bus::Progress as Told;
 use holdfast_events::{ArtefactState, RunState, TargetState};
-use holdfast_format::{ArtefactId, PlaceName};
+use holdfast_format::{ArtefactId, PlaceName, SourceName};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -191,6 +191,7 @@ fn style(template: &str) -> ProgressStyle {
 /// A line for each change.
 #[derive(Default)]
 pub(crate) struct Lines {
+    sources: BTreeSet<SourceName>,
     said: BTreeMap<ArtefactId, &'static str>,
     recorded: bool,
     places: BTreeMap<(&'static str, PlaceName), bool>,
@@ -198,6 +199,11 @@ pub(crate) struct Lines {
 
 impl Lines {
     fn state(&mut self, state: &RunState) {
+        for (name, source) in &state.sources {
+            if let Some((stage, why)) = source.failed.as_ref().filter(|_| self.sources.insert(name.clone())) {
+                eprintln!("source {name}: failed in {stage}: {}", shown(why));
+            }
+        }
         for (id, artefact) in &state.artefacts {
             let word = stage(state, artefact);
             if artefact.listed.is_none() || word == "waiting" || self.said.insert(*id, word) == Some(word) {

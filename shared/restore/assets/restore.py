@@ -403,7 +403,7 @@ def command_list(repository, options):
             say("not listed: %s: %s" % (artefact, error))
     rows.sort()
     if options.json:
-        names = ("time", "source", "kind", "name", "size", "id")
+        names = ("time", "source", "kind", "name", "size", "artefact")
         print(json.dumps([dict(zip(names, row)) for row in rows], indent=1))
         return 1 if faults else 0
     table = [("TIME", "SOURCE", "KIND", "NAME", "BYTES", "ARTEFACT")] + [tuple(map(str, row)) for row in rows]
