@@ -15,7 +15,14 @@ fn only(dir: &Path, programs: &[&str]) -> Result<PathBuf> {
     let bin = dir.join("only");
     fs::create_dir_all(&bin)?;
     for program in programs {
-        let path = tools::text_of(Command::new("sh").args(["-c", &format!("command -v {program}")]))?;
+        let mut find = Command::new("sh");
+        find.args(["-c", &format!("command -v {program}")]);
+        if *program == "python3" {
+            // What is found first may be a wrapper that needs programs of its own.
+            find = Command::new("python3");
+            find.args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]);
+        }
+        let path = tools::text_of(&mut find)?;
         symlink(path.trim(), bin.join(program))?;
     }
     Ok(bin)

@@ -196,11 +196,17 @@ pub fn compare_globals(source: &Cluster, restored: &Cluster) -> Result<()> {
 }
 
 fn differences(left: &str, right: &str) -> Result<()> {
-    if left == right {
+    // Tables are compared as sets of rows: a restored one may stand in another order.
+    let sorted = |text: &'_ str| -> Vec<String> {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let (a, b) = (sorted(left), sorted(right));
+    if a == b {
         return Ok(());
     }
     let mut text = String::new();
-    let (a, b): (Vec<&str>, Vec<&str>) = (left.lines().collect(), right.lines().collect());
     for line in a.iter().filter(|line| !b.contains(line)) {
         let _ = writeln!(text, "- {line}");
     }

@@ -197,7 +197,8 @@ async fn of_source(
         }
     }
     let named = name.map(|name| format!("/{}", human::shown(name))).unwrap_or_default();
-    Err(nothing(&format!("{source}{named}")))
+    let before = at.map(|at| format!("@{at}")).unwrap_or_default();
+    Err(nothing(&format!("{source}{named}{before}")))
 }
 
 fn several(source: &SourceName, good: &[Arc<SealedManifest>]) -> CliError {

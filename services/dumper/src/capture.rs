@@ -1,6 +1,7 @@
 //! Capturing one database, or the globals: snapshot, dump and count side by side, then what they say together.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::process::ChildStdout;
 
 use holdfast_capture::{CaptureError, capture_stream};
@@ -8,8 +9,9 @@ use holdfast_config::Postgres;
 use holdfast_format::{ArtefactKind, Content, Counts, Manifest, Warnings};
 use holdfast_service::{Context, Found, Input, JobError, Session};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
-use crate::dump::Dump;
+use crate::dump::{Dump, Ender};
 use crate::snapshot::{Counted, Snapshot};
 use crate::{Clients, PgError, Program};
 
@@ -38,11 +40,21 @@ async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(
         let _ = counted.send(result);
         snapshot
     });
-    let captured = session.run(started, move |input| {
+    let ender = Ender::default();
+    let ending = ender.clone();
+    let lost = session.lost();
+    let captured = Box::pin(session.run(started, move |input| {
         let (dump, stdout) = Dump::of_database(&source, &program, &name, id.as_deref(), &private)?;
-        read(input, dump, stdout, Some(counting), tools, source.min_ratio)
-    });
-    let result = captured.await;
+        read(
+            input,
+            dump.ended_by(&ending),
+            stdout,
+            Some(counting),
+            tools,
+            source.min_ratio,
+        )
+    }));
+    let result = ended_with(captured, lost, ender).await;
     count.abort();
     result
 }
@@ -53,17 +65,31 @@ async fn globals(cx: &Context, session: Session, source: &Postgres) -> Result<()
     let tools = tools(&program, &client.server_version);
     let passwords = client.may_read_passwords().await?;
     let (source, private) = (source.clone(), session.private_dir().to_owned());
-    session
-        .run(cx.now(), move |input| {
-            let (dump, stdout) = Dump::globals(&source, &program, passwords, &private)?;
-            let mut found = read(input, dump, stdout, None, tools, source.min_ratio)?;
-            if !passwords {
-                let why = "the user may not read pg_authid: roles will be restored without their passwords";
-                found.warnings.add("no-role-passwords", why);
-            }
-            Ok(found)
-        })
-        .await
+    let ender = Ender::default();
+    let ending = ender.clone();
+    let lost = session.lost();
+    let captured = Box::pin(session.run(cx.now(), move |input| {
+        let (dump, stdout) = Dump::globals(&source, &program, passwords, &private)?;
+        let mut found = read(input, dump.ended_by(&ending), stdout, None, tools, source.min_ratio)?;
+        if !passwords {
+            let why = "the user may not read pg_authid: roles will be restored without their passwords";
+            found.warnings.add("no-role-passwords", why);
+        }
+        Ok(found)
+    }));
+    ended_with(captured, lost, ender).await
+}
+
+/// Waits for a capture; ends its program when the job is no longer ours, since nobody reads on then.
+async fn ended_with<F>(mut captured: Pin<Box<F>>, lost: CancellationToken, ender: Ender) -> Result<(), JobError>
+where
+    F: Future<Output = Result<(), JobError>>,
+{
+    tokio::select! {
+        result = &mut captured => return result,
+        () = lost.cancelled() => ender.end(),
+    }
+    captured.await
 }
 
 async fn find(source: &Postgres, program: &'static str, major: u32) -> Result<Program, JobError> {

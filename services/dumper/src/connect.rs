@@ -8,6 +8,9 @@ use tokio_postgres::config::SslMode as DriverMode;
 
 use crate::PgError;
 
+/// How long a server may take from the first packet to its readiness.
+const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// A connection to `database` of the source. It is closed when the client is dropped.
 ///
 /// # Errors
@@ -35,7 +38,12 @@ pub async fn connect(source: &Postgres, database: &str) -> Result<Client, PgErro
         source_name: source.name.clone(),
         source: e,
     })?;
-    let connected = config.connect(connector).await;
+    let Ok(connected) = tokio::time::timeout(READY_WITHIN, config.connect(connector)).await else {
+        return Err(PgError::Silent {
+            source_name: source.name.clone(),
+            database: database.to_owned(),
+        });
+    };
     let (client, connection) = connected.map_err(|error| PgError::Connect {
         source_name: source.name.clone(),
         database: database.to_owned(),

@@ -6,6 +6,8 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
 
 use holdfast_config::{Postgres, Secret};
@@ -18,12 +20,27 @@ const SAID_MAX: usize = 8 * 1024;
 /// The pipe between program and capture: large enough that neither waits for the other at every page.
 const PIPE_SIZE: usize = 1 << 20;
 
+/// Ends a program from outside: who reads its output may be blocked in that very read.
+#[derive(Clone, Default)]
+pub(crate) struct Ender(Arc<AtomicI32>);
+
+impl Ender {
+    /// Kills the program, if it runs.
+    pub(crate) fn end(&self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0.swap(0, Ordering::SeqCst)) {
+            // It fails only if the program has ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// A program that is dumping. Dropping it ends the program.
 pub(crate) struct Dump {
     child: Child,
     said: Option<JoinHandle<String>>,
     program: String,
     database: String,
+    ender: Ender,
     _password: Option<PasswordFile>,
 }
 
@@ -117,9 +134,19 @@ impl Dump {
             said,
             program,
             database: database.to_owned(),
+            ender: Ender::default(),
             _password: password,
         };
         Ok((dump, stdout))
+    }
+
+    /// Lets `ender` end this program.
+    pub(crate) fn ended_by(mut self, ender: &Ender) -> Self {
+        self.ender = ender.clone();
+        self.ender
+            .0
+            .store(i32::try_from(self.child.id()).unwrap_or(0), Ordering::SeqCst);
+        self
     }
 
     /// The database it dumps.
@@ -134,6 +161,7 @@ impl Dump {
             source: error,
         };
         let status = self.child.wait().map_err(run)?;
+        self.ender.0.store(0, Ordering::SeqCst);
         let said = self
             .said
             .take()
@@ -158,6 +186,7 @@ impl Dump {
 
 impl Drop for Dump {
     fn drop(&mut self) {
+        self.ender.0.store(0, Ordering::SeqCst);
         // Both fail only if the program has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

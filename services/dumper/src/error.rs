@@ -20,6 +20,17 @@ pub enum PgError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The server took the connection, and then said nothing.
+    #[error(
+        "connect to database {database:?} of PostgreSQL source {source_name}: it accepts connections and does not answer: \
+         check that what listens there is PostgreSQL, and that it is not overloaded"
+    )]
+    Silent {
+        /// The source.
+        source_name: String,
+        /// The database.
+        database: String,
+    },
     /// TLS cannot be set up.
     #[error("set up TLS for PostgreSQL source {source_name}: check sslmode and sslrootcert")]
     Tls {
@@ -95,7 +106,7 @@ impl PgError {
                 }
                 None => true,
             },
-            Self::Query { .. } | Self::Run { .. } | Self::Empty(_) => true,
+            Self::Silent { .. } | Self::Query { .. } | Self::Run { .. } | Self::Empty(_) => true,
             Self::Failed { said, .. } => {
                 let never = [
                     "permission denied",

@@ -141,6 +141,12 @@ impl Session {
         &self.artefact
     }
 
+    /// Cancelled when the job is no longer this worker's.
+    #[must_use]
+    pub fn lost(&self) -> tokio_util::sync::CancellationToken {
+        self.lost.clone()
+    }
+
     /// The staging folder, for small private files such as a password file.
     #[must_use]
     pub fn private_dir(&self) -> &std::path::Path {

@@ -28,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// How long a scheduler of this host may take to listen, and how often it is asked.
 const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(100));
 
+/// How long after a run's deadline its end is waited for: the recorder names what did not come, and ends the run.
+const RECORDED_WITHIN: Duration = Duration::from_secs(15);
+
 /// What a run captures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackupType {
@@ -127,7 +130,7 @@ async fn back_up(args: &RunArgs, settings: Arc<Settings>, view: &mut View) -> Re
         args,
         link: Link::open(&settings).await?,
         settings,
-        until: Instant::now() + args.timeout,
+        until: Instant::now() + args.timeout + RECORDED_WITHIN,
         interrupt,
     };
     let done = session.run(&trigger, view).await;
@@ -206,7 +209,8 @@ impl Session<'_> {
             let answer = self.link.bus().request(trigger, ANSWER.min(self.args.timeout)).await;
             match answer {
                 Err(BusError::NobodyAnswers)
-                    if !matches!(self.link, Link::Services(_)) && Instant::now() < listening =>
+                    // Services of their own may be starting just now, too.
+                    if Instant::now() < listening =>
                 {
                     if self.link.is_orphaned() {
                         self.take_over().await?;

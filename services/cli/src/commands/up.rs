@@ -41,12 +41,7 @@ async fn serve(settings: Arc<holdfast_config::Settings>) -> Result<(), CliError>
     let assembly = Assembly::start(settings, Mode::Up).await?;
     let cx = assembly.context();
     shutdown_signal(cx.drain.clone());
-    // For scripts that wait for it; logs may be off.
-    eprintln!(
-        "holdfast is up: site {}, repository {}",
-        cx.site,
-        cx.repository.place().describe()
-    );
+    tracing::info!(site = %cx.site, repository = cx.repository.place().describe(), "holdfast is up");
     assembly.watch().await;
     assembly.stop().await;
     Ok(())
