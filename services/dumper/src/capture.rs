@@ -30,7 +30,7 @@ async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(
     let started = cx.now();
     let program = find(source, "pg_dump", snapshot.major).await?;
     let tools = tools(&program, &snapshot.server_version);
-    let (source, private) = (source.clone(), session.private_dir().to_owned());
+    let source = source.clone();
     let id = snapshot.id.clone();
     let (counted, counting) = oneshot::channel();
     // The snapshot lives as long as this task, which is longer than pg_dump needs it.
@@ -44,7 +44,7 @@ async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(
     let ending = ender.clone();
     let lost = session.lost();
     let captured = Box::pin(session.run(started, move |input| {
-        let (dump, stdout) = Dump::of_database(&source, &program, &name, id.as_deref(), &private)?;
+        let (dump, stdout) = Dump::of_database(&source, &program, &name, id.as_deref())?;
         read(
             input,
             dump.ended_by(&ending),
@@ -64,12 +64,12 @@ async fn globals(cx: &Context, session: Session, source: &Postgres) -> Result<()
     let program = find(source, "pg_dumpall", client.major).await?;
     let tools = tools(&program, &client.server_version);
     let passwords = client.may_read_passwords().await?;
-    let (source, private) = (source.clone(), session.private_dir().to_owned());
+    let source = source.clone();
     let ender = Ender::default();
     let ending = ender.clone();
     let lost = session.lost();
     let captured = Box::pin(session.run(cx.now(), move |input| {
-        let (dump, stdout) = Dump::globals(&source, &program, passwords, &private)?;
+        let (dump, stdout) = Dump::globals(&source, &program, passwords)?;
         let mut found = read(input, dump.ended_by(&ending), stdout, None, tools, source.min_ratio)?;
         if !passwords {
             let why = "the user may not read pg_authid: roles will be restored without their passwords";

@@ -1,10 +1,9 @@
 //! Running `pg_dump` and `pg_dumpall`: parameters by environment and a password file, never on the command line; the
 //! stream from their output; success only by their exit status, since their pipe closes cleanly on failure too.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -51,7 +50,6 @@ impl Dump {
         program: &Program,
         database: &str,
         snapshot: Option<&str>,
-        private: &Path,
     ) -> Result<(Self, ChildStdout), PgError> {
         let mut command = Command::new(&program.path);
         command.args(["--format=custom", "--compress=0", "--no-password"]);
@@ -62,7 +60,7 @@ impl Dump {
         if let Some(snapshot) = snapshot {
             command.arg(format!("--snapshot={snapshot}"));
         }
-        Self::start(source, command, database, private)
+        Self::start(source, command, database)
     }
 
     /// Starts `pg_dumpall` of roles and tablespaces; without the roles' passwords for a user that may not read them.
@@ -70,22 +68,16 @@ impl Dump {
         source: &Postgres,
         program: &Program,
         passwords: bool,
-        private: &Path,
     ) -> Result<(Self, ChildStdout), PgError> {
         let mut command = Command::new(&program.path);
         command.args(["--globals-only", "--no-password"]);
         if !passwords {
             command.arg("--no-role-passwords");
         }
-        Self::start(source, command, &source.database(), private)
+        Self::start(source, command, &source.database())
     }
 
-    fn start(
-        source: &Postgres,
-        mut command: Command,
-        database: &str,
-        private: &Path,
-    ) -> Result<(Self, ChildStdout), PgError> {
+    fn start(source: &Postgres, mut command: Command, database: &str) -> Result<(Self, ChildStdout), PgError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let run = |error| PgError::Run {
             program: program.clone(),
@@ -94,7 +86,7 @@ impl Dump {
         let password = source
             .password
             .as_ref()
-            .map(|p| PasswordFile::write(private, p))
+            .map(PasswordFile::write)
             .transpose()
             .map_err(run)?;
         command
@@ -113,7 +105,7 @@ impl Dump {
             command.env("PGSSLROOTCERT", authorities);
         }
         if let Some(file) = &password {
-            command.env("PGPASSFILE", &file.0);
+            command.env("PGPASSFILE", file.path());
         }
         command
             .stdin(Stdio::null())
@@ -206,27 +198,23 @@ fn tail(mut from: impl Read) -> String {
     String::from_utf8_lossy(&kept[start..]).trim().to_owned()
 }
 
-/// A libpq password file in a private folder (of the staging tmpfs), gone when dropped.
-struct PasswordFile(PathBuf);
+/// A libpq password file that exists in memory only, and only as long as somebody holds it: nothing is left of it even if
+/// this process is killed. The child inherits it, and finds it under its own number.
+struct PasswordFile(OwnedFd);
 
 impl PasswordFile {
-    fn write(private: &Path, password: &Secret) -> std::io::Result<Self> {
-        let path = private.join(format!("{}.pgpass", uuid::Uuid::new_v4().simple()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        let file_of = Self(path);
+    fn write(password: &Secret) -> std::io::Result<Self> {
+        use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
+        let memory = memfd_create("pgpass", MemfdFlags::empty())?;
+        // libpq refuses a file that others may read.
+        fchmod(&memory, Mode::RUSR | Mode::WUSR)?;
         let escaped = password.expose().replace('\\', "\\\\").replace(':', "\\:");
+        let mut file = File::from(memory);
         file.write_all(format!("*:*:*:*:{escaped}\n").as_bytes())?;
-        Ok(file_of)
+        Ok(Self(file.into()))
     }
-}
 
-impl Drop for PasswordFile {
-    fn drop(&mut self) {
-        // If it cannot be removed the staging folder's sweep takes it.
-        let _ = std::fs::remove_file(&self.0);
+    fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd())
     }
 }

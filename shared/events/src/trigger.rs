@@ -7,27 +7,36 @@ use crate::Message;
 
 /// A request for a run. In JSON every field but `backup_type` may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Trigger {
     /// `all`, `databases`, `volumes` or `full`; empty means `all`.
     pub backup_type: String,
     /// Only these sources; empty means all of the type.
+    #[serde(default)]
     pub sources: Vec<SourceName>,
     /// Read everything back, to this level.
+    #[serde(default)]
     pub verify: Option<Level>,
     /// Copy to all targets.
+    #[serde(default)]
     pub sync_offsite: bool,
     /// Apply retention afterwards.
+    #[serde(default)]
     pub cleanup: bool,
     /// A word that people find the run by.
+    #[serde(default)]
     pub label: Option<String>,
     /// Keep it at least for this many seconds.
+    #[serde(default)]
     pub hold_seconds: Option<u64>,
     /// What retention goes by; chosen by the calendar if absent.
+    #[serde(default)]
     pub class: Option<Class>,
     /// Capture without parents.
+    #[serde(default)]
     pub fresh: bool,
     /// What has not come within this many seconds has failed; the configuration's default if absent.
+    #[serde(default)]
     pub timeout_seconds: Option<u64>,
 }
 

@@ -147,12 +147,6 @@ impl Session {
         self.lost.clone()
     }
 
-    /// The staging folder, for small private files such as a password file.
-    #[must_use]
-    pub fn private_dir(&self) -> &std::path::Path {
-        self.staging.dir()
-    }
-
     /// Captures: `body` reads the source on a thread of its own, packs are handed to the encryptor meanwhile. `started` is
     /// when the state that is captured was fixed (the snapshot), or now.
     ///

@@ -15,6 +15,9 @@ use crate::{Context, Stage};
 /// How long after the order to end running jobs may take to finish. A process manager gives ten seconds for everything.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
+/// No job's lease is shorter: signs of life must have time to arrive.
+const SHORTEST_LEASE: Duration = Duration::from_secs(2);
+
 /// Stages at work. Ends when the context's `drain` is cancelled.
 pub struct Serving {
     tasks: JoinSet<()>,
@@ -32,7 +35,10 @@ pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Servin
     let mut tasks = JoinSet::new();
     for stage in stages {
         for spec in stage.workers() {
+            let lease = cx.settings.nats.lease.as_std().max(SHORTEST_LEASE);
             let options = WorkerOptions {
+                ack_wait: lease,
+                progress_every: lease / 4,
                 drain_timeout: DRAIN_WITHIN,
                 ..WorkerOptions::new(spec.stage, cx.site.clone(), spec.target.clone(), spec.parallel)
             };

@@ -190,6 +190,8 @@ impl Builder {
         sandbox.edit_config(|table| {
             let nats = table.entry("nats").or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(nats) = nats {
+                // Tests that kill workers would otherwise wait a minute for each job to come again.
+                nats.insert("lease".into(), "4s".into());
                 match self.nats_url {
                     Some(url) => nats.insert("url".into(), url.into()),
                     None => nats.insert("server_binary".into(), binary.display().to_string().into()),

@@ -36,6 +36,8 @@ pub struct Nats {
     pub replicas: usize,
     /// How long to wait for a connection. Default: `10s`.
     pub connect_timeout: Period,
+    /// How long a job may go without a sign of life from its worker before another gets it, at least 2 s. Default: `60s`.
+    pub lease: Period,
 }
 
 impl Nats {
@@ -53,6 +55,7 @@ impl Nats {
             prefix: String::new(),
             replicas: table.or("replicas", 1_i64).try_into().unwrap_or(0),
             connect_timeout: table.or("connect_timeout", Period::seconds(10)),
+            lease: table.or("lease", Period::seconds(60)),
         };
         let prefix = table.or("prefix", "holdfast".to_owned());
         let prefix = table.token("prefix", prefix);
