@@ -39,7 +39,6 @@ macro_rules! points {
 }
 
 points! {
-    scheduler_before_publishing: "scheduler.after_expected",
     capture_after_the_first_pack: "capture.after_pack",
     capture_after_a_later_pack: "capture.after_pack@3",
     capture_before_the_draft: "capture.before_draft",

@@ -231,10 +231,22 @@ pub(crate) fn make_private(dir: &Path) -> Result<(), OpenError> {
     made.map_err(|source| OpenError::Folder(dir.to_owned(), source))
 }
 
+/// Removes what processes that were killed left in a scratch folder: sealed copies that nobody reads any more.
+fn sweep(dir: &Path) {
+    let old = SystemTime::now() - Duration::from_secs(86_400);
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_old = entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at < old);
+        if is_old && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::debug!(path = %entry.path().display(), %error, "an old scratch file stays");
+        }
+    }
+}
+
 /// Everything but the bus and the stages, for one process.
 pub(crate) fn scratch_dir(settings: &Settings) -> Result<PathBuf, OpenError> {
     let dir = settings.state_dir.join("scratch");
     make_private(&dir)?;
+    sweep(&dir);
     Ok(dir)
 }
 

@@ -283,6 +283,8 @@ impl Sandbox {
         list(&self.dir().join("tmp"), &self.dir().join("tmp"), &mut left)?;
         // The staging folder's own lock: empty, and kept as long as the folder.
         left.remove(".lock");
+        // A killed process may leave contents that it had fetched: they are sealed, and the next start sweeps them.
+        left.retain(|name, _| !name.starts_with("contents-"));
         if !left.is_empty() {
             bail!(
                 "files are left over in staging or the temporary folder: {:?}",
