@@ -1,16 +1,15 @@
-//! Sealing one pack: zstd, OpenPGP, the repository, then the receipt in place of the plaintext.
+//! Sealing one pack, which capture has compressed: OpenPGP, the repository, then the receipt in place of the plaintext.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use holdfast_capture::{Attempt, Receipt, Staging};
-use holdfast_format::{ArtefactId, Digest, ObjectKey, PackId, RunId, SourceName};
+use holdfast_format::{ArtefactId, ObjectKey, PackId, RunId, SourceName};
 use holdfast_sealing::PackSealer;
 use holdfast_service::{Context, JobError, ask_for_seals};
 use holdfast_storage::Put;
 use holdfast_telemetry::failpoint;
-use sha2::{Digest as _, Sha256};
 
 /// Sealers kept at most; more artefacts than that are not captured at once.
 const SEALERS_MAX: usize = 256;
@@ -42,11 +41,39 @@ impl Sealers {
     }
 }
 
+/// What sealing one pack takes, kept from pack to pack: a pack is as large as all caches together, and fresh memory for
+/// each would cost more than reading it.
+#[derive(Default)]
+struct Bench {
+    frame: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+/// Those that nobody works at now: never more than packs were sealed at a time.
+#[derive(Clone, Default)]
+pub(crate) struct Benches(Arc<Mutex<Vec<Bench>>>);
+
+impl Benches {
+    fn take(&self) -> Bench {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.pop().unwrap_or_default()
+    }
+
+    fn put_back(&self, bench: Bench) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(bench);
+    }
+
+    /// Gives the memory back, once nothing more is to be sealed for now.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 /// Seals one pack of an attempt, and asks for the attempt's close if it was the last one.
 pub(crate) async fn seal(
     cx: &Context,
     staging: &Arc<Staging>,
-    sealers: &Sealers,
+    (sealers, benches): (&Sealers, &Benches),
     run: RunId,
     (artefact, number): (ArtefactId, u32),
     pack: PackId,
@@ -57,13 +84,19 @@ pub(crate) async fn seal(
     let attempt = Arc::new(attempt);
     if attempt.receipt(pack)?.is_none() {
         let sealer = sealers.of(cx, artefact)?;
-        let level = cx.settings.encryption.compression_level;
-        let reading = attempt.clone();
-        let sealed = tokio::task::spawn_blocking(move || read_and_seal(&reading, pack, &sealer, level)).await??;
-        let Some((sealed, plain)) = sealed else {
+        let (reading, mut bench) = (attempt.clone(), benches.take());
+        let sealed = tokio::task::spawn_blocking(move || {
+            let plain = read_and_seal(&reading, pack, &sealer, &mut bench)?;
+            Ok::<_, JobError>((plain, bench))
+        });
+        let (Some(plain), mut bench) = sealed.await?? else {
             return gone(cx, artefact).await;
         };
-        let receipt = store(cx, pack, sealed, plain).await?;
+        let sealed = Bytes::from(std::mem::take(&mut bench.sealed));
+        let receipt = store(cx, pack, sealed.clone(), plain).await?;
+        // Still shared only if a request that was given up holds on to it.
+        bench.sealed = sealed.try_into_mut().map(Vec::from).unwrap_or_default();
+        benches.put_back(bench);
         failpoint::hit_async("encryptor.after_pack")
             .await
             .map_err(|e| JobError::Retry(e.to_string()))?;
@@ -89,31 +122,35 @@ async fn gone(cx: &Context, artefact: ArtefactId) -> Result<(), JobError> {
     )))
 }
 
+/// Leaves the sealed pack at the bench; the size of its plaintext, or `None` if there was no pack.
 fn read_and_seal(
     attempt: &Attempt,
     pack: PackId,
     sealer: &PackSealer,
-    level: i32,
-) -> Result<Option<(Vec<u8>, u32)>, JobError> {
-    let Some(plaintext) = attempt.read_pack(pack)? else {
+    bench: &mut Bench,
+) -> Result<Option<u32>, JobError> {
+    if !attempt.read_pack_into(pack, &mut bench.frame)? {
         return Ok(None);
+    }
+    let plain = zstd::zstd_safe::get_frame_content_size(&bench.frame).ok().flatten();
+    let Some(plain) = plain.and_then(|size| u32::try_from(size).ok()) else {
+        return Err(JobError::Fail(format!(
+            "staged pack {pack} is no zstd frame that states its size"
+        )));
     };
-    let compressed = zstd::bulk::compress(&plaintext, level);
-    let compressed = compressed.map_err(|e| JobError::Retry(format!("compress pack {pack}: {e}")))?;
-    let sealed = sealer
-        .seal(&compressed)
+    sealer
+        .seal_into(&bench.frame, &mut bench.sealed)
         .map_err(|e| JobError::new(e.is_transient(), &e))?;
-    let plain = u32::try_from(plaintext.len()).map_err(|_| JobError::Fail(format!("pack {pack} is too large")))?;
-    holdfast_telemetry::metrics::global().bytes(holdfast_telemetry::metrics::Flow::Sealed, "pack", sealed.len() as u64);
-    Ok(Some((sealed, plain)))
+    let bytes = bench.sealed.len() as u64;
+    holdfast_telemetry::metrics::global().bytes(holdfast_telemetry::metrics::Flow::Sealed, "pack", bytes);
+    Ok(Some(plain))
 }
 
 /// Puts the pack into the repository. One that is there already, from an attempt that ended, has the same plaintext for
 /// the same readers, as its id says: its own size and hash are what the manifest must name.
-async fn store(cx: &Context, pack: PackId, sealed: Vec<u8>, plain: u32) -> Result<Receipt, JobError> {
+async fn store(cx: &Context, pack: PackId, mine: Bytes, plain: u32) -> Result<Receipt, JobError> {
     let key = ObjectKey::Pack(pack);
     let place = cx.repository.place();
-    let mine = Bytes::from(sealed);
     let put = place.put(&key, mine.clone(), None).await?;
     let stored = match put {
         Put::Created => mine,
@@ -134,7 +171,7 @@ async fn store(cx: &Context, pack: PackId, sealed: Vec<u8>, plain: u32) -> Resul
     };
     let sha256 = tokio::task::spawn_blocking({
         let stored = stored.clone();
-        move || Digest::from_bytes(Sha256::digest(&stored).into())
+        move || holdfast_repository::sha256(&stored)
     });
     Ok(Receipt {
         size: stored.len() as u64,

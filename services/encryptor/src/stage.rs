@@ -10,7 +10,7 @@ use holdfast_format::ObjectKey;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec};
 
 use crate::close::close;
-use crate::seal::{Sealers, seal};
+use crate::seal::{Benches, Sealers, seal};
 
 async fn has_failed(cx: &Context, staged: &Staged) -> Result<bool, JobError> {
     let key = ObjectKey::ArtefactFailed(staged.run, staged.artefact, None);
@@ -21,6 +21,7 @@ async fn has_failed(cx: &Context, staged: &Staged) -> Result<bool, JobError> {
 pub struct Encryptor {
     staging: Arc<Staging>,
     sealers: Sealers,
+    benches: Benches,
     seal: usize,
     close: usize,
 }
@@ -33,6 +34,7 @@ impl Encryptor {
         Self {
             staging,
             sealers: Sealers::default(),
+            benches: Benches::default(),
             seal: workers.seal,
             close: workers.close,
         }
@@ -54,7 +56,10 @@ impl Stage for Encryptor {
                 artefact,
                 attempt,
                 pack,
-            } => seal(cx, &self.staging, &self.sealers, work.run, (*artefact, *attempt), *pack).await,
+            } => {
+                let at = (&self.sealers, &self.benches);
+                seal(cx, &self.staging, at, work.run, (*artefact, *attempt), *pack).await
+            }
             Job::Close {
                 source,
                 artefact,
@@ -63,6 +68,7 @@ impl Stage for Encryptor {
                 let closed = close(cx, &self.staging, work.run, source, (*artefact, *attempt)).await;
                 if closed.is_ok() {
                     self.sealers.forget(*artefact);
+                    self.benches.clear();
                 }
                 closed
             }

@@ -1,14 +1,11 @@
 //! Single objects: read with a check, written once, looked at afterwards.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
 
 use bytes::Bytes;
 use holdfast_format::{Digest, Manifest, ObjectKey, Record};
-use holdfast_repository::RepositoryError;
+use holdfast_repository::{RepositoryError, sha256_of_file};
 use holdfast_storage::{Listed, Put, StorageError};
-use sha2::{Digest as _, Sha256};
 
 use crate::{Copier, SyncError};
 
@@ -75,7 +72,7 @@ impl Copier {
             Err(StorageError::NotFound { .. }) => return Err(self.missing(key)),
             read => read?,
         };
-        let found = digest_of(&bytes);
+        let found = holdfast_repository::sha256(&bytes);
         if bytes.len() as u64 == size && found == sha256 {
             return Ok(bytes);
         }
@@ -120,7 +117,7 @@ impl Copier {
             read => read?,
         };
         let hashing = path.clone();
-        let hashed = tokio::task::spawn_blocking(move || digest_of_file(&hashing)).await;
+        let hashed = tokio::task::spawn_blocking(move || sha256_of_file(&hashing)).await;
         let found = hashed
             .map_err(io::Error::other)
             .and_then(|hashed| hashed)
@@ -155,14 +152,4 @@ impl Copier {
         let bytes = self.inner.from.place().get(key, object.size).await?;
         self.put(key, bytes, None).await
     }
-}
-
-fn digest_of(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(Sha256::digest(bytes).into())
-}
-
-fn digest_of_file(path: &Path) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(Digest::from_bytes(hasher.finalize().into()))
 }

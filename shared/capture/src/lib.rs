@@ -24,12 +24,12 @@
 //! let wait = Wait { stop: &|| false, deadline: None };
 //! let options = PackerOptions {
 //!     params: ChunkerParams::new(42),
-//!     hasher: key.pack_hasher(holdfast_format::ArtefactId::from_bytes([9; 16]), "gnupg", &["AB".repeat(20)]),
+//!     namer: key.pack_namer(holdfast_format::ArtefactId::from_bytes([9; 16]), "gnupg", &["AB".repeat(20)]),
 //!     key,
 //!     parent: None,
 //!     bad: HashSet::new(),
 //! };
-//! let sink = |id, plaintext: Vec<u8>| attempt.put_pack(id, &plaintext, &wait).map(|()| plaintext);
+//! let sink = |id, plaintext: Vec<u8>| attempt.compress_pack(id, &plaintext, 3, &wait).map(|()| plaintext);
 //! let mut packer = Packer::new(options, Box::new(sink));
 //!
 //! // The tree: its lines go to the contents, its bytes to the packer.

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use holdfast_format::{
-    ChunkHasher, ChunkId, ChunkKey, ChunkerParams, Cutter, Digest, Extent, ExtentDigest, NewBytes, PACK_MAX,
-    PACK_TARGET, PackId, Stream, StreamFormat,
+    ChunkId, ChunkKey, ChunkerParams, Cutter, Digest, Extent, ExtentDigest, NewBytes, PACK_MAX, PACK_TARGET, PackId,
+    PackNamer, Stream, StreamFormat,
 };
 
 use crate::staging::{DraftPack, StagingError};
@@ -19,8 +19,8 @@ pub struct PackerOptions {
     pub params: ChunkerParams,
     /// The key of chunk ids and of the stream's digest.
     pub key: ChunkKey,
-    /// Makes pack ids for the recipients of this capture.
-    pub hasher: ChunkHasher,
+    /// Names packs for the recipients of this capture.
+    pub namer: PackNamer,
     /// Chunks that need not be stored again.
     pub parent: Option<ParentIndex>,
     /// Packs that a verification found damaged or missing. Objects are never changed, so no new pack may get such an id.
@@ -68,7 +68,7 @@ struct Adopted {
 pub struct Packer<'s> {
     cutter: Cutter,
     key: ChunkKey,
-    hasher: ChunkHasher,
+    namer: PackNamer,
     digest: ExtentDigest,
     size: u64,
     parent: Option<Adopted>,
@@ -95,7 +95,7 @@ impl<'s> Packer<'s> {
             cutter: Cutter::new(&options.params),
             digest: options.key.extent_digest(),
             key: options.key,
-            hasher: options.hasher,
+            namer: options.namer,
             size: 0,
             parent,
             bad: options.bad,
@@ -127,8 +127,8 @@ impl<'s> Packer<'s> {
     /// # Errors
     /// What the sink answers; [`CaptureError::Piece`] if no pack can hold them.
     pub fn literal(&mut self, bytes: &[u8], keep_id: bool) -> Result<Extent, CaptureError> {
-        let (pack, offset, length) = self.append(bytes)?;
         let id = self.key.chunk_id(bytes);
+        let (pack, offset, length) = self.append(bytes, id)?;
         self.count(length, id);
         Ok(Extent {
             pack,
@@ -147,7 +147,7 @@ impl<'s> Packer<'s> {
         let (pack, offset, length) = match self.known(id, bytes.len()) {
             Some(place) => place,
             None => {
-                let place = self.append(bytes)?;
+                let place = self.append(bytes, id)?;
                 self.own.insert(id, place);
                 place
             }
@@ -270,7 +270,7 @@ impl<'s> Packer<'s> {
     }
 
     /// Puts bytes into the open pack.
-    fn append(&mut self, bytes: &[u8]) -> Result<(u32, u32, u32), CaptureError> {
+    fn append(&mut self, bytes: &[u8], id: ChunkId) -> Result<(u32, u32, u32), CaptureError> {
         if bytes.len() > PACK_MAX {
             return Err(CaptureError::Piece(bytes.len()));
         }
@@ -282,6 +282,7 @@ impl<'s> Packer<'s> {
             index(self.rows.len() - 1)
         });
         let place = (row, index(self.buffer.len()), index(bytes.len()));
+        self.namer.add(place.2, id);
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= PACK_TARGET {
             self.close()?;
@@ -316,11 +317,13 @@ impl<'s> Packer<'s> {
     /// The open pack's id. Bytes that would become a pack known to be bad get a zero byte behind them, which no extent
     /// names: the object under the bad id stays as it is, and the new one gets a key of its own.
     fn name_pack(&mut self) -> PackId {
-        let mut id = self.hasher.pack_id(&self.buffer);
+        let mut id = self.namer.id();
         while self.bad.contains(&id) && self.buffer.len() < PACK_MAX {
             self.buffer.push(0);
-            id = self.hasher.pack_id(&self.buffer);
+            self.namer.add(1, self.key.chunk_id(&[0]));
+            id = self.namer.id();
         }
+        self.namer.begin();
         id
     }
 }

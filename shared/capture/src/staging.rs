@@ -1,7 +1,7 @@
 //! Staging: the bounded folder in which captured packs wait to be sealed.
 //!
 //! ```text
-//! <dir>/<run>/<artefact>/<attempt>/<pack id>.pack               plaintext, until it is sealed
+//! <dir>/<run>/<artefact>/<attempt>/<pack id>.pack               zstd of the plaintext, until it is sealed
 //!                                 /receipts/<pack id>.receipt   what became of it
 //!                                 /contents.zst                 zstd of the contents' JSON lines
 //!                                 /draft.json                   last: the capture is whole
@@ -11,6 +11,7 @@
 //! and either may be restarted. How much is staged is measured from the files, under a lock on the folder, whenever a
 //! pack is to go in. Receipts and drafts do not count against the bound: 4 KiB for each 16 MiB captured. A tmpfs for
 //! staging therefore needs the bound, a pack (24 MiB) for each capture at a time, and 1/4096 of the largest artefact.
+//! Packs are compressed before they are staged: a dump then takes a tenth of the room, and is copied in and out for less.
 
 use std::fs;
 use std::io;
@@ -24,6 +25,7 @@ use holdfast_format::{ArtefactId, RunId};
 use rustix::fs::{FlockOperation, flock};
 
 mod attempt;
+mod compress;
 mod contents;
 mod draft;
 mod error;
@@ -48,6 +50,7 @@ pub struct Staging {
 struct Inner {
     dir: PathBuf,
     max_bytes: u64,
+    benches: compress::Benches,
 }
 
 /// One attempt as found in the folder.
@@ -80,6 +83,7 @@ impl Staging {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
                 max_bytes,
+                benches: compress::Benches::new(),
             }),
         };
         for (name, path) in children(dir)? {

@@ -47,7 +47,7 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
 pub(crate) fn packer(store: &Store, parent: Option<ParentIndex>, bad: &HashSet<PackId>) -> Packer<'static> {
     let options = PackerOptions {
         params: params(),
-        hasher: key().pack_hasher(
+        namer: key().pack_namer(
             holdfast_format::ArtefactId::from_bytes([9; 16]),
             "gnupg",
             &["AB".to_owned()],

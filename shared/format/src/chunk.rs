@@ -38,11 +38,11 @@ impl ChunkKey {
         ChunkId::from_bytes(id)
     }
 
-    /// A hasher for the ids of packs written for this artefact, for these recipients (upper-case hex fingerprints; order
-    /// does not matter) with this profile. Two artefacts never share an id: the same bytes sealed twice are two objects,
-    /// and each manifest names the bytes of its own.
+    /// Names the packs written for this artefact, for these recipients (upper-case hex fingerprints; order does not
+    /// matter) with this profile. Two artefacts never share an id: the same bytes sealed twice are two objects, and each
+    /// manifest names the bytes of its own.
     #[must_use]
-    pub fn pack_hasher(&self, artefact: ArtefactId, profile: &str, recipients: &[String]) -> ChunkHasher {
+    pub fn pack_namer(&self, artefact: ArtefactId, profile: &str, recipients: &[String]) -> PackNamer {
         let mut sorted: Vec<&str> = recipients.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let mut hasher = blake3::Hasher::new_derive_key(PACK_CONTEXT);
@@ -54,7 +54,11 @@ impl ChunkKey {
         for fingerprint in sorted {
             hasher.update(fingerprint.as_bytes()).update(b"\0");
         }
-        ChunkHasher(blake3::Hasher::new_keyed(hasher.finalize().as_bytes()))
+        let fresh = blake3::Hasher::new_keyed(hasher.finalize().as_bytes());
+        PackNamer {
+            current: fresh.clone(),
+            fresh,
+        }
     }
 
     /// A digest over the extents of a stream.
@@ -75,17 +79,29 @@ impl fmt::Debug for ChunkKey {
     }
 }
 
-/// Hashes a pack's plaintext to its id.
+/// Makes the ids of one pack after another from the lengths and ids of the pieces in them: the plaintext was hashed once
+/// for those, and need not be hashed again.
 #[derive(Clone)]
-pub struct ChunkHasher(blake3::Hasher);
+pub struct PackNamer {
+    fresh: blake3::Hasher,
+    current: blake3::Hasher,
+}
 
-impl ChunkHasher {
-    /// The id of the pack with this plaintext.
+impl PackNamer {
+    /// Adds the next piece of the pack.
+    pub fn add(&mut self, length: u32, id: ChunkId) {
+        self.current.update(&length.to_le_bytes()).update(id.as_bytes());
+    }
+
+    /// The pack's id as it is now.
     #[must_use]
-    pub fn pack_id(&self, plaintext: &[u8]) -> PackId {
-        let mut hasher = self.0.clone();
-        hasher.update(plaintext);
-        PackId::from_bytes(*hasher.finalize().as_bytes())
+    pub fn id(&self) -> PackId {
+        PackId::from_bytes(*self.current.finalize().as_bytes())
+    }
+
+    /// Begins the next pack.
+    pub fn begin(&mut self) {
+        self.current.clone_from(&self.fresh);
     }
 }
 
@@ -289,17 +305,23 @@ mod tests {
     fn ids_are_keyed_and_pack_ids_bound_to_their_readers() {
         let (a, b) = (ChunkKey::from_bytes([1; 32]), ChunkKey::from_bytes([2; 32]));
         assert_ne!(a.chunk_id(b"x"), b.chunk_id(b"x"));
+        let name = |mut namer: PackNamer| {
+            namer.add(1, a.chunk_id(b"x"));
+            let id = namer.id();
+            namer.begin();
+            assert_ne!(namer.id(), id);
+            namer.add(1, a.chunk_id(b"x"));
+            assert_eq!(namer.id(), id);
+            id
+        };
         let id = |profile: &str, r: &[&str]| {
             let r: Vec<String> = r.iter().map(ToString::to_string).collect();
-            a.pack_hasher(ArtefactId::from_bytes([0; 16]), profile, &r)
-                .pack_id(b"x")
+            name(a.pack_namer(ArtefactId::from_bytes([0; 16]), profile, &r))
         };
         assert_eq!(id("gnupg", &["A", "B"]), id("gnupg", &["B", "A"]));
         assert_ne!(id("gnupg", &["A", "B"]), id("gnupg", &["AB"]));
         assert_ne!(id("gnupg", &["A"]), id("rfc9580", &["A"]));
-        let other = a
-            .pack_hasher(ArtefactId::from_bytes([1; 16]), "gnupg", &["A".to_owned()])
-            .pack_id(b"x");
+        let other = name(a.pack_namer(ArtefactId::from_bytes([1; 16]), "gnupg", &["A".to_owned()]));
         assert_ne!(id("gnupg", &["A"]), other);
         assert_eq!(format!("{a:?}"), "ChunkKey(***)");
     }

@@ -16,7 +16,7 @@ mod run;
 mod verification;
 
 pub use artefact::{Artefact, ArtefactKind, StreamFormat};
-pub use chunk::{ChunkHasher, ChunkKey, ChunkerParams, Cutter, ExtentDigest, PACK_MAX, PACK_TARGET};
+pub use chunk::{ChunkKey, ChunkerParams, Cutter, ExtentDigest, PACK_MAX, PACK_TARGET, PackNamer};
 pub use contents::{
     Content, ContentsError, ContentsReader, ContentsWriter, Entry, EntryKind, Extent, Path, SkipReason, Stamp,
 };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use holdfast_format::{ArtefactId, ContentsError, ContentsReader, ContentsRef, Digest, Manifest, ObjectKey};
 use holdfast_sealing::{Opening, SecretKeys, seal_stream};
 use holdfast_storage::{Put, StorageError};
-use sha2::{Digest as _, Sha256};
+use openssl::sha::Sha256;
 use zstd::stream::read::Decoder;
 
 use crate::error::At;
@@ -213,10 +213,8 @@ impl Repository {
             Err(error) => return Err(error.into()),
         };
         blocking(&at.key, move || {
-            let mut hasher = Sha256::new();
-            let hashed = File::open(&file.0).and_then(|mut from| io::copy(&mut from, &mut hasher));
-            hashed.map_err(|source| file.read_error(source))?;
-            Ok((file, size, Digest::from_bytes(hasher.finalize().into())))
+            let sha256 = sha256_of_file(&file.0).map_err(|source| file.read_error(source))?;
+            Ok((file, size, sha256))
         })
         .await?
     }
@@ -268,14 +266,10 @@ impl Repository {
         blocking(key, move || {
             let from = File::open(&draft).map_err(|source| scratch_error("read", &draft, source))?;
             let to = new_private(&sealed.0).map_err(|source| scratch_error("write", &sealed.0, source))?;
-            let mut to = Hashing {
-                to,
-                hasher: Sha256::new(),
-                size: 0,
-            };
+            let mut to = Hashing::new(to);
             seal_stream(&recipients, profile, from, &mut to)
                 .map_err(|source| RepositoryError::Seal { key: at, source })?;
-            Ok((sealed, to.size, Digest::from_bytes(to.hasher.finalize().into())))
+            Ok((sealed, to.size, Digest::from_bytes(to.hasher.finish())))
         })
         .await?
     }
@@ -289,14 +283,34 @@ fn new_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// A file with the size and hash of what was written to it.
-struct Hashing {
-    to: File,
+/// The SHA-256 of a file, read in pieces.
+///
+/// # Errors
+/// What the file says.
+pub fn sha256_of_file(path: &Path) -> io::Result<Digest> {
+    let mut hashing = Hashing::new(io::sink());
+    io::copy(&mut File::open(path)?, &mut hashing)?;
+    Ok(Digest::from_bytes(hashing.hasher.finish()))
+}
+
+/// A writer with the size and hash of what was written to it.
+struct Hashing<W> {
+    to: W,
     hasher: Sha256,
     size: u64,
 }
 
-impl Write for Hashing {
+impl<W> Hashing<W> {
+    fn new(to: W) -> Self {
+        Self {
+            to,
+            hasher: Sha256::new(),
+            size: 0,
+        }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.to.write(bytes)?;
         self.hasher.update(&bytes[..written]);

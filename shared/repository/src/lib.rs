@@ -20,7 +20,7 @@ mod keys;
 mod repository;
 
 pub use catalogue::{Catalogue, Latest};
-pub use contents::{ContentsBytes, ContentsFile, ContentsPut};
+pub use contents::{ContentsBytes, ContentsFile, ContentsPut, sha256_of_file};
 pub use error::RepositoryError;
 pub use keys::RepositoryKeys;
-pub use repository::{Repository, SealedManifest};
+pub use repository::{Repository, SealedManifest, sha256};

@@ -9,7 +9,6 @@ use holdfast_format::{
 };
 use holdfast_sealing::{open_signed, sign_and_seal};
 use holdfast_storage::{Place, Put, StorageError};
-use sha2::{Digest as _, Sha256};
 
 use crate::cache::Cache;
 use crate::error::At;
@@ -226,8 +225,10 @@ pub(crate) fn wrong_hash(found: Digest, expected: Digest) -> String {
     format!("its SHA-256 is {found}, and {expected} was written")
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(Sha256::digest(bytes).into())
+/// The SHA-256 of an object.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(openssl::sha::sha256(bytes))
 }
 
 /// Runs what computes for long on a thread that may block.

@@ -26,6 +26,7 @@ mod profile;
 mod recipients;
 mod seal;
 mod secret;
+mod seipd1;
 mod sign;
 mod verify;
 

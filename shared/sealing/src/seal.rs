@@ -21,7 +21,7 @@ use sequoia_openpgp::{
     types::SymmetricAlgorithm,
 };
 
-use crate::{Profile, Recipients, SealError, certs::PublicKey};
+use crate::{Profile, Recipients, SealError, certs::PublicKey, seipd1};
 
 const CIPHER: SymmetricAlgorithm = SymmetricAlgorithm::AES256;
 
@@ -79,12 +79,30 @@ impl PackSealer {
     /// # Errors
     /// [`SealError::Key`] if a recipient expired in the meantime.
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.recipients().check(SystemTime::now()).map_err(SealError::Key)?;
-        let mut sealed = Vec::with_capacity(self.sealed_size(plaintext.len()));
-        let mut literal = literal(self.encryptor(&mut sealed)?)?;
-        literal.write_all(plaintext).map_err(|source| encrypt(source.into()))?;
-        literal.finalize().map_err(encrypt)?;
+        let mut sealed = Vec::new();
+        self.seal_into(plaintext, &mut sealed)?;
         Ok(sealed)
+    }
+
+    /// As [`seal`](Self::seal), into a buffer whose old content is dropped: whoever seals many packs allocates once.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal); what is in the buffer is then of no use.
+    pub fn seal_into(&self, plaintext: &[u8], sealed: &mut Vec<u8>) -> Result<(), SealError> {
+        self.recipients().check(SystemTime::now()).map_err(SealError::Key)?;
+        sealed.clear();
+        sealed.reserve(self.sealed_size(plaintext.len()));
+        if self.shared.profile.aead().is_none() {
+            sealed.extend_from_slice(&self.shared.header);
+            let appended = seipd1::append(&self.shared.session_key, plaintext, sealed);
+            return match appended.map_err(|source| encrypt(source.into()))? {
+                Some(()) => Ok(()),
+                None => Err(encrypt(anyhow::anyhow!("more than 4 GiB in one object"))),
+            };
+        }
+        let mut literal = literal(self.encryptor(sealed)?)?;
+        literal.write_all(plaintext).map_err(|source| encrypt(source.into()))?;
+        literal.finalize().map_err(encrypt)
     }
 
     /// The profile that packs are sealed with.

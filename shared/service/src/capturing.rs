@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 
 use crate::{Context, JobError, WorkerSpec};
 
+mod stager;
+
 /// How often bytes done so far are told.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
@@ -287,24 +289,15 @@ impl Blocking {
                 }
             }
         }
-        let lines = || -> Result<holdfast_capture::ContentsIter<'_>, ContentsError> {
-            let Some(file) = &contents_of_parent else {
-                return Ok(Box::new(std::iter::empty()));
-            };
-            let reader = file
-                .reader()
-                .map_err(|e| ContentsError::Read(std::io::Error::other(e)))?;
-            Ok(Box::new(reader))
-        };
         let (recipients, profile) = cx.recipients()?;
         let recipients = recipients.fingerprints();
         let options = PackerOptions {
             params: repository.info().chunker.clone(),
             key: repository.info().chunk_key.clone(),
-            hasher: repository
+            namer: repository
                 .info()
                 .chunk_key
-                .pack_hasher(self.session.artefact.id, profile.as_str(), &recipients),
+                .pack_namer(self.session.artefact.id, profile.as_str(), &recipients),
             parent: index,
             bad: self.bad.clone(),
         };
@@ -315,40 +308,44 @@ impl Blocking {
             .filter(|_| left.is_positive());
         let stop = || lost.is_cancelled();
         let attempt = &self.attempt;
-        let told = &self.told;
-        let sink = move |id: PackId, plaintext: Vec<u8>| {
-            attempt.put_pack(
-                id,
-                &plaintext,
-                &Wait {
-                    stop: &|| lost.is_cancelled(),
-                    deadline,
-                },
-            )?;
+        let level = cx.settings.encryption.compression_level;
+        let put = |id: PackId, plaintext: &[u8]| {
+            let wait = Wait { stop: &stop, deadline };
+            attempt.compress_pack(id, plaintext, level, &wait)?;
             let _ = failpoint::hit("capture.after_pack");
             // Nobody listens any more only if the capture was given up; it then stops at its next look.
-            let _ = told.blocking_send(id);
-            Ok(plaintext)
+            let _ = self.told.blocking_send(id);
+            Ok(())
         };
-        let mut packer = Packer::new(options, Box::new(sink));
         let mut contents = attempt.contents()?;
         let bytes = &self.bytes;
         let mut progress = |p: Progress| bytes.store(p.bytes, Ordering::Relaxed);
-        let input = Input {
-            packer: &mut packer,
-            contents: &mut contents,
-            parent: parent.map(|p| Parent {
-                manifest: &p.manifest,
-                contents: &lines,
-            }),
-            previous: self.latest.manifest.as_deref(),
-            watch: Watch {
-                progress: &mut progress,
-                stop: &stop,
-            },
-        };
-        let found = body(input)?;
-        let packed = packer.finish()?;
+        let (found, packed) = stager::beside(put, |sink| {
+            let mut packer = Packer::new(options, sink);
+            let lines = || -> Result<holdfast_capture::ContentsIter<'_>, ContentsError> {
+                let Some(file) = &contents_of_parent else {
+                    return Ok(Box::new(std::iter::empty()));
+                };
+                let reader = file
+                    .reader()
+                    .map_err(|e| ContentsError::Read(std::io::Error::other(e)))?;
+                Ok(Box::new(reader))
+            };
+            let input = Input {
+                packer: &mut packer,
+                contents: &mut contents,
+                parent: parent.map(|p| Parent {
+                    manifest: &p.manifest,
+                    contents: &lines,
+                }),
+                previous: self.latest.manifest.as_deref(),
+                watch: Watch {
+                    progress: &mut progress,
+                    stop: &stop,
+                },
+            };
+            Ok((body(input)?, packer.finish()?))
+        })?;
         let (file, contents_plain) = contents.finish(found.closing).map_err(CaptureError::Contents)?;
         file.finish().map_err(CaptureError::Contents)?;
         failpoint::hit("capture.before_draft").map_err(injected)?;

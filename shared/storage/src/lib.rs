@@ -13,6 +13,7 @@
 //!   [`StorageError::retry`] whether doing it again later makes sense. Credentials are in no error and no log.
 
 mod classify;
+mod direct;
 mod error;
 mod http;
 mod listing;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use holdfast_format::ObjectKey;
 
 use crate::classify::cannot_link;
+use crate::direct;
 use crate::error::{Operation, StorageError};
 use crate::listing::is_folder;
 use crate::place::{Place, Put};
@@ -23,13 +24,29 @@ pub(crate) enum CopyError {
 pub(crate) fn copy_in(root: &Path, key: &str, from: &Path) -> Result<Put, CopyError> {
     let target = root.join(key);
     let mut source = File::open(from).map_err(CopyError::From)?;
-    let (mut staged, staging) = stage(root, &target).map_err(CopyError::To)?;
-    let copied = io::copy(&mut source, &mut staged)
-        .and_then(|_| staged.sync_all())
-        .and_then(|()| publish(&staging, &target));
+    create(root, &target, &mut source)
+}
+
+/// Writes `key` below `root`, unless it is there, as [`copy_in`] does.
+pub(crate) fn put_in(root: &Path, key: &str, bytes: &[u8]) -> io::Result<Put> {
+    create(root, &root.join(key), bytes).map_err(|error| match error {
+        CopyError::From(error) | CopyError::To(error) => error,
+    })
+}
+
+fn create(root: &Path, target: &Path, from: impl io::Read) -> Result<Put, CopyError> {
+    let (mut staged, staging) = stage(root, target).map_err(CopyError::To)?;
+    let copied = match direct::copy(from, &mut staged) {
+        Ok(_) => staged
+            .sync_all()
+            .and_then(|()| publish(&staging, target))
+            .map_err(CopyError::To),
+        Err(direct::Fault::Reading(error)) => Err(CopyError::From(error)),
+        Err(direct::Fault::Writing(error)) => Err(CopyError::To(error)),
+    };
     // A published file has both names by now; another one is of no use.
     let _ = fs::remove_file(&staging);
-    copied.map_err(CopyError::To)
+    copied
 }
 
 /// A new file `target#N`. A directory that is deleted because it is empty may vanish between making and using it.

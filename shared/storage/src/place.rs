@@ -16,12 +16,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::classify::{Class, classify};
 use crate::error::{Operation, StorageError};
+use crate::local;
 use crate::open::{Opened, shown};
 use crate::options::PlaceOptions;
 use crate::throttle::Throttle;
 
 /// How often a write is tried that was cut off, or was told of an object that then is not there.
 pub(crate) const ATTEMPTS: u32 = 4;
+
+/// From this size on, an object goes to a directory past the page cache.
+const DIRECT_MIN: usize = 1 << 20;
 
 /// Somewhere that holds a repository: a directory or a bucket. Cheap to clone.
 #[derive(Clone)]
@@ -188,6 +192,11 @@ impl Place {
     }
 
     async fn send(&self, at: &Path, bytes: Bytes, class: Option<&str>, conditional: bool) -> object_store::Result<()> {
+        if let Some(root) = self.inner.root.clone()
+            && bytes.len() >= DIRECT_MIN
+        {
+            return put_in(root, at.clone(), bytes).await;
+        }
         let options = PutOptions {
             mode: if conditional {
                 PutMode::Create
@@ -245,6 +254,25 @@ impl Place {
             Err(error) if classify(&error) == Class::NotFound => Ok(()),
             Err(error) => Err(self.error(Operation::Delete, at.as_ref(), &error)),
         }
+    }
+}
+
+/// Writes a large object to a directory.
+async fn put_in(root: PathBuf, at: Path, bytes: Bytes) -> object_store::Result<()> {
+    let key = at.to_string();
+    let put = tokio::task::spawn_blocking(move || local::put_in(&root, &key, &bytes)).await;
+    let refused = |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic {
+        store: "directory",
+        source,
+    };
+    match put {
+        Ok(Ok(Put::Created)) => Ok(()),
+        Ok(Ok(Put::AlreadyThere { .. })) => Err(object_store::Error::AlreadyExists {
+            path: at.to_string(),
+            source: "another one was faster".into(),
+        }),
+        Ok(Err(error)) => Err(refused(error.into())),
+        Err(panicked) => Err(refused(panicked.into())),
     }
 }
 

@@ -37,8 +37,7 @@ pub(super) fn settings(dir: &Path, retention: &str) -> Arc<Settings> {
 }
 
 pub(super) fn digest(bytes: &[u8]) -> Digest {
-    use sha2::Digest as _;
-    Digest::from_bytes(sha2::Sha256::digest(bytes).into())
+    Digest::from_bytes(openssl::sha::sha256(bytes))
 }
 
 pub(super) fn manifest(

@@ -89,7 +89,7 @@ where
     let packer_options = PackerOptions {
         params: info.chunker.clone(),
         key: info.chunk_key.clone(),
-        hasher: info.chunk_key.pack_hasher(
+        namer: info.chunk_key.pack_namer(
             holdfast_format::ArtefactId::from_bytes([9; 16]),
             "gnupg",
             &recipients.fingerprints(),

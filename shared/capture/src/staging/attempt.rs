@@ -101,14 +101,33 @@ impl Attempt {
         self.number
     }
 
-    /// Stages a pack, and waits before that until it fits the bound. A pack that is there or sealed is not staged again.
+    /// Compresses a pack and stages it as [`put_pack`](Self::put_pack) does. Processors bound how many are compressed at a
+    /// time, in all attempts of this process.
+    ///
+    /// # Errors
+    /// As [`put_pack`](Self::put_pack).
+    pub fn compress_pack(&self, id: PackId, plaintext: &[u8], level: i32, wait: &Wait<'_>) -> Result<(), StagingError> {
+        let benches = &self.staging.inner.benches;
+        let fault = |e| self.fault("compress", &format!("{id}{}", files::PACK), e);
+        let taken = benches.take(level, wait.stop, LOOK_AGAIN).map_err(fault)?;
+        let mut bench = taken.ok_or(StagingError::Stopped)?;
+        let put = match bench.compress(plaintext).map_err(fault) {
+            Ok(frame) => self.put_pack(id, frame, wait),
+            Err(error) => Err(error),
+        };
+        benches.put_back(bench);
+        put
+    }
+
+    /// Stages a pack's frame, and waits before that until it fits the bound. A pack that is there or sealed is not staged
+    /// again.
     ///
     /// An attempt none of whose packs waits to be sealed may always stage one: else several captures could fill staging
     /// between them, and each wait for the others.
     ///
     /// # Errors
     /// [`StagingError`]: superseded, stopped, no room in time, or the filesystem refuses.
-    pub fn put_pack(&self, id: PackId, plaintext: &[u8], wait: &Wait<'_>) -> Result<(), StagingError> {
+    pub fn put_pack(&self, id: PackId, frame: &[u8], wait: &Wait<'_>) -> Result<(), StagingError> {
         let name = format!("{id}{}", files::PACK);
         loop {
             let lock = self.staging.lock()?;
@@ -119,8 +138,8 @@ impl Attempt {
             }
             let staged = self.staging.usage()?;
             let max_bytes = self.staging.max_bytes();
-            if waiting.is_empty() || staged + plaintext.len() as u64 <= max_bytes {
-                return files::write(self.dir.as_fd(), &name, plaintext).map_err(|e| self.fault("write", &name, e));
+            if waiting.is_empty() || staged + frame.len() as u64 <= max_bytes {
+                return files::write(self.dir.as_fd(), &name, frame).map_err(|e| self.fault("write", &name, e));
             }
             drop(lock);
             if (wait.stop)() {
@@ -133,13 +152,13 @@ impl Attempt {
         }
     }
 
-    /// A pack's plaintext; `None` if it is not staged, or no longer.
+    /// The zstd frame of a pack, in place of what is in `into`. Says whether it is staged, still.
     ///
     /// # Errors
     /// [`StagingError`] if it does not read.
-    pub fn read_pack(&self, id: PackId) -> Result<Option<Vec<u8>>, StagingError> {
+    pub fn read_pack_into(&self, id: PackId, into: &mut Vec<u8>) -> Result<bool, StagingError> {
         let name = format!("{id}{}", files::PACK);
-        files::read(self.dir.as_fd(), &name).map_err(|e| self.fault("read", &name, e))
+        files::read_into(self.dir.as_fd(), &name, into).map_err(|e| self.fault("read", &name, e))
     }
 
     /// Records what a pack was sealed to, and gives up its plaintext.
@@ -226,6 +245,7 @@ impl Attempt {
     /// # Errors
     /// [`StagingError`]: superseded, or the filesystem refuses.
     pub fn put_draft(&self, draft: &Draft) -> Result<(), StagingError> {
+        self.staging.inner.benches.clear();
         let json = self.encode(files::DRAFT, draft)?;
         files::write(self.dir.as_fd(), files::DRAFT, &json).map_err(|e| self.fault("write", files::DRAFT, e))?;
         self.check()

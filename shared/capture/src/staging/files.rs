@@ -80,12 +80,19 @@ pub(super) fn open(dir: BorrowedFd<'_>, name: &str) -> io::Result<Option<File>> 
 
 /// Reads a file, if it is there.
 pub(super) fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    Ok(read_into(dir, name, &mut bytes)?.then_some(bytes))
+}
+
+/// Reads a file in place of what is in `bytes`, if it is there.
+pub(super) fn read_into(dir: BorrowedFd<'_>, name: &str, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let Some(mut file) = open(dir, name)? else {
-        return Ok(None);
+        return Ok(false);
     };
-    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or(0));
-    file.read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    bytes.clear();
+    bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(0));
+    file.read_to_end(bytes)?;
+    Ok(true)
 }
 
 /// Removes a file, if it is there.

@@ -31,7 +31,7 @@ pub struct Encryption {
     pub pipeline_key_passphrase: Option<Secret>,
     /// Files with further certificates whose signatures are believed, such as those of former pipeline keys. Default: none.
     pub trusted_signers: Vec<PathBuf>,
-    /// zstd's level, 1 to 19. Default: 1.
+    /// zstd's level, 1 to 19. Default: 2.
     pub compression_level: i32,
 }
 
@@ -45,7 +45,7 @@ impl Encryption {
         let pipeline_key = table.required("pipeline_key");
         let pipeline_key_passphrase = table.secret("pipeline_key_passphrase");
         let trusted_signers = table.or("trusted_signers", Vec::new());
-        let compression_level = table.number("compression_level", 1, 1, 19);
+        let compression_level = table.number("compression_level", 2, 1, 19);
         table.finish();
         Some(Self {
             recipients: recipients?,

@@ -11,7 +11,7 @@ pub struct Workers {
     pub list: usize,
     /// Captures. Default: 2.
     pub capture: usize,
-    /// Packs being sealed. Default: the number of processors.
+    /// Packs being sealed, each with up to 50 MB of memory. Default: the number of processors, and at most 4.
     pub seal: usize,
     /// Artefacts being closed. Default: 2.
     pub close: usize,
@@ -25,7 +25,7 @@ impl Workers {
     pub(crate) fn read(mut table: Table<'_>) -> Self {
         let processors = std::thread::available_parallelism()
             .map_or(1, std::num::NonZero::get)
-            .min(256);
+            .min(4);
         let mut count = |key: &str, default: usize| table.number(key, default, 1, 256);
         let workers = Self {
             list: count("list", 2),

@@ -88,7 +88,7 @@ fn the_least_configuration_has_the_defaults() {
     assert_eq!(settings.encryption.pipeline_key, dir.path().join("keys/pipeline.asc"));
     assert_eq!(
         (settings.encryption.profile, settings.encryption.compression_level),
-        (Profile::Gnupg, 1)
+        (Profile::Gnupg, 2)
     );
     assert_eq!(
         (settings.staging.max_bytes, settings.staging.allow_disk),

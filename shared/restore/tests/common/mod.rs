@@ -18,7 +18,6 @@ use holdfast_repository::{ContentsPut, Repository, RepositoryKeys};
 use holdfast_restore::OpenArtefact;
 use holdfast_sealing::{KeyPurpose, PackSealer, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
 use holdfast_storage::{Place, PlaceOptions};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -288,12 +287,13 @@ impl<'r> Draft<'r> {
 impl Repo {
     fn put_pack(&self, plain: &[u8]) -> PackRef {
         let sealed = self.sealer.seal(&zstd::bulk::compress(plain, 3).unwrap()).unwrap();
-        let hasher = self.key().pack_hasher(
+        let mut namer = self.key().pack_namer(
             holdfast_format::ArtefactId::from_bytes([9; 16]),
             "gnupg",
             &self.recipients.fingerprints(),
         );
-        let id: PackId = hasher.pack_id(plain);
+        namer.add(u32::try_from(plain.len()).unwrap(), self.key().chunk_id(plain));
+        let id: PackId = namer.id();
         let key = ObjectKey::Pack(id);
         let put = self.repository.place().put(&key, Bytes::from(sealed), None);
         self.runtime.block_on(put).unwrap();
@@ -303,7 +303,7 @@ impl Repo {
         PackRef {
             id,
             size: stored.len() as u64,
-            sha256: Digest::from_bytes(Sha256::digest(&stored).into()),
+            sha256: Digest::from_bytes(openssl::sha::sha256(&stored)),
             plain: size,
             used: size,
         }

@@ -138,7 +138,7 @@ fn a_stop_and_a_full_staging_end_the_capture() {
     let key = crate::testing::key();
     let options = || crate::PackerOptions {
         params: crate::testing::params(),
-        hasher: key.pack_hasher(holdfast_format::ArtefactId::from_bytes([9; 16]), "gnupg", &[]),
+        namer: key.pack_namer(holdfast_format::ArtefactId::from_bytes([9; 16]), "gnupg", &[]),
         key: key.clone(),
         parent: None,
         bad: HashSet::new(),
