@@ -44,14 +44,14 @@ pub(crate) enum Fault {
 
 /// Turns the mode on or off; returns whether that was done.
 fn set(file: &File, on: bool) -> bool {
-    let flags = fcntl_getfl(&*file).map(|flags| {
+    let flags = fcntl_getfl(file).map(|flags| {
         if on {
             flags | OFlags::DIRECT
         } else {
             flags - OFlags::DIRECT
         }
     });
-    flags.is_ok_and(|flags| fcntl_setfl(&*file, flags).is_ok())
+    flags.is_ok_and(|flags| fcntl_setfl(file, flags).is_ok())
 }
 
 fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

@@ -37,7 +37,7 @@ pub(super) fn settings(dir: &Path, retention: &str) -> Arc<Settings> {
 }
 
 pub(super) fn digest(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(openssl::sha::sha256(bytes))
+    holdfast_repository::sha256(bytes)
 }
 
 pub(super) fn manifest(

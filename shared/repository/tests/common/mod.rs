@@ -120,7 +120,7 @@ pub fn shop(run: RunId) -> Artefact {
 }
 
 pub fn digest(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(openssl::sha::sha256(bytes))
+    holdfast_repository::sha256(bytes)
 }
 
 /// A draft of contents: `tables` tables and a piece of a dump. Returns its file and the size of its lines.
