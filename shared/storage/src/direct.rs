@@ -1,9 +1,11 @@
-//! Writing large files past the page cache. A backup is written once and not read again soon: through the cache it would
-//! cost a copy, push out what the machine's own services need, and make a verification read memory instead of the disk.
+//! Writing and reading large files past the page cache. A backup is written once and not read again soon: through the
+//! cache it would cost a copy, push out what the machine's own services need, and make a verification read memory instead
+//! of the disk.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// What file systems and disks ask memory, offsets and lengths to be a multiple of.
@@ -34,6 +36,25 @@ pub(crate) fn copy(mut from: impl Read, file: &mut File) -> Result<u64, Fault> {
             };
         }
     }
+}
+
+/// Reads the first `size` bytes of a file, or all that it has if those are fewer; past the cache as [`copy`] writes.
+pub(crate) fn read(file: &mut File, size: usize) -> io::Result<Bytes> {
+    let whole = size.next_multiple_of(ALIGN);
+    let mut room = vec![0; whole + ALIGN];
+    let start = room.as_ptr().align_offset(ALIGN).min(ALIGN);
+    let mut direct = set(file, true);
+    let mut filled = 0;
+    while filled < size {
+        match file.read(&mut room[start + filled..start + whole]) {
+            Ok(0) => break,
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && direct => direct = !set(file, false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Bytes::from(room).slice(start..start + filled.min(size)))
 }
 
 /// Which side failed.
@@ -87,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_size_is_written_whole() {
+    fn every_size_is_written_and_read_whole() {
         // Beside this crate, since the usual temporary folder may be a tmpfs, which has no direct mode.
         for dir in [tempfile::tempdir(), tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))] {
             let dir = dir.unwrap();
@@ -97,6 +118,10 @@ mod tests {
                 let mut file = File::options().write(true).create_new(true).open(&path).unwrap();
                 assert!(matches!(copy(bytes.as_slice(), &mut file), Ok(n) if n == size as u64));
                 assert!(std::fs::read(&path).unwrap() == bytes, "{size} bytes differ");
+                for asked in [size, size + 1, size / 2] {
+                    let read = read(&mut File::open(&path).unwrap(), asked).unwrap();
+                    assert!(read == bytes[..asked.min(size)], "{asked} of {size} bytes differ");
+                }
             }
         }
     }

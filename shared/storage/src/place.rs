@@ -24,8 +24,8 @@ use crate::throttle::Throttle;
 /// How often a write is tried that was cut off, or was told of an object that then is not there.
 pub(crate) const ATTEMPTS: u32 = 4;
 
-/// From this size on, an object goes to a directory past the page cache.
-const DIRECT_MIN: usize = 1 << 20;
+/// From this size on, an object goes to a directory and comes from there past the page cache.
+pub(crate) const DIRECT_MIN: usize = 1 << 20;
 
 /// Somewhere that holds a repository: a directory or a bucket. Cheap to clone.
 #[derive(Clone)]

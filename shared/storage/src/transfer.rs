@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt
 
 use crate::classify::{Class, classify};
 use crate::error::{Operation, StorageError};
-use crate::local;
-use crate::place::{Place, Put, path_of};
+use crate::place::{DIRECT_MIN, Place, Put, path_of};
+use crate::{direct, local};
 
 /// A file up to this size is sent in one request, which can be conditional everywhere.
 const WHOLE_MAX: u64 = 16 << 20;
@@ -45,10 +45,44 @@ impl Place {
     pub(crate) async fn fetch(&self, at: &Path, limit: u64) -> Result<Bytes, StorageError> {
         let _turn = self.turn().await;
         let (size, source) = self.begin(at, limit).await?;
+        let source = match source {
+            Source::File(file) if size >= DIRECT_MIN as u64 => return self.read_directly(at, size, file).await,
+            other => other,
+        };
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         // Writing to memory does not fail, so the file that would be named is of no matter.
         self.receive(at, size, source, &mut bytes, FilePath::new("")).await?;
         Ok(bytes.into())
+    }
+
+    async fn read_directly(&self, at: &Path, size: u64, file: File) -> Result<Bytes, StorageError> {
+        self.throttle(size).await;
+        let mut file = file.into_std().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let whole = usize::try_from(size).map_err(std::io::Error::other)?;
+            direct::read(&mut file, whole)
+        });
+        let refused = |source: Box<dyn std::error::Error + Send + Sync>| {
+            let error = object_store::Error::Generic {
+                store: "directory",
+                source,
+            };
+            self.error(Operation::Read, at.as_ref(), &error)
+        };
+        let bytes = match read.await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => return Err(refused(error.into())),
+            Err(panicked) => return Err(refused(panicked.into())),
+        };
+        if bytes.len() as u64 == size {
+            return Ok(bytes);
+        }
+        Err(StorageError::Short {
+            place: self.name().clone(),
+            object: at.to_string(),
+            expected: size,
+            received: bytes.len() as u64,
+        })
     }
 
     /// Copies an object of at most `limit` bytes to a new file that only this user can read; returns its size. After an
