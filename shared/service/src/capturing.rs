@@ -199,6 +199,8 @@ impl Session {
                     if let Err(error) = cx.bus.publish_work(&work).await {
                         // The encryptor's reconciler would find the pack too; but the bus is gone, so is our claim.
                         lost.cancel();
+                        // Nobody takes packs any more, and none of its threads may wait for that.
+                        packs.close();
                         let _ = (&mut capturing).await;
                         return Err(error.into());
                     }
