@@ -50,8 +50,8 @@ struct Bench {
 }
 
 /// Those that nobody works at now: never more than packs were sealed at a time.
-#[derive(Clone, Default)]
-pub(crate) struct Benches(Arc<Mutex<Vec<Bench>>>);
+#[derive(Default)]
+pub(crate) struct Benches(Mutex<Vec<Bench>>);
 
 impl Benches {
     fn take(&self) -> Bench {

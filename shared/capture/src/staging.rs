@@ -106,6 +106,11 @@ impl Staging {
         self.inner.max_bytes
     }
 
+    /// Gives back the memory that compressing took, once a capture has ended.
+    pub fn release_memory(&self) {
+        self.inner.benches.clear();
+    }
+
     /// Begins an attempt at an artefact, and removes those before it: whoever still works on one of them finds its folder
     /// gone, and ends with [`StagingError::Superseded`].
     ///

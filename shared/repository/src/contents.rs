@@ -345,34 +345,24 @@ fn is_same(stored: &Scratch, secret: &SecretKeys, at: &At, draft: &Path) -> Resu
     let mut stored = open_file(stored, secret, at)?;
     let draft_error = |source| scratch_error("read", draft, source);
     let mut draft_lines = File::open(draft).and_then(decompress).map_err(draft_error)?;
-    let (mut ours, mut theirs) = (vec![0; BUFFER], vec![0; BUFFER]);
+    let (mut ours, mut theirs) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
     loop {
-        let wanted = fill(&mut draft_lines, &mut ours).map_err(draft_error)?;
-        let found = fill(&mut stored, &mut theirs).map_err(|source| RepositoryError::Damaged {
+        ours.clear();
+        theirs.clear();
+        let next = (&mut draft_lines).take(BUFFER as u64).read_to_end(&mut ours);
+        next.map_err(draft_error)?;
+        let next = (&mut stored).take(BUFFER as u64).read_to_end(&mut theirs);
+        next.map_err(|source| RepositoryError::Damaged {
             place: at.place.clone(),
             key: Box::new(at.key.clone()),
             problem: "it is there from another attempt, and does not open".to_owned(),
             source: Some(Box::new(source)),
         })?;
-        if ours[..wanted] != theirs[..found] {
+        if ours != theirs {
             return Ok(false);
         }
-        if wanted == 0 {
+        if ours.is_empty() {
             return Ok(true);
         }
     }
-}
-
-/// Reads until the buffer is full or the end.
-fn fill<R: Read>(from: &mut R, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(got) => filled += got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -94,11 +94,7 @@ impl PackSealer {
         sealed.reserve(self.sealed_size(plaintext.len()));
         if self.shared.profile.aead().is_none() {
             sealed.extend_from_slice(&self.shared.header);
-            let appended = seipd1::append(&self.shared.session_key, plaintext, sealed);
-            return match appended.map_err(|source| encrypt(source.into()))? {
-                Some(()) => Ok(()),
-                None => Err(encrypt(anyhow::anyhow!("more than 4 GiB in one object"))),
-            };
+            return seipd1::append(&self.shared.session_key, plaintext, sealed).map_err(encrypt);
         }
         let mut literal = literal(self.encryptor(sealed)?)?;
         literal.write_all(plaintext).map_err(|source| encrypt(source.into()))?;

@@ -5,6 +5,7 @@
 //! together. Nobody can gain by a collision here: the hash covers what this program itself has just encrypted, and lies
 //! inside the encryption. Whoever opens a message still goes through Sequoia (decision 6).
 
+use anyhow::Context as _;
 use openssl::{
     error::ErrorStack,
     rand::rand_bytes,
@@ -32,20 +33,18 @@ const LITERAL_FIELDS: [u8; 6] = [b'b', 0, 0, 0, 0, 0];
 /// Bytes hashed and encrypted at once, while they are in the nearest cache.
 const STEP: usize = 16 * 1024;
 
-/// The five-octet form of a packet's length (section 4.2.1.4). `None` if it does not fit.
-fn length(bytes: usize) -> Option<[u8; 5]> {
-    let [a, b, c, d] = u32::try_from(bytes).ok()?.to_be_bytes();
-    Some([0xff, a, b, c, d])
+/// The five-octet form of a packet's length (section 4.2.1.4).
+fn length(bytes: usize) -> anyhow::Result<[u8; 5]> {
+    let bytes = u32::try_from(bytes).context("4 GiB or more in one object")?;
+    let [a, b, c, d] = bytes.to_be_bytes();
+    Ok([0xff, a, b, c, d])
 }
 
-/// Appends the container around `plaintext` to `sealed`. `None` if it is larger than a packet can be (4 GiB).
-pub(crate) fn append(key: &[u8], plaintext: &[u8], sealed: &mut Vec<u8>) -> Result<Option<()>, ErrorStack> {
+/// Appends the container around `plaintext`, which must be below 4 GiB, to `sealed`.
+pub(crate) fn append(key: &[u8], plaintext: &[u8], sealed: &mut Vec<u8>) -> anyhow::Result<()> {
     let inside = LITERAL_FIELDS.len() + plaintext.len();
-    let (Some(inside_length), Some(container_length)) =
-        (length(inside), length(1 + PREFIX + LITERAL_HEADER + inside + MDC_SIZE))
-    else {
-        return Ok(None);
-    };
+    let inside_length = length(inside)?;
+    let container_length = length(1 + PREFIX + LITERAL_HEADER + inside + MDC_SIZE)?;
     sealed.push(CONTAINER);
     sealed.extend_from_slice(&container_length);
     sealed.push(VERSION);
@@ -71,8 +70,7 @@ pub(crate) fn append(key: &[u8], plaintext: &[u8], sealed: &mut Vec<u8>) -> Resu
         hash,
         sealed,
     } = writer;
-    encrypt(&mut crypter, &hash.finish(), sealed)?;
-    Ok(Some(()))
+    Ok(encrypt(&mut crypter, &hash.finish(), sealed)?)
 }
 
 struct Writer<'a> {

@@ -322,7 +322,7 @@ impl Blocking {
         let mut contents = attempt.contents()?;
         let bytes = &self.bytes;
         let mut progress = |p: Progress| bytes.store(p.bytes, Ordering::Relaxed);
-        let (found, packed) = stager::beside(put, |sink| {
+        let captured = stager::beside(put, |sink| {
             let mut packer = Packer::new(options, sink);
             let lines = || -> Result<holdfast_capture::ContentsIter<'_>, ContentsError> {
                 let Some(file) = &contents_of_parent else {
@@ -347,7 +347,9 @@ impl Blocking {
                 },
             };
             Ok((body(input)?, packer.finish()?))
-        })?;
+        });
+        self.session.staging.release_memory();
+        let (found, packed) = captured?;
         let (file, contents_plain) = contents.finish(found.closing).map_err(CaptureError::Contents)?;
         file.finish().map_err(CaptureError::Contents)?;
         failpoint::hit("capture.before_draft").map_err(injected)?;

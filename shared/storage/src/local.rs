@@ -20,6 +20,14 @@ pub(crate) enum CopyError {
     To(io::Error),
 }
 
+/// What a directory said, in the client library's words: it is classified as what the library itself reports.
+pub(crate) fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "directory",
+        source: source.into(),
+    }
+}
+
 /// Copies a file to `key` below `root`, unless it is there. Written under another name and flushed before it appears.
 pub(crate) fn copy_in(root: &Path, key: &str, from: &Path) -> Result<Put, CopyError> {
     let target = root.join(key);
@@ -126,13 +134,7 @@ impl Place {
         })
         .await
         .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-        swept.map_err(|error| {
-            let generic = object_store::Error::Generic {
-                store: "directory",
-                source: Box::new(error),
-            };
-            self.error(Operation::List, "unfinished objects", &generic)
-        })
+        swept.map_err(|error| self.error(Operation::List, "unfinished objects", &refused(error)))
     }
 }
 

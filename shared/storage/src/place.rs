@@ -261,18 +261,14 @@ impl Place {
 async fn put_in(root: PathBuf, at: Path, bytes: Bytes) -> object_store::Result<()> {
     let key = at.to_string();
     let put = tokio::task::spawn_blocking(move || local::put_in(&root, &key, &bytes)).await;
-    let refused = |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic {
-        store: "directory",
-        source,
-    };
     match put {
         Ok(Ok(Put::Created)) => Ok(()),
         Ok(Ok(Put::AlreadyThere { .. })) => Err(object_store::Error::AlreadyExists {
             path: at.to_string(),
             source: "another one was faster".into(),
         }),
-        Ok(Err(error)) => Err(refused(error.into())),
-        Err(panicked) => Err(refused(panicked.into())),
+        Ok(Err(error)) => Err(local::refused(error)),
+        Err(panicked) => Err(local::refused(panicked)),
     }
 }
 

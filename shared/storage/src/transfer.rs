@@ -62,17 +62,11 @@ impl Place {
             let whole = usize::try_from(size).map_err(std::io::Error::other)?;
             direct::read(&mut file, whole)
         });
-        let refused = |source: Box<dyn std::error::Error + Send + Sync>| {
-            let error = object_store::Error::Generic {
-                store: "directory",
-                source,
-            };
-            self.error(Operation::Read, at.as_ref(), &error)
-        };
+        let refused = |error| self.error(Operation::Read, at.as_ref(), &error);
         let bytes = match read.await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => return Err(refused(error.into())),
-            Err(panicked) => return Err(refused(panicked.into())),
+            Ok(Err(error)) => return Err(refused(local::refused(error))),
+            Err(panicked) => return Err(refused(local::refused(panicked))),
         };
         if bytes.len() as u64 == size {
             return Ok(bytes);
@@ -197,11 +191,7 @@ impl Place {
             Ok(Ok(put)) => Ok(put),
             Ok(Err(local::CopyError::From(source))) => Err(reading(path)(source)),
             Ok(Err(local::CopyError::To(error))) => {
-                let generic = object_store::Error::Generic {
-                    store: "directory",
-                    source: Box::new(error),
-                };
-                Err(self.error(Operation::Write, at.as_ref(), &generic))
+                Err(self.error(Operation::Write, at.as_ref(), &local::refused(error)))
             }
             Err(panicked) => Err(refuse(Class::Unreachable, &panicked)),
         }

@@ -245,7 +245,6 @@ impl Attempt {
     /// # Errors
     /// [`StagingError`]: superseded, or the filesystem refuses.
     pub fn put_draft(&self, draft: &Draft) -> Result<(), StagingError> {
-        self.staging.inner.benches.clear();
         let json = self.encode(files::DRAFT, draft)?;
         files::write(self.dir.as_fd(), files::DRAFT, &json).map_err(|e| self.fault("write", files::DRAFT, e))?;
         self.check()
