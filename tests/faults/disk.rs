@@ -1,4 +1,4 @@
-//! Full disks. A small file system is mounted in a mount namespace of the command's own, where nobody else sees it: this
+//! Full and read-only disks. They are mounted in a mount namespace of the command's own, where nobody else sees them: this
 //! needs root, or the right to mount.
 
 use std::path::Path;
@@ -7,6 +7,8 @@ use std::process::Command;
 use holdfast_tests::output::{Output, code};
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Result, Sandbox, ensure, tools};
+
+use crate::support::{sync_failed, with_mounts};
 
 /// Runs `holdfast` with a tmpfs of `size` over `dir`, which begins with what `dir` holds; and gives what it left there to
 /// `keep`.
@@ -116,4 +118,45 @@ fn a_full_staging_disk_is_waited_for_or_said() -> Result<()> {
         "plaintext was left in the full staging folder"
     );
     Ok(())
+}
+
+#[test]
+fn a_target_folder_that_is_read_only_fails_the_step_and_a_later_sync_makes_up_for_it() -> Result<()> {
+    // Even root may not write to a file system that is mounted read-only.
+    const READ_ONLY: &str = "mount --bind \"$1\" \"$1\"\nmount -o remount,bind,ro \"$1\"";
+    let files = tempfile::tempdir()?;
+    let uploads = files.path().join("uploads");
+    let shape = Shape {
+        files: 40,
+        ..Shape::default()
+    };
+    tree::generate(&uploads, 1, shape)?;
+    let sandbox = Sandbox::builder()
+        .directory("uploads", &uploads)
+        .target_directory("offsite")
+        .build()?;
+    sandbox.run(&["run", "--sync-offsite"])?.good()?;
+    let target = sandbox.target("offsite");
+    let before = sandbox.objects(&target)?;
+    tree::edit(&uploads, 10, 1)?;
+    let read_only = |arguments: &[&str]| with_mounts(&sandbox, READ_ONLY, &[&target], arguments);
+    let output = read_only(&["run", "--sync-offsite", "--json"])?.expect(code::FAILURES)?;
+    sync_failed(&output, "offsite", &["Read-only file system"])?;
+    read_only(&["sync"])?.expect(code::FAILURES)?.says("offsite")?;
+    read_only(&["doctor"])?.expect(code::FAILURES)?.says("target offsite")?;
+
+    assert_eq!(sandbox.objects(&target)?, before);
+    assert_eq!(sandbox.artefacts()?.len(), 2);
+    for place in ["local", "offsite"] {
+        sandbox
+            .run(&["verify", "--all", "--level", "decrypt", "--place", place])?
+            .good()?;
+    }
+    sandbox.run(&["sync"])?.good()?;
+    let to = sandbox.path("restored");
+    let to_text = to.display().to_string();
+    sandbox
+        .run(&["restore", "volume", "uploads", "--to", &to_text, "--place", "offsite"])?
+        .good()?;
+    tree::compare(&uploads, &to)
 }

@@ -55,6 +55,22 @@ points! {
 }
 
 #[test]
+fn scheduler_before_the_answer() -> Result<()> {
+    let mut setup = Setup::new()?;
+    let mut services = setup.start_with("scheduler.after_expected", "abort")?;
+    let mut command = setup
+        .sandbox
+        .start(&["run", "--verify", "--sync-offsite", "--timeout", "10m"])?;
+    wait_until("the scheduler dies", DISTURBED, || Ok(!services.is_running()?))?;
+    let mut services = setup.start_services()?;
+    // Whoever asked hears of the run that was begun, and sees it end.
+    command.finish(DISTURBED)?.good()?;
+    services.stop(Duration::from_secs(60))?.good()?;
+    ensure!(setup.count("/expected")? == 1, "the run was started twice");
+    setup.check()
+}
+
+#[test]
 fn sigkill_while_packs_are_staged() -> Result<()> {
     let mut setup = Setup::new()?;
     let (mut services, _gate) = setup.run_up_to("encryptor.after_pack")?;

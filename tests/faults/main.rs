@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bus;
+mod clients;
 mod disk;
 mod kills;
 mod postgres;

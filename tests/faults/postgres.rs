@@ -1,11 +1,14 @@
-//! Servers that go away, and databases that go away, while they are dumped.
+//! Servers and databases that go away while they are dumped, and servers that let nobody in.
 
-use std::time::Duration;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use holdfast_tests::output::code;
-use holdfast_tests::postgres::Cluster;
+use holdfast_tests::postgres::{self, Cluster};
 use holdfast_tests::proxy::{Fault, Proxy, Rule, Way};
-use holdfast_tests::{Background, Result, Sandbox, ensure, wait_until};
+use holdfast_tests::{Background, Context, Result, Sandbox, ensure, wait_until};
 
 struct Setup {
     sandbox: Sandbox,
@@ -126,4 +129,133 @@ fn a_server_that_accepts_and_says_nothing_is_given_up() -> Result<()> {
         .expect(code::FAILURES)?
         .says("main")?;
     setup.check()
+}
+
+/// What servers that let nobody in are called here, and what is said of them: what is wrong, and what to do.
+const CLOSED: [(&str, &[&str]); 3] = [
+    ("away", &["does not answer", "check host, port", "refused"]),
+    ("denied", &["refused user or password", "password_file", "pg_hba.conf"]),
+    ("mute", &["accepts connections and does not answer", "overloaded"]),
+];
+
+#[test]
+fn servers_that_let_nobody_in_are_each_named_with_what_to_do() -> Result<()> {
+    let source = Cluster::start()?;
+    source.pgbench("bench", 1)?;
+    let sandbox = Sandbox::builder().postgres("main", &source).build()?;
+    sandbox.run(&["run", "--verify"])?.good()?;
+    // The kernel takes connections for it, and nobody ever accepts them.
+    let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let wrong = sandbox.path("wrong.password");
+    fs::write(&wrong, "not the password")?;
+    fs::set_permissions(&wrong, fs::Permissions::from_mode(0o600))?;
+    let server = |name: &str, port: u16, password: &str| {
+        let mut server = toml::Table::new();
+        server.insert("name".into(), name.into());
+        server.insert("url".into(), postgres::url(port, "postgres", None).into());
+        server.insert("password_file".into(), password.into());
+        toml::Value::Table(server)
+    };
+    let servers = [
+        // Nobody listens on this port.
+        server("away", 1, "postgres.password"),
+        server("denied", source.port(), "wrong.password"),
+        server("mute", mute.local_addr()?.port(), "postgres.password"),
+    ];
+    sandbox.edit_config(|table| {
+        if let Some(toml::Value::Array(list)) = table.get_mut("postgres") {
+            list.extend(servers);
+        }
+    })?;
+
+    let start = Instant::now();
+    let doctor = sandbox.run(&["doctor"])?.expect(code::FAILURES)?;
+    ensure!(
+        start.elapsed() < Duration::from_secs(60),
+        "doctor took {:?}",
+        start.elapsed()
+    );
+    for (name, says) in CLOSED {
+        let text = &doctor.stdout;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("FAIL") && line.contains(&format!("postgres {name} ")));
+        let line = line.with_context(|| format!("doctor does not fail {name}: {text}"))?;
+        ensure!(
+            says.iter().all(|word| line.contains(word)),
+            "doctor says of {name}: {line}"
+        );
+    }
+
+    // Although it has twelve hours to its deadline.
+    let start = Instant::now();
+    let output = sandbox.run(&["run", "--json"])?.expect(code::FAILURES)?;
+    ensure!(
+        start.elapsed() < Duration::from_secs(200),
+        "the run took {:?}",
+        start.elapsed()
+    );
+    let report = output.json()?;
+    let failures = report["failures"].as_array().cloned().unwrap_or_default();
+    ensure!(failures.len() == CLOSED.len(), "not these failures alone: {report}");
+    for (name, says) in CLOSED {
+        let of_it = failures
+            .iter()
+            .find(|failure| failure["subject"].as_str().is_some_and(|s| s.contains(name)));
+        let reason = of_it.and_then(|failure| failure["reason"].as_str()).unwrap_or_default();
+        ensure!(
+            says.iter().all(|word| reason.contains(word)),
+            "the run says of {name}: {report}"
+        );
+    }
+    output
+        .keeps_quiet_about("not the password")?
+        .keeps_quiet_about(postgres::PASSWORD)?;
+
+    // The other server's databases came, and what was there before is whole.
+    let came = sandbox
+        .artefacts()?
+        .iter()
+        .filter(|artefact| artefact.name == "bench")
+        .count();
+    ensure!(came == 2, "bench came {came} times");
+    sandbox.run(&["verify", "--all", "--level", "decrypt"])?.good()?;
+    Ok(())
+}
+
+#[test]
+fn a_restore_into_a_server_that_lets_nobody_in_ends_in_good_time_with_its_code() -> Result<()> {
+    let source = Cluster::start()?;
+    source.create_database("small")?;
+    let sandbox = Sandbox::builder().postgres("main", &source).build()?;
+    sandbox.run(&["run"])?.good()?;
+    let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let cases = [
+        (postgres::url(1, "again", Some("x")), code::NO_ANSWER, "127.0.0.1:1"),
+        (
+            postgres::url(mute.local_addr()?.port(), "again", Some("x")),
+            code::NO_ANSWER,
+            "does not answer",
+        ),
+        (
+            postgres::url(source.port(), "again", Some("not the password")),
+            code::USAGE,
+            "check the user and the password",
+        ),
+    ];
+    for (to, code, says) in cases {
+        for what in [&["database", "main/small", "--create"][..], &["globals", "main"]] {
+            let start = Instant::now();
+            let command = [&["restore"], what, &["--to", &to]].concat();
+            let output = sandbox.run(&command)?.expect(code)?.says(says)?;
+            ensure!(
+                start.elapsed() < Duration::from_secs(40),
+                "it took {:?}",
+                start.elapsed()
+            );
+            output.keeps_quiet_about("not the password")?;
+        }
+    }
+    sandbox.run(&["verify", "--all", "--level", "decrypt"])?.good()?;
+    Ok(())
 }

@@ -5,6 +5,8 @@ use holdfast_tests::proxy::{Fault, Proxy, Rule, Way};
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Result, Sandbox, ensure, s3};
 
+use crate::support::sync_failed;
+
 const SYNC: &[&str] = &["run", "--sync-offsite", "--timeout", "120s"];
 
 struct Setup {
@@ -159,6 +161,50 @@ fn a_target_that_refuses_is_named_at_once_and_the_local_copy_is_good() -> Result
     // And when it has thought better of it, the copy is made good.
     setup.proxy.clear();
     setup.sandbox.run(&["sync"])?.good()?;
+    setup.check()
+}
+
+#[test]
+fn a_bucket_that_may_only_be_read_fails_the_step_and_a_later_sync_makes_up_for_it() -> Result<()> {
+    let setup = setup()?;
+    setup.sandbox.run(SYNC)?.good()?;
+    let uploads = setup.files.path().join("uploads");
+    tree::edit(&uploads, 10, 1)?;
+    // What credentials without the right to write are told.
+    let methods = ["PUT", "POST", "DELETE"];
+    setup
+        .proxy
+        .set(methods.map(|method| Rule::new(Fault::Status(403)).method(method)));
+    let command = ["run", "--sync-offsite", "--json"];
+    let output = setup.sandbox.run(&command)?.expect(code::FAILURES)?;
+    sync_failed(&output, "s3", &["not allowed to write", "check its credentials"])?;
+    output.keeps_quiet_about(s3::SECRET_ACCESS_KEY)?;
+    // The run itself is good here, and the copy of the one before is whole there.
+    setup.sandbox.run(&["sync"])?.expect(code::FAILURES)?.says("s3")?;
+    setup
+        .sandbox
+        .run(&["doctor"])?
+        .expect(code::FAILURES)?
+        .says("target s3")?;
+    assert_eq!(setup.sandbox.artefacts()?.len(), 2);
+    setup.sandbox.run(&["verify", "--all", "--level", "decrypt"])?.good()?;
+    setup.proxy.clear();
+    setup
+        .sandbox
+        .run(&["verify", "--all", "--level", "decrypt", "--place", "s3"])?
+        .good()?;
+
+    setup.sandbox.run(&["sync"])?.good()?;
+    assert_eq!(
+        setup
+            .sandbox
+            .run(&["list", "--runs", "--place", "s3", "--json"])?
+            .good()?
+            .json()?["runs"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
     setup.check()
 }
 

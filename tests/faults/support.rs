@@ -1,8 +1,10 @@
 //! What most fault tests begin and end with.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use holdfast_tests::output::Output;
 use holdfast_tests::postgres::Cluster;
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Background, Context, Result, Sandbox, db, ensure, nats, wait_until};
@@ -149,6 +151,46 @@ impl Setup {
 
 pub(crate) fn count(sandbox: &Sandbox, place: &Path, end: &str) -> Result<usize> {
     Ok(sandbox.objects(place)?.keys().filter(|key| key.ends_with(end)).count())
+}
+
+/// Runs `holdfast` in a mount namespace of its own, where `script` has changed what it sees: a shell script that finds
+/// `words` in `$1` and on. Needs root, or the right to mount.
+pub(crate) fn with_mounts(sandbox: &Sandbox, script: &str, words: &[&Path], arguments: &[&str]) -> Result<Output> {
+    let script = format!("set -e\n{script}\nshift {}\nexec \"$@\"", words.len());
+    let inner = sandbox.command(arguments);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
+        .args(words)
+        .arg(inner.get_program())
+        .args(arguments)
+        .current_dir(sandbox.dir())
+        .env_clear()
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    sandbox.run_command(command)
+}
+
+/// Checks what `run --json` tells of a run whose copies to one target were refused, and of which nothing else failed.
+pub(crate) fn sync_failed(output: &Output, target: &str, says: &[&str]) -> Result<()> {
+    let report = output.json()?;
+    let list = |key: &str| report[key].as_array().cloned().unwrap_or_default();
+    ensure!(report["outcome"] == "partial", "the run is not partial: {report}");
+    ensure!(!list("failures").is_empty(), "no failure is told: {report}");
+    for failure in list("failures") {
+        let (subject, reason) = (failure["subject"].as_str(), failure["reason"].as_str());
+        ensure!(
+            failure["stage"] == "sync" && subject.is_some_and(|subject| subject.contains(target)),
+            "a failure that is not that of {target}: {report}"
+        );
+        let says_all = says
+            .iter()
+            .all(|text| reason.is_some_and(|reason| reason.contains(text)));
+        ensure!(says_all, "a reason does not say {says:?}: {report}");
+    }
+    for artefact in list("artefacts") {
+        ensure!(artefact["stage"] == "not everywhere", "{artefact}");
+    }
+    Ok(())
 }
 
 /// Where a service waits.

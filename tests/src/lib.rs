@@ -10,6 +10,7 @@
 pub mod db;
 pub mod http;
 pub mod nats;
+pub mod otlp;
 pub mod output;
 pub mod postgres;
 pub mod process;

@@ -1,10 +1,11 @@
 //! Every service in one process: for `holdfast up`, and for `holdfast run` on a host without a NATS server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_bus::{BusOptions, PrivateServer};
 use holdfast_capture::Staging;
-use holdfast_config::{Secret, Settings};
+use holdfast_config::{Period, Secret, Settings};
 use holdfast_dumper::Dumper;
 use holdfast_encryptor::Encryptor;
 use holdfast_janitor::Janitor;
@@ -18,6 +19,10 @@ use holdfast_volume_snapshotter::Snapshotter;
 use tokio::task::JoinSet;
 
 use crate::CliError;
+
+/// The longest lease of work on a private server. Its workers are in this process alone: after a kill the next process
+/// takes their jobs up so soon, instead of after a lease that allows for networks.
+const PRIVATE_LEASE: Period = Period::seconds(15);
 
 /// What the process is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,7 @@ impl Assembly {
     /// # Errors
     /// [`CliError`]; in particular [`holdfast_bus::ServerError::InUse`] if another process does this job already.
     pub(crate) async fn start(settings: Arc<Settings>, mode: Mode) -> Result<Self, CliError> {
+        let settings = with_short_lease(settings);
         let repository = open_repository(&settings).await?;
         let staging = open_staging(&settings)?;
         let (server, options) = server(&settings).await?;
@@ -100,7 +106,7 @@ impl Assembly {
 
     /// Waits until the process is told to end, and tells the health of the bus meanwhile.
     pub(crate) async fn watch(&self) {
-        let mut every = tokio::time::interval(std::time::Duration::from_secs(2));
+        let mut every = tokio::time::interval(Duration::from_secs(2));
         loop {
             tokio::select! {
                 () = self.cx.drain.cancelled() => return,
@@ -149,6 +155,16 @@ async fn server(settings: &Settings) -> Result<(Option<PrivateServer>, BusOption
     let server = PrivateServer::start(settings.nats.server_binary.as_deref(), &nats_dir(settings)).await?;
     let options = private_options(settings, &server.url(), server.auth());
     Ok((Some(server), options))
+}
+
+/// The settings with a lease that suits a private server, if there will be one.
+fn with_short_lease(settings: Arc<Settings>) -> Arc<Settings> {
+    if settings.nats.url.is_some() || settings.nats.lease <= PRIVATE_LEASE {
+        return settings;
+    }
+    let mut settings = Arc::unwrap_or_clone(settings);
+    settings.nats.lease = PRIVATE_LEASE;
+    Arc::new(settings)
 }
 
 /// How to reach a private server.

@@ -11,6 +11,9 @@ use holdfast_sealing::KeyError;
 use holdfast_service::{JobError, OpenError};
 use holdfast_storage::StorageError;
 
+/// What to do about a key that cannot be used, beside what its error says.
+const LOOK_AT_KEYS: &str = "`holdfast keys check` looks at every key that the configuration names";
+
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a command did not do what was asked. What it means for the exit code, [`crate::Exit`] says.
@@ -136,9 +139,8 @@ impl CliError {
             Self::Bus(error) if matches!(**error, BusError::NobodyAnswers | BusError::NotInTime { .. }) => {
                 "start `holdfast up` or the scheduler service on a host that uses this NATS server"
             }
-            Self::Keys { source: Some(_), .. } => {
-                "`holdfast keys check` looks at every key that the configuration names"
-            }
+            Self::Keys { source: Some(_), .. } => LOOK_AT_KEYS,
+            Self::Open(error) if matches!(**error, OpenError::Keys { .. }) => LOOK_AT_KEYS,
             Self::Repository(error) if error.is_damage() => {
                 "another place may have it whole: try --place NAME; `holdfast verify` tells what is damaged"
             }

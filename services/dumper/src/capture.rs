@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dump::{Dump, Ender};
 use crate::snapshot::{Counted, Snapshot};
+use crate::whole::Whole;
 use crate::{Clients, PgError, Program};
 
 /// Captures what the session is about.
@@ -45,14 +46,13 @@ async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(
     let lost = session.lost();
     let captured = Box::pin(session.run(started, move |input| {
         let (dump, stdout) = Dump::of_database(&source, &program, &name, id.as_deref())?;
-        read(
-            input,
-            dump.ended_by(&ending),
+        let dumped = Dumped {
+            dump: dump.ended_by(&ending),
             stdout,
-            Some(counting),
+            whole: Whole::archive(),
             tools,
-            source.min_ratio,
-        )
+        };
+        dumped.read(input, Some(counting), source.min_ratio)
     }));
     let result = ended_with(captured, lost, ender).await;
     count.abort();
@@ -70,7 +70,13 @@ async fn globals(cx: &Context, session: Session, source: &Postgres) -> Result<()
     let lost = session.lost();
     let captured = Box::pin(session.run(cx.now(), move |input| {
         let (dump, stdout) = Dump::globals(&source, &program, passwords)?;
-        let mut found = read(input, dump.ended_by(&ending), stdout, None, tools, source.min_ratio)?;
+        let dumped = Dumped {
+            dump: dump.ended_by(&ending),
+            stdout,
+            whole: Whole::script(),
+            tools,
+        };
+        let mut found = dumped.read(input, None, source.min_ratio)?;
         if !passwords {
             let why = "the user may not read pg_authid: roles will be restored without their passwords";
             found.warnings.add("no-role-passwords", why);
@@ -111,45 +117,61 @@ fn tools(program: &Program, server: &str) -> BTreeMap<String, String> {
     ])
 }
 
-/// Reads the dump to its end, and believes it only when its program has ended well.
-fn read(
-    mut input: Input<'_, '_>,
+/// A dump that is being written.
+struct Dumped {
     dump: Dump,
     stdout: ChildStdout,
-    counting: Option<oneshot::Receiver<Result<Counted, PgError>>>,
+    whole: Whole,
     tools: BTreeMap<String, String>,
-    min_ratio: f64,
-) -> Result<Found, JobError> {
-    let database = dump.database().to_owned();
-    let size = capture_stream(stdout, input.packer, input.contents, &mut input.watch)?;
-    let said = dump.finish()?;
-    if size == 0 {
-        return Err(PgError::Empty(database).into());
+}
+
+impl Dumped {
+    /// Reads it to its end, and believes it only when it is whole and its program has ended well.
+    fn read(
+        mut self,
+        mut input: Input<'_, '_>,
+        counting: Option<oneshot::Receiver<Result<Counted, PgError>>>,
+        min_ratio: f64,
+    ) -> Result<Found, JobError> {
+        let (program, database) = (self.dump.program().to_owned(), self.dump.database().to_owned());
+        let stdout = self.whole.watch(self.stdout);
+        let size = capture_stream(stdout, input.packer, input.contents, &mut input.watch)?;
+        let said = self.dump.finish()?;
+        if size == 0 {
+            return Err(PgError::Empty { program, database }.into());
+        }
+        let mut warnings = Warnings::default();
+        match self.whole.end() {
+            Ok(None) => {}
+            Ok(Some(why)) => warnings.add("unchecked", &why),
+            Err(problem) => {
+                return Err(PgError::CutOff {
+                    program,
+                    database,
+                    problem,
+                }
+                .into());
+            }
+        }
+        for line in said {
+            warnings.add("pg_dump", &line);
+        }
+        let mut counts = Counts::default();
+        if let Some(counting) = counting {
+            let counted = counting
+                .blocking_recv()
+                .map_err(|_| JobError::Retry("counting rows was cut".to_owned()))??;
+            counts = write_counts(&mut input, &counted, &mut warnings)?;
+        }
+        let previous = input.previous.map(|p| &p.manifest);
+        compare(previous, size, &counts, min_ratio, &mut warnings);
+        Ok(Found {
+            counts,
+            warnings,
+            tools: self.tools,
+            closing: Vec::new(),
+        })
     }
-    let mut warnings = Warnings::default();
-    for line in said {
-        warnings.add("pg_dump", &line);
-    }
-    let mut counts = Counts::default();
-    if let Some(counting) = counting {
-        let counted = counting
-            .blocking_recv()
-            .map_err(|_| JobError::Retry("counting rows was cut".to_owned()))??;
-        counts = write_counts(&mut input, &counted, &mut warnings)?;
-    }
-    compare(
-        input.previous.map(|p| &p.manifest),
-        size,
-        &counts,
-        min_ratio,
-        &mut warnings,
-    );
-    Ok(Found {
-        counts,
-        warnings,
-        tools,
-        closing: Vec::new(),
-    })
 }
 
 fn write_counts(input: &mut Input<'_, '_>, counted: &Counted, warnings: &mut Warnings) -> Result<Counts, JobError> {

@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
@@ -141,6 +142,11 @@ impl Dump {
         self
     }
 
+    /// The program.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
     /// The database it dumps.
     pub(crate) fn database(&self) -> &str {
         &self.database
@@ -165,7 +171,7 @@ impl Dump {
                 program,
                 database,
                 status: status.to_string(),
-                said,
+                said: or_silence(said, status),
             });
         }
         Ok(said
@@ -182,6 +188,15 @@ impl Drop for Dump {
         // Both fail only if the program has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What a program said, or what is to be done about one that said nothing.
+fn or_silence(said: String, status: ExitStatus) -> String {
+    match status.signal() {
+        _ if !said.is_empty() => said,
+        Some(_) => "it was ended from outside: look into the system's log, where lack of memory is told".to_owned(),
+        None => "it did not say why".to_owned(),
     }
 }
 

@@ -88,8 +88,26 @@ pub enum PgError {
         said: String,
     },
     /// The dump has no bytes.
-    #[error("{program} of {0:?} wrote nothing", program = "pg_dump")]
-    Empty(String),
+    #[error("{program} of {database:?} wrote nothing")]
+    Empty {
+        /// The program.
+        program: String,
+        /// The database.
+        database: String,
+    },
+    /// A client program ended well, and its dump is not whole.
+    #[error(
+        "{program} of {database:?} ended without an error, but its dump is not whole: {problem}; it is not believed. \
+         Replace this program, or name the folder of another in postgres.client_dirs"
+    )]
+    CutOff {
+        /// The program.
+        program: String,
+        /// The database.
+        database: String,
+        /// What is missing.
+        problem: String,
+    },
 }
 
 impl PgError {
@@ -106,7 +124,9 @@ impl PgError {
                 }
                 None => true,
             },
-            Self::Silent { .. } | Self::Query { .. } | Self::Run { .. } | Self::Empty(_) => true,
+            Self::Silent { .. } | Self::Query { .. } | Self::Run { .. } | Self::Empty { .. } | Self::CutOff { .. } => {
+                true
+            }
             Self::Failed { said, .. } => {
                 let never = [
                     "permission denied",

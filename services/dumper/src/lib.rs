@@ -11,6 +11,7 @@ mod error;
 mod list;
 mod snapshot;
 mod stage;
+mod whole;
 
 pub use client::{Clients, Program};
 pub use connect::connect;

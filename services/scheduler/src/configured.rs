@@ -85,6 +85,7 @@ pub fn trigger_of(configured: &Configured) -> Result<Trigger, NameError> {
         class: configured.class.map(class),
         fresh: false,
         timeout_seconds: Some(seconds),
+        run: None,
     })
 }
 

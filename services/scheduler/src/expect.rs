@@ -7,6 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 /// The longest label, in bytes.
 const LABEL_MAX: usize = 100;
 
+/// How far the time in a run id that is asked for may be from the scheduler's.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(1);
+
 /// What is configured, as far as a run's expectations depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -66,6 +69,7 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
         "" => "all",
         asked => asked,
     };
+    present(trigger, start.now)?;
     let sources = chosen(backup_type, &trigger.sources, known)?;
     if trigger.sync_offsite && known.targets.is_empty() {
         return invalid("there is no target to copy to: configure a [[target]], or ask for no off-site copy");
@@ -153,6 +157,21 @@ fn chosen(backup_type: &str, named: &[SourceName], known: &Known) -> Result<Vec<
         ));
     }
     Ok(sources)
+}
+
+/// Runs are ordered by their ids, so an id that is asked for must be of the present.
+fn present(trigger: &Trigger, now: Timestamp) -> Result<(), Refusal> {
+    let Some(run) = trigger.run else { return Ok(()) };
+    let of_run =
+        Timestamp::from_millisecond(i64::try_from(run.unix_ms()).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+    let apart = now.duration_since(of_run).abs();
+    if apart > CLOCKS_APART {
+        return invalid(format!(
+            "the clocks of whoever asks and of the scheduler are {} minutes apart: set them right",
+            apart.as_mins()
+        ));
+    }
+    Ok(())
 }
 
 /// The places with retention, the local one first.

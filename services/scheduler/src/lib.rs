@@ -21,4 +21,4 @@ pub use configured::trigger_of;
 pub use due::{Due, MISSED_MAX, Schedule, Watch};
 pub use expect::{Known, KnownSource, Role, Start, expect, overlaps};
 pub use scheduler::Scheduler;
-pub use tick::run_id;
+pub use tick::{new_run_id, run_id};

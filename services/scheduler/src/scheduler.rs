@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use tracing::Instrument as _;
 
 use crate::recorder::Recorder;
-use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, overlaps, run_id, trigger_of};
+use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, new_run_id, overlaps, run_id, trigger_of};
 
 /// How often the calendar is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,10 +70,8 @@ impl Scheduler {
     /// # Errors
     /// [`Refusal`], which says why not.
     pub async fn start(&self, trigger: &Trigger, reason: Reason) -> Result<RunId, Refusal> {
-        let mut random = [0; 10];
-        random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..10]);
         let now = self.cx.now();
-        let run = RunId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random);
+        let run = trigger.run.unwrap_or_else(|| new_run_id(now));
         self.start_as(run, trigger, reason, &TimeZone::system(), now).await
     }
 
@@ -87,6 +85,12 @@ impl Scheduler {
     ) -> Result<RunId, Refusal> {
         let _one = self.starting.lock().await;
         let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
+        // Asked again: whoever was asked first died, or was slow, before it could answer.
+        let begun = self.cx.catalogue.expected(run).await;
+        if let Some(stands) = begun.map_err(|e| not_ready(e.into()))? {
+            self.hand_out(&stands).await.map_err(not_ready)?;
+            return Ok(run);
+        }
         self.check_ready()?;
         let known = Known::of(&self.cx.settings).map_err(|e| Refusal::NotReady(e.to_string()))?;
         let mut expected = expect(
@@ -128,6 +132,14 @@ impl Scheduler {
             .await
             .map_err(|e| JobError::Retry(e.to_string()))?;
         let stands = self.cx.expected(run).await?;
+        self.hand_out(&stands).await?;
+        tracing::info!(%run, sources = stands.sources.len(), class = %stands.class, "run started");
+        Ok(())
+    }
+
+    /// Tells of the run and asks for its listings. Doing it twice changes nothing.
+    async fn hand_out(&self, stands: &Expected) -> Result<(), JobError> {
+        let run = stands.run;
         let list = |s: &holdfast_format::ExpectedSource| Work {
             run,
             site: s.site.clone(),
@@ -137,9 +149,8 @@ impl Scheduler {
             },
         };
         let works: Vec<Work> = stands.sources.iter().map(list).collect();
-        self.cx.bus.publish_fact(&Fact::started(&stands)).await?;
+        self.cx.bus.publish_fact(&Fact::started(stands)).await?;
         self.cx.bus.publish_works(&works).await?;
-        tracing::info!(%run, sources = stands.sources.len(), class = %stands.class, "run started");
         Ok(())
     }
 

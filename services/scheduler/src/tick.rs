@@ -15,6 +15,14 @@ pub fn run_id(schedule: &str, slot: Timestamp) -> RunId {
     RunId::new(u64::try_from(slot.as_millisecond()).unwrap_or(0), random)
 }
 
+/// A new id for a run that is asked for now.
+#[must_use]
+pub fn new_run_id(now: Timestamp) -> RunId {
+    let mut random = [0; 10];
+    random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..10]);
+    RunId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

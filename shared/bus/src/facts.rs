@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::stream::Info;
-use async_nats::jetstream::{AckKind, Message};
 use holdfast_events::{Fact, decode};
 use holdfast_format::RunId;
 use tokio::sync::mpsc;
@@ -13,14 +13,12 @@ use crate::backoff::Backoff;
 use crate::connection::Bus;
 use crate::error::{BusError, Retry};
 use crate::feed::Feed;
-use crate::names::RECORDER;
 use crate::pull::{Pull, PullEnd};
 
 const BATCH: usize = 128;
 const AHEAD: usize = 128;
 /// A reader's consumer is removed by the server after this time without the reader.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
-const RECORDER_WAIT: Duration = Duration::from_secs(60);
 
 impl Bus {
     /// All facts of a run from its beginning, then those to come, without end. Survives the loss of the connection and of
@@ -54,85 +52,6 @@ impl Bus {
         follower.skip_to_end().await?;
         let first = follower.open().await?;
         Ok(Feed::new(AHEAD, move |facts| follower.run(first, facts)))
-    }
-
-    /// All facts of all runs, each to be acknowledged once it is recorded; else it comes again after a minute. Replicas
-    /// share them.
-    ///
-    /// # Errors
-    /// The server refuses the consumer.
-    pub async fn recorder_facts(&self) -> Result<Feed<(Fact, FactAcker)>, BusError> {
-        let config = recorder_config();
-        self.ensure_consumer(&self.names().events, &config).await?;
-        let bus = self.clone();
-        Ok(Feed::new(AHEAD, move |facts| record(bus, config, facts)))
-    }
-}
-
-/// Acknowledges a recorded fact.
-#[derive(Debug)]
-pub struct FactAcker {
-    message: Message,
-}
-
-impl FactAcker {
-    /// The fact is recorded. If the server does not hear of it, the fact comes again, which the fold takes for what it is.
-    pub async fn ack(self) {
-        if let Err(error) = self.message.ack().await {
-            tracing::debug!(%error, "a fact was not acknowledged and will come again");
-        }
-    }
-}
-
-fn recorder_config() -> Config {
-    pull::Config {
-        durable_name: Some(RECORDER.to_owned()),
-        name: Some(RECORDER.to_owned()),
-        description: Some("holdfast: who keeps the record of runs".to_owned()),
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: RECORDER_WAIT,
-        max_deliver: -1,
-        max_ack_pending: 1024,
-        ..pull::Config::default()
-    }
-    .into_consumer_config()
-}
-
-async fn record(bus: Bus, config: Config, facts: mpsc::Sender<(Fact, FactAcker)>) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    while !facts.is_closed() {
-        match record_once(&bus, &config, &facts, &mut backoff).await {
-            Ok(end) if end.is_expected() => continue,
-            Ok(end) => tracing::debug!(%end, "asking for facts anew"),
-            Err(error) => tracing::warn!(%error, "cannot read facts; trying again"),
-        }
-        tokio::time::sleep(backoff.next()).await;
-    }
-}
-
-async fn record_once(
-    bus: &Bus,
-    config: &Config,
-    facts: &mpsc::Sender<(Fact, FactAcker)>,
-    backoff: &mut Backoff,
-) -> Result<PullEnd, BusError> {
-    let stream = &bus.names().events;
-    bus.ensure_consumer(stream, config).await?;
-    let mut pull = Pull::open(bus, stream, RECORDER, BATCH).await?;
-    loop {
-        let message = match pull.next().await {
-            Ok(message) => message,
-            Err(end) => return Ok(end),
-        };
-        backoff.reset();
-        match fact_of(&message) {
-            Some(fact) => {
-                if facts.send((fact, FactAcker { message })).await.is_err() {
-                    return Ok(PullEnd::Closed);
-                }
-            }
-            None => drop(message.ack_with(AckKind::Term).await),
-        }
     }
 }
 

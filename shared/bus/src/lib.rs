@@ -7,7 +7,7 @@
 //! - [`Bus::publish_work`]: one message per job, confirmed by the server; a job that waits already is success.
 //! - [`Bus::run_worker`]: takes jobs one at a time per free slot, keeps the lease of long ones, maps a handler's
 //!   [`Disposition`] to acknowledgements, survives restarts of the server and the loss of its store, and drains.
-//! - [`Bus::facts`], [`Bus::recorder_facts`]: what happened, for people and for the record.
+//! - [`Bus::facts`], [`Bus::new_facts`]: what happened, for people and for the record.
 //! - [`Bus::request`], [`Bus::serve_triggers`]: asking for a run.
 //! - [`Bus::exhausted`]: jobs whose deliveries ran out.
 //! - [`PrivateServer`]: a `nats-server` of our own on loopback, for a host without one.
@@ -37,7 +37,6 @@ pub use api::ApiError;
 pub use connection::Bus;
 pub use error::{BusError, Cause, Retry};
 pub use exhausted::Exhausted;
-pub use facts::FactAcker;
 pub use feed::Feed;
 pub use options::{Auth, BusOptions};
 pub use progress::Progress;

@@ -6,8 +6,6 @@ use holdfast_format::RunId;
 const PARKED_STREAM: &str = "PARKED";
 const ADVISORIES_STREAM: &str = "ADVISORIES";
 
-/// The durable consumer that keeps the record.
-pub(crate) const RECORDER: &str = "recorder";
 /// The durable consumer that reads of exhausted work.
 pub(crate) const EXHAUSTED: &str = "exhausted";
 /// The queue group of those who answer triggers.

@@ -38,6 +38,10 @@ pub struct Trigger {
     /// What has not come within this many seconds has failed; the configuration's default if absent.
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
+    /// The id that the run shall have. Who asks again with the same id, because no answer came, is answered with the run
+    /// that the first request started. Its time must be the present one, within an hour.
+    #[serde(default)]
+    pub run: Option<RunId>,
 }
 
 impl Message for Trigger {

@@ -59,7 +59,10 @@ pub enum RepositoryError {
         source: Option<Box<dyn Error + Send + Sync>>,
     },
     /// None of this host's keys opens an object. It may be in perfect order.
-    #[error("cannot open {key} at place {place} with the keys of this host")]
+    #[error(
+        "cannot open {key} at place {place} with the keys of this host: encryption.pipeline_key must be the one that it was \
+         made with; to read, a secret backup key will do"
+    )]
     NoKey {
         /// The place.
         place: PlaceName,

@@ -79,6 +79,17 @@ pub enum KeyError {
         /// Its fingerprint.
         fingerprint: String,
     },
+    /// A secret key where a public one is needed.
+    #[error(
+        "{origin} holds the secret key {fingerprint}: whoever has the file reads every backup; name its public part, from \
+         `gpg --armor --export`, and move the secret key away"
+    )]
+    NotPublic {
+        /// Where the certificate came from.
+        origin: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
     /// More than one secret key where one is needed.
     #[error("{origin} holds several secret keys; put the one to sign with into a file of its own")]
     SeveralKeys {

@@ -35,7 +35,7 @@ pub fn recipients_of(sealed: &[u8]) -> Result<Vec<String>, OpenError> {
 }
 
 /// The PKESKs in front of the encryption container; at least one.
-fn key_packets(sealed: &[u8]) -> anyhow::Result<Vec<PKESK>> {
+pub(crate) fn key_packets(sealed: &[u8]) -> anyhow::Result<Vec<PKESK>> {
     let mut result = PacketParserBuilder::from_bytes(sealed)?
         .dearmor(Dearmor::Disabled)
         .build()?;

@@ -28,20 +28,26 @@ pub struct Recipients {
 }
 
 impl Recipients {
-    /// Loads every certificate in the files (armoured or binary, several per file allowed). Secret parts are dropped.
+    /// Loads every certificate in the files (armoured or binary, several per file allowed).
     ///
     /// # Errors
-    /// [`KeyError`] names the file and the certificate that is unreadable, not OpenPGP, expired at `now`, revoked or
-    /// without an encryption key. One unusable certificate fails the whole: nobody is left out silently.
+    /// [`KeyError`] names the file and the certificate that is unreadable, not OpenPGP, a secret key, expired at `now`,
+    /// revoked or without an encryption key. One unusable certificate fails the whole: nobody is left out silently.
     pub fn from_files(paths: &[PathBuf], now: SystemTime) -> Result<Self, KeyError> {
         let mut found = Vec::new();
         for path in paths {
             found.extend(certs::read(path)?);
         }
+        if let Some((cert, origin)) = found.iter().find(|(cert, _)| cert.is_tsk()) {
+            return Err(KeyError::NotPublic {
+                origin: origin.clone(),
+                fingerprint: cert.fingerprint().to_hex(),
+            });
+        }
         Self::from_certs(found, now)
     }
 
-    /// As [`from_files`](Self::from_files), over the contents of such files.
+    /// As [`from_files`](Self::from_files), over the contents of such files. Secret parts are dropped.
     ///
     /// # Errors
     /// As [`from_files`](Self::from_files).

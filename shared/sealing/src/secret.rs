@@ -24,8 +24,9 @@ use crate::{
     KeyError, OpenError, Opening,
     cache::{Entries, Session, SessionCache},
     certs::{self, BYTES, Sourced},
-    open::contain,
+    open::{contain, key_packets},
     recipients::key_id,
+    seipd1,
 };
 
 type SecretKey = Key<SecretParts, UnspecifiedRole>;
@@ -125,7 +126,25 @@ impl SecretKeys {
     /// [`OpenError`]; then no byte of plaintext is given out. A plaintext of more than `limit` bytes is refused before more
     /// than that is held.
     pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, OpenError> {
+        if let Some(plaintext) = self.open_own(sealed, limit) {
+            return Ok(plaintext);
+        }
         Opening::of_bytes(self, sealed, limit)?.into_vec(sealed.len(), limit)
+    }
+
+    /// Opens what our own writer sealed with the `gnupg` profile, faster than Sequoia does. `None` says nothing.
+    fn open_own(&self, sealed: &[u8], limit: usize) -> Option<Vec<u8>> {
+        let encrypted = seipd1::encrypted_of(sealed)?;
+        let packets = contain(|| key_packets(sealed)).ok()?;
+        let mut found = None;
+        let mut accept = |cipher: Option<SymmetricAlgorithm>, key: &SessionKey| {
+            let fits = cipher == Some(SymmetricAlgorithm::AES256) && seipd1::fits(key, encrypted);
+            found = fits.then(|| key.clone());
+            fits
+        };
+        self.unwrap(&packets, None, &mut accept).ok()?;
+        // Not before: others wait for their session keys meanwhile.
+        seipd1::open(&found?, encrypted, limit)
     }
 
     /// Opens a stream of any length in constant memory and returns the number of plaintext bytes.

@@ -1,13 +1,15 @@
-//! The encryption container that GnuPG 2.2 reads, written at the speed of the processor: version 1 of the Symmetrically
-//! Encrypted Integrity Protected Data packet (RFC 9580, section 5.13.1) around one literal packet (section 5.9).
+//! The encryption container that GnuPG 2.2 reads, written and read at the speed of the processor: version 1 of the
+//! Symmetrically Encrypted Integrity Protected Data packet (RFC 9580, section 5.13.1) around one literal packet (section 5.9).
 //!
-//! Sequoia writes the same, but hashes with a SHA-1 that looks for collisions, which takes longer than everything else
-//! together. Nobody can gain by a collision here: the hash covers what this program itself has just encrypted, and lies
-//! inside the encryption. Whoever opens a message still goes through Sequoia (decision 6).
+//! Sequoia does the same, but hashes with a SHA-1 that looks for collisions, which takes longer than everything else
+//! together. Nobody can gain by a collision here: the hash covers what this program itself has encrypted, and lies inside
+//! the encryption. The reader only ever says yes, and only to exactly what the writer writes; everything else, damage
+//! too, is left to Sequoia's judgement (decision 6).
 
 use anyhow::Context as _;
 use openssl::{
     error::ErrorStack,
+    memcmp,
     rand::rand_bytes,
     sha::Sha1,
     symm::{Cipher, Crypter, Mode},
@@ -92,4 +94,180 @@ fn encrypt(crypter: &mut Crypter, bytes: &[u8], sealed: &mut Vec<u8>) -> Result<
     sealed.resize(start + bytes.len(), 0);
     crypter.update(bytes, &mut sealed[start..])?;
     Ok(())
+}
+
+/// What lies around the plaintext inside the encryption.
+const BEFORE: usize = PREFIX + LITERAL_HEADER + LITERAL_FIELDS.len();
+const DIGEST: usize = MDC_SIZE - MDC.len();
+
+/// The encrypted bytes of a message that consists of public-key encrypted session keys and one container of known length to
+/// its end, as [`append`] writes it behind the key packets. `None`: it is something else.
+pub(crate) fn encrypted_of(message: &[u8]) -> Option<&[u8]> {
+    const KEY_PACKET: u8 = 0xc1;
+    let mut rest = message;
+    loop {
+        let (&header, behind) = rest.split_first()?;
+        let (length, body) = length_of(behind)?;
+        match header {
+            KEY_PACKET => rest = body.get(length..)?,
+            CONTAINER if length == body.len() => return body.strip_prefix(&[VERSION]),
+            _ => return None,
+        }
+    }
+}
+
+/// A new-format length, and what stands behind it (section 4.2.1). No partial lengths.
+fn length_of(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match *bytes {
+        [one @ ..192, ref rest @ ..] => Some((usize::from(one), rest)),
+        [high @ 192..224, low, ref rest @ ..] => Some(((usize::from(high) - 192) * 256 + usize::from(low) + 192, rest)),
+        [0xff, a, b, c, d, ref rest @ ..] => {
+            let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+            Some((length, rest))
+        }
+        _ => None,
+    }
+}
+
+/// Whether this key fits, as far as the beginning tells: one wrong key in 65,536 passes.
+pub(crate) fn fits(key: &[u8], encrypted: &[u8]) -> bool {
+    let mut head = [0; PREFIX];
+    let (Some(beginning), Ok(mut blocks)) = (encrypted.get(..PREFIX), Blocks::new(key)) else {
+        return false;
+    };
+    blocks.decrypt(encrypted, 0, &mut head[..beginning.len()]).is_ok() && head[BLOCK - 2..BLOCK] == head[BLOCK..]
+}
+
+/// The plaintext of what [`append`] wrote with this key; `None` if it is anything else, was altered, or has more than
+/// `limit` bytes.
+pub(crate) fn open(key: &[u8], encrypted: &[u8], limit: usize) -> Option<Vec<u8>> {
+    let size = encrypted.len().checked_sub(BEFORE + MDC_SIZE)?;
+    if size > limit {
+        return None;
+    }
+    let (hashed, behind) = (encrypted.len() - DIGEST, BEFORE + size);
+    let mut blocks = Blocks::new(key).ok()?;
+    let mut hash = Sha1::new();
+    let (mut head, mut plaintext, mut tail) = (Vec::new(), Vec::with_capacity(size), Vec::new());
+    let mut step = vec![0; STEP.min(encrypted.len())];
+    for start in (0..encrypted.len()).step_by(STEP) {
+        let decrypted = &mut step[..STEP.min(encrypted.len() - start)];
+        blocks.decrypt(encrypted, start, decrypted).ok()?;
+        let within = |from: usize, to: usize| {
+            let at = |place: usize| place.saturating_sub(start).min(decrypted.len());
+            &decrypted[at(from)..at(to)]
+        };
+        hash.update(within(0, hashed));
+        head.extend_from_slice(within(0, BEFORE));
+        plaintext.extend_from_slice(within(BEFORE, behind));
+        tail.extend_from_slice(within(behind, encrypted.len()));
+    }
+    let mut literal = vec![LITERAL];
+    literal.extend_from_slice(&length(LITERAL_FIELDS.len() + size).ok()?);
+    literal.extend_from_slice(&LITERAL_FIELDS);
+    let whole = head.ends_with(&literal) && tail.starts_with(&MDC) && memcmp::eq(&tail[MDC.len()..], &hash.finish());
+    whole.then_some(plaintext)
+}
+
+/// AES-256 in CFB, read: each block is the ciphertext's, changed by the encryption of the ciphertext's block before it. So
+/// all blocks of a step can be had at once, which OpenSSL's own CFB does not do.
+struct Blocks {
+    cipher: Crypter,
+    pad: Vec<u8>,
+}
+
+impl Blocks {
+    fn new(key: &[u8]) -> Result<Self, ErrorStack> {
+        let cipher = Cipher::aes_256_ecb();
+        if key.len() != cipher.key_len() {
+            return Err(ErrorStack::get());
+        }
+        let mut cipher = Crypter::new(cipher, Mode::Encrypt, key, None)?;
+        cipher.pad(false);
+        Ok(Self {
+            cipher,
+            pad: vec![0; STEP + 2 * BLOCK],
+        })
+    }
+
+    /// Decrypts what stands at `start`, which is the beginning of a block, into the whole of `out`, at most a step.
+    fn decrypt(&mut self, encrypted: &[u8], start: usize, out: &mut [u8]) -> Result<(), ErrorStack> {
+        let needed = out.len().div_ceil(BLOCK) * BLOCK;
+        let mut done = 0;
+        let before = if start == 0 {
+            done += self.cipher.update(&[0; BLOCK], &mut self.pad)?;
+            0
+        } else {
+            start - BLOCK
+        };
+        let more = &encrypted[before..before + needed - done];
+        self.cipher.update(more, &mut self.pad[done..])?;
+        let ciphertext = &encrypted[start..start + out.len()];
+        for ((plain, cipher), pad) in out.iter_mut().zip(ciphertext).zip(&self.pad) {
+            *plain = cipher ^ pad;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn sealed(plaintext: &[u8]) -> Vec<u8> {
+        // A key packet of two bytes before it.
+        let mut message = vec![0xc1, 2, 0, 0];
+        append(&KEY, plaintext, &mut message).unwrap();
+        message
+    }
+
+    #[test]
+    fn what_is_written_is_read_at_every_length_around_a_step() {
+        for size in (0..70).chain(STEP - 70..STEP + 70).chain([3 * STEP + 1]) {
+            let plaintext: Vec<u8> = (0..size).map(|n| (n * 31 % 251) as u8).collect();
+            let message = sealed(&plaintext);
+            let encrypted = encrypted_of(&message).unwrap();
+            assert!(fits(&KEY, encrypted));
+            assert_eq!(open(&KEY, encrypted, size).unwrap(), plaintext, "{size}");
+            assert!(size == 0 || open(&KEY, encrypted, size - 1).is_none());
+        }
+    }
+
+    #[test]
+    fn another_key_opens_nothing() {
+        let message = sealed(b"plaintext");
+        let encrypted = encrypted_of(&message).unwrap();
+        assert!(open(&[8; 32], encrypted, 100).is_none());
+        assert!(open(&KEY[..16], encrypted, 100).is_none());
+        assert!(!fits(&KEY[..16], encrypted));
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_bit_or_missing_byte_is_refused(
+            plaintext in proptest::collection::vec(any::<u8>(), 0..300),
+            place in any::<proptest::sample::Index>(),
+            bit in 0u8..8,
+        ) {
+            let message = sealed(&plaintext);
+            let encrypted = encrypted_of(&message).unwrap().to_vec();
+            let mut changed = encrypted.clone();
+            changed[place.index(encrypted.len())] ^= 1u8 << bit;
+            prop_assert_eq!(open(&KEY, &changed, 300), None);
+            prop_assert_eq!(open(&KEY, &encrypted[..place.index(encrypted.len())], 300), None);
+        }
+
+        #[test]
+        fn any_bytes_are_taken_apart_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(encrypted) = encrypted_of(&bytes) {
+                fits(&KEY, encrypted);
+                prop_assert_eq!(open(&KEY, encrypted, 300), None);
+            }
+        }
+    }
 }

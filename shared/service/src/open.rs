@@ -17,8 +17,14 @@ use url::Url;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A key.
-    #[error("the keys of [encryption] cannot be used")]
-    Keys(#[source] KeyError),
+    #[error("{setting} cannot be used")]
+    Keys {
+        /// What names it in the configuration.
+        setting: &'static str,
+        /// Why not.
+        #[source]
+        source: KeyError,
+    },
     /// A place.
     #[error("place {name} cannot be opened")]
     Place {
@@ -155,12 +161,13 @@ pub async fn target_place(target: &Target) -> Result<Place, OpenError> {
 /// warned of; expired ones are refused.
 ///
 /// # Errors
-/// [`OpenError::Keys`], which names the file and the rule.
+/// [`OpenError::Keys`], which names the setting, the file and the rule.
 pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError> {
     let section = &settings.encryption;
     let now = SystemTime::now();
     let passphrase = section.pipeline_key_passphrase.as_ref().map(Secret::expose);
-    let recipients = Recipients::from_files(&section.recipients, now).map_err(OpenError::Keys)?;
+    let named = |setting| move |source| OpenError::Keys { setting, source };
+    let recipients = Recipients::from_files(&section.recipients, now).map_err(named("encryption.recipients"))?;
     for (fingerprint, at) in recipients.expiring_before(now + Duration::from_secs(30 * 86_400)) {
         let at = jiff::Timestamp::try_from(at).map(|t| t.to_string()).unwrap_or_default();
         tracing::warn!(
@@ -169,12 +176,14 @@ pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError>
             "a backup key expires soon: add its successor to encryption.recipients"
         );
     }
-    let signer = Signer::from_file(&section.pipeline_key, passphrase, now).map_err(OpenError::Keys)?;
+    let of_pipeline = named("encryption.pipeline_key");
+    let signer = Signer::from_file(&section.pipeline_key, passphrase, now).map_err(of_pipeline)?;
     let pipeline = std::slice::from_ref(&section.pipeline_key);
-    let secret = SecretKeys::from_files(pipeline, passphrase).map_err(OpenError::Keys)?;
+    let secret = SecretKeys::from_files(pipeline, passphrase).map_err(of_pipeline)?;
     let mut trusted = TrustedSigners::from_signer(&signer);
     if !section.trusted_signers.is_empty() {
-        trusted.add(&TrustedSigners::from_files(&section.trusted_signers).map_err(OpenError::Keys)?);
+        let more = TrustedSigners::from_files(&section.trusted_signers);
+        trusted.add(&more.map_err(named("encryption.trusted_signers"))?);
     }
     let profile = match section.profile {
         holdfast_config::Profile::Gnupg => Profile::Gnupg,

@@ -10,6 +10,7 @@ use holdfast_bus::BusError;
 use holdfast_config::{SecretSection, Settings};
 use holdfast_events::{Refusal, RunState, Trigger, TriggerReply};
 use holdfast_format::{Class, Level, RunId, SourceName};
+use holdfast_scheduler::new_run_id;
 use holdfast_service::{repository_keys, shutdown_signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ use crate::{CliError, Exit, Global, access, parse};
 
 /// How long the scheduler may take to answer: it reads what is in the repository first.
 const ANSWER: Duration = Duration::from_secs(120);
+/// How long one request waits before it is made again: a scheduler that died cannot answer, its successor can.
+const EACH: Duration = Duration::from_secs(10);
 /// How long a scheduler of this host may take to listen, and how often it is asked.
 const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(100));
 
@@ -104,6 +107,7 @@ impl RunArgs {
             class: self.class,
             fresh: self.fresh,
             timeout_seconds: Some(self.timeout.as_secs()),
+            run: None,
         }
     }
 }
@@ -186,7 +190,9 @@ impl Session<'_> {
     /// Asks for the run. In a process of our own an overlap means that an earlier process died in the middle.
     async fn start(&mut self, trigger: &Trigger, view: &mut View) -> Result<RunId, CliError> {
         loop {
-            match self.ask(trigger).await? {
+            let run = Some(new_run_id(holdfast_telemetry::clock::system().now()));
+            let trigger = Trigger { run, ..trigger.clone() };
+            match self.ask(&trigger).await? {
                 TriggerReply::Started(run) => return Ok(run),
                 TriggerReply::Refused(Refusal::Overlap(earlier)) if self.link.is_own() => {
                     view.say(&format!(
@@ -203,21 +209,24 @@ impl Session<'_> {
         }
     }
 
+    /// Asks until there is an answer. The request names the run's id, so that asking again starts nothing twice.
     async fn ask(&mut self, trigger: &Trigger) -> Result<TriggerReply, CliError> {
-        let listening = Instant::now() + LISTENING.0;
+        let begun = Instant::now();
+        let until = begun + ANSWER.min(self.args.timeout);
+        // Services of their own may be starting just now, too.
+        let mut listening = begun + LISTENING.0;
         loop {
-            let answer = self.link.bus().request(trigger, ANSWER.min(self.args.timeout)).await;
+            let wait = until.saturating_duration_since(Instant::now()).clamp(LISTENING.1, EACH);
+            let answer = self.link.bus().request(trigger, wait).await;
+            let now = Instant::now();
             match answer {
-                Err(BusError::NobodyAnswers)
-                    // Services of their own may be starting just now, too.
-                    if Instant::now() < listening =>
-                {
-                    if self.link.is_orphaned() {
-                        self.take_over().await?;
-                    }
-                    tokio::time::sleep(LISTENING.1).await;
-                }
+                // Somebody was there, and may come back.
+                Err(BusError::NotInTime { .. }) if now < until => listening = until,
+                Err(BusError::NobodyAnswers) if now < listening => tokio::time::sleep(LISTENING.1).await,
                 answer => return Ok(answer?),
+            }
+            if self.link.is_orphaned() {
+                self.take_over().await?;
             }
         }
     }

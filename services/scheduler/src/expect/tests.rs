@@ -124,6 +124,14 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         assert!(refused(&with(&|t| t.timeout_seconds = Some(long)), &known).contains("janitor.grace, which is 86400"));
     }
     assert!(refused(&with(&|t| t.hold_seconds = Some(u64::MAX)), &known).contains("pin it"));
+    for apart in [2 * 3_600_000, 0] {
+        let of = start(1).now.as_millisecond() as u64 - apart;
+        let asked = with(&|t| t.run = Some(RunId::new(of, [0; 10])));
+        match apart {
+            0 => assert!(expect(&asked, &known, start(1)).is_ok()),
+            _ => assert!(refused(&asked, &known).contains("120 minutes apart")),
+        }
+    }
     for label in ["", "a\nb", &"x".repeat(101)] {
         assert!(refused(&with(&|t| t.label = Some(label.into())), &known).contains("label"));
     }

@@ -86,31 +86,6 @@ async fn new_facts_begin_where_the_reader_did_and_reach_every_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recorder_gets_every_fact_until_it_has_recorded_it() {
-    let rig = Rig::start().await;
-    let bus = rig.bus().await;
-    let (a, b) = (run(), run());
-    bus.publish_facts(&[fact(a, 1), fact(b, 2)]).await.unwrap();
-    let mut facts = bus.recorder_facts().await.unwrap();
-    let (first, acker) = next(&mut facts).await;
-    assert_eq!(first, fact(a, 1));
-    acker.ack().await;
-    let (second, _never_acknowledged) = next(&mut facts).await;
-    assert_eq!(second, fact(b, 2));
-    let raw = rig.raw().await;
-    let stream = raw.get_stream("HOLDFAST_EVENTS").await.unwrap();
-    crate::support::eventually("one is acknowledged", || async {
-        stream
-            .consumer_info("recorder")
-            .await
-            .is_ok_and(|info| info.num_ack_pending == 1)
-    })
-    .await;
-    bus.publish_fact(&finished(a)).await.unwrap();
-    assert_eq!(next(&mut facts).await.0, finished(a));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn progress_is_heard_and_kept_nowhere() {
     let rig = Rig::start().await;
     let bus = rig.bus().await;

@@ -36,7 +36,8 @@ pub struct Nats {
     pub replicas: usize,
     /// How long to wait for a connection. Default: `10s`.
     pub connect_timeout: Period,
-    /// How long a job may go without a sign of life from its worker before another gets it, at least 2 s. Default: `60s`.
+    /// How long a job may go without a sign of life from its worker before another gets it, at least 2 s. Default: `60s`;
+    /// on a private server never more than 15 s, since its workers are in the same process.
     pub lease: Period,
 }
 

@@ -6,12 +6,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
+use std::time::Duration;
 
 use holdfast_config::{Secret, SslMode};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
+
+/// How long one address may take to accept a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a server may take from the first packet to its readiness.
+const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// A PostgreSQL server, a user, and a database that may not exist yet.
 #[derive(Clone, Debug)]
@@ -54,6 +61,17 @@ pub enum ServerError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The server took the connection, and then said nothing.
+    #[error(
+        "cannot connect to the database {database:?} at {server}: it accepts connections and does not answer; check that \
+         what listens there is PostgreSQL, and that it is not overloaded"
+    )]
+    Silent {
+        /// Host and port.
+        server: String,
+        /// The database.
+        database: String,
+    },
     /// A statement failed.
     #[error("cannot {doing} at {server}")]
     Query {
@@ -81,8 +99,19 @@ impl ServerError {
                     .code()
                     .is_none_or(|code| ["08", "53", "57", "40"].contains(&&code.code()[..2]))
             }
+            Self::Silent { .. } => true,
             Self::Url { .. } | Self::Tls { .. } | Self::PassFile(_) => false,
         }
+    }
+
+    /// Whether the server refused the user or the password.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let Self::Connect { source, .. } = self else {
+            return false;
+        };
+        // Class 28: invalid authorization.
+        source.code().is_some_and(|code| code.code().starts_with("28"))
     }
 }
 
@@ -191,14 +220,16 @@ impl Server {
             SslMode::Allow | SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => tokio_postgres::config::SslMode::Require,
         });
-        let (client, connection) = config
-            .connect(self.tls()?)
-            .await
-            .map_err(|source| ServerError::Connect {
-                server: self.describe(),
-                database: self.database.clone(),
-                source,
-            })?;
+        config.connect_timeout(CONNECT_WITHIN);
+        let (server, database) = (self.describe(), self.database.clone());
+        let Ok(connected) = tokio::time::timeout(READY_WITHIN, config.connect(self.tls()?)).await else {
+            return Err(ServerError::Silent { server, database });
+        };
+        let (client, connection) = connected.map_err(|source| ServerError::Connect {
+            server,
+            database,
+            source,
+        })?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a database connection ended");
@@ -242,6 +273,7 @@ impl Server {
             .env("PGUSER", &self.user)
             .env("PGDATABASE", &self.database)
             .env("PGSSLMODE", self.sslmode.as_str())
+            .env("PGCONNECT_TIMEOUT", CONNECT_WITHIN.as_secs().to_string())
             .env("PGAPPNAME", "holdfast restore");
         if let Some(file) = &self.sslrootcert {
             command.env("PGSSLROOTCERT", file);

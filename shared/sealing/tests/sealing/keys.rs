@@ -56,7 +56,7 @@ fn files_may_be_armoured_or_binary_and_hold_several_certificates() {
     let paths = [
         written(&dir, "two.asc", armoured.as_bytes()),
         written(&dir, "two.pgp", &[binary(&pairs[2]), binary(&pairs[3])].concat()),
-        written(&dir, "again.asc", pairs[0].key.secret_armored.as_bytes()),
+        written(&dir, "again.asc", pairs[0].key.public_armored.as_bytes()),
     ];
     let loaded = Recipients::from_files(&paths, SystemTime::now()).unwrap();
     let mut expected: Vec<String> = pairs.iter().map(|pair| pair.key.fingerprint.clone()).collect();
@@ -90,6 +90,22 @@ fn unusable_files_are_named() {
     }
     assert!(matches!(Recipients::from_files(&[], now), Err(KeyError::NoneGiven)));
     assert!(matches!(SecretKeys::from_files(&[], None), Err(KeyError::NoneGiven)));
+}
+
+#[test]
+fn a_secret_key_among_recipients_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let (good, bad) = (Pair::new(KeyPurpose::Backup), Pair::new(KeyPurpose::Backup));
+    let paths = [
+        written(&dir, "good.asc", good.key.public_armored.as_bytes()),
+        written(&dir, "bad.asc", bad.key.secret_armored.as_bytes()),
+    ];
+    let error = Recipients::from_files(&paths, SystemTime::now()).unwrap_err();
+    let KeyError::NotPublic { origin, fingerprint } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(origin.ends_with("bad.asc"), "{origin}");
+    assert_eq!(*fingerprint, bad.key.fingerprint);
 }
 
 #[test]

@@ -131,7 +131,12 @@ fn server_error(error: ServerError) -> CliError {
         ServerError::Connect { source, .. } if source.code().is_none() => {
             CliError::NoAnswer(holdfast_telemetry::chain(&error).to_string())
         }
+        ServerError::Silent { .. } => CliError::NoAnswer(holdfast_telemetry::chain(&error).to_string()),
         ServerError::Url { .. } => CliError::Usage(holdfast_telemetry::chain(&error).to_string()),
+        error if error.is_denied() => CliError::Usage(format!(
+            "{}; check the user and the password that are given for it, and pg_hba.conf of the server",
+            holdfast_telemetry::chain(error)
+        )),
         _ => CliError::because("the server cannot be used", error),
     }
 }
