@@ -213,7 +213,11 @@ impl Drop for Engine {
             self.process.kill();
         }
         if let Some(name) = self.dir.path().file_name() {
-            remove_cgroups(name);
+            // The kernel may take a moment to notice that they are empty.
+            let removed = wait_until("control groups are removed", DEADLINE, || Ok(remove_cgroups(name)));
+            if let Err(error) = removed {
+                eprintln!("{error}");
+            }
         }
     }
 }
@@ -244,13 +248,18 @@ fn make_image(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the empty control groups that the kernel keeps of containers whose engine was killed.
-fn remove_cgroups(name: &OsStr) {
+/// Removes the empty control groups that the kernel keeps of containers whose engine was killed; whether none is left.
+fn remove_cgroups(name: &OsStr) -> bool {
     let base = Path::new("/sys/fs/cgroup");
     let hierarchies = std::fs::read_dir(base).into_iter().flatten().flatten();
-    for folder in hierarchies.map(|entry| entry.path()).chain([base.to_owned()]) {
-        remove_folders(&folder.join(name));
-    }
+    let folders = hierarchies
+        .map(|entry| entry.path())
+        .chain([base.to_owned()])
+        .map(|folder| folder.join(name));
+    folders.fold(true, |none, folder| {
+        remove_folders(&folder);
+        none & !folder.exists()
+    })
 }
 
 fn remove_folders(folder: &Path) {
@@ -302,8 +311,11 @@ mod tests {
         engine.stop().unwrap();
         engine.restart().unwrap();
         engine.docker(["start", "one"]).unwrap();
+        engine.docker(["pause", "one"]).unwrap();
         engine.pause().unwrap();
+        let begun = std::time::Instant::now();
         drop(engine);
+        assert!(begun.elapsed() < Duration::from_secs(20));
         assert!(!dir.exists());
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(dir.to_str().unwrap()));
