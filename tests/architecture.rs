@@ -17,7 +17,7 @@ const LEVELS: &[&[&str]] = &[
     &["events"],
     &["config"],
     &["telemetry"],
-    &["bus", "storage", "sealing"],
+    &["bus", "storage", "sealing", "docker"],
     &["repository"],
     &["capture", "restore"],
     &["service"],

@@ -1,13 +1,15 @@
 //! The harness of Holdfast's end-to-end and fault tests.
 //!
 //! Everything is real: PostgreSQL, nats-server, an S3 server, and the `holdfast` program, which tests run as a user
-//! would. [`Sandbox`] holds one deployment in a temporary folder; [`postgres::Cluster`], [`nats::Server`] and
-//! [`s3::Server`] are processes of their own that end with their value; [`proxy::Proxy`] stands between any two of them
-//! and misbehaves on demand; [`tree`] and [`db`] make data that is hard to back up, and compare it.
+//! would. [`Sandbox`] holds one deployment in a temporary folder; [`postgres::Cluster`], [`nats::Server`],
+//! [`s3::Server`] and [`docker::Engine`] are processes of their own that end with their value; [`proxy::Proxy`] stands
+//! between any two of them and misbehaves on demand; [`tree`] and [`db`] make data that is hard to back up, and compare
+//! it.
 //!
 //! Nothing here sleeps for a fixed time and hopes: [`wait_until`] asks for a condition, with a deadline.
 
 pub mod db;
+pub mod docker;
 pub mod http;
 pub mod nats;
 pub mod otlp;

@@ -41,6 +41,11 @@ impl Process {
         self.child.stdout.take()
     }
 
+    /// The child's standard input, the first time it is asked for, if it was piped.
+    pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors

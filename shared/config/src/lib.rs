@@ -39,6 +39,7 @@ pub use sections::telemetry::{LogFormat, Telemetry};
 pub use sections::verifier::{Level, Verifier};
 pub use sections::workers::Workers;
 pub use settings::{DEFAULT_FILES, LOCAL_PLACE, SecretSection, Settings};
+pub use suggest::nearest;
 pub use values::bytesize::ByteSize;
 pub use values::period::Period;
 pub use values::place::PlaceUrl;

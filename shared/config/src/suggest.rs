@@ -1,7 +1,8 @@
 //! "Did you mean": the nearest known word to a mistyped one.
 
 /// The nearest of `known` to `word`, if it is near enough to be what was meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the word may be wrong: enough for swapped, missing and doubled letters, too little for other words.
     let most = (word.chars().count() / 3).clamp(1, 3);
     known

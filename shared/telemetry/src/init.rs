@@ -16,8 +16,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 /// Crates that say at `info` what only their authors want to know: they start at `warn`, unless named in the filter.
-const NOISY: [&str; 12] = [
+/// bollard says at `debug` all that the engine answers: the environments of containers, with their passwords.
+const NOISY: [&str; 13] = [
     "async_nats",
+    "bollard",
     "h2",
     "hyper",
     "hyper_util",

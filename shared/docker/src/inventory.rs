@@ -1,0 +1,408 @@
+//! What there is to back up: stacks, volumes, databases. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use glob::Pattern;
+use holdfast_format::Class;
+
+use crate::facts::{Container, MountKind, State, Volume};
+use crate::labels::{self, ContainerPolicy, HELPER, LabelFault, LabelWarning, Mode, Understood, VolumePolicy};
+
+mod database;
+
+pub use database::{Database, DatabaseFault, DatabaseNetwork, Password};
+
+const PROJECT: &str = "com.docker.compose.project";
+const SERVICE: &str = "com.docker.compose.service";
+const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
+const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// Which volumes are wanted: the configuration's `[docker] volumes`.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// A volume must match one of these.
+    pub include: Vec<Pattern>,
+    /// And none of these.
+    pub exclude: Vec<Pattern>,
+    /// Whether volumes without a name of their own are wanted, too.
+    pub anonymous: bool,
+}
+
+/// All that is there.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Compose projects, by name.
+    pub stacks: BTreeMap<String, Stack>,
+    /// All volumes, by name: those that are taken and those that are not.
+    pub volumes: BTreeMap<String, VolumeEntry>,
+    /// The containers that are marked as PostgreSQL, by name.
+    pub databases: BTreeMap<String, Database>,
+    /// Labels without effect, each with what carries it.
+    pub warnings: Vec<Warning>,
+}
+
+/// A Compose project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// Where it was brought up.
+    pub working_dir: Option<String>,
+    /// Its Compose files, as paths on the host that it was brought up from.
+    pub config_files: BTreeSet<String>,
+    /// Its services and the names of their containers.
+    pub services: BTreeMap<String, BTreeSet<String>>,
+    /// Its volumes.
+    pub volumes: BTreeSet<String>,
+}
+
+/// A volume and what is to be done with it.
+#[derive(Clone, Debug)]
+pub struct VolumeEntry {
+    /// The volume.
+    pub volume: Volume,
+    /// The stack that it belongs to.
+    pub stack: Option<String>,
+    /// The containers that have it mounted.
+    pub users: Vec<User>,
+    /// What happens to those that write to it, while it is read.
+    pub mode: Mode,
+    /// The group that it is read with.
+    pub group: Option<String>,
+    /// By whose rules it is kept at least.
+    pub class: Option<Class>,
+    /// Whether it is taken.
+    pub decision: Decision,
+}
+
+impl VolumeEntry {
+    /// Whether it is to be taken.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self.decision, Decision::Take)
+    }
+}
+
+/// A container that has a volume mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The container's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where the volume is in it.
+    pub destination: String,
+    /// Whether it may write to it.
+    pub writable: bool,
+    /// Whether it runs.
+    pub state: State,
+}
+
+/// Whether a volume is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is.
+    Take,
+    /// It is left out.
+    Leave(Reason),
+    /// It should be taken, and cannot: nothing is guessed.
+    Fail(Vec<VolumeFault>),
+}
+
+/// Why a volume is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It matches no pattern of `docker.volumes.include`.
+    NotIncluded,
+    /// It matches this pattern of `docker.volumes.exclude`.
+    Excluded(String),
+    /// `holdfast.enable=false`, on the volume (`None`), or on the only container that uses it.
+    Disabled(Option<String>),
+    /// It has no name of its own.
+    Anonymous,
+    /// It holds the data directory of this container, whose databases are dumped.
+    Database(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotIncluded => f.write_str("it matches nothing in docker.volumes.include"),
+            Self::Excluded(pattern) => write!(f, "it matches {pattern:?} in docker.volumes.exclude"),
+            Self::Disabled(None) => f.write_str("its label says holdfast.enable=false"),
+            Self::Disabled(Some(container)) => {
+                write!(
+                    f,
+                    "container {container}, which alone uses it, says holdfast.enable=false"
+                )
+            }
+            Self::Anonymous => f.write_str("it is anonymous (docker.volumes.anonymous would take it)"),
+            Self::Database(container) => write!(
+                f,
+                "it holds the data directory of container {container}, whose databases are dumped (label the volume holdfast.enable=true to take it, too)"
+            ),
+        }
+    }
+}
+
+/// Why a volume cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VolumeFault {
+    /// One of its own labels.
+    #[error("{0}")]
+    Label(LabelFault),
+    /// A label of a container that uses it.
+    #[error("container {container}, which uses it: {fault}")]
+    UserLabel {
+        /// The container.
+        container: String,
+        /// The label.
+        fault: LabelFault,
+    },
+    /// Its containers name different groups.
+    #[error("its containers name different groups: {}", .0.join(", "))]
+    Groups(Vec<String>),
+}
+
+/// A label without effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What carries it: `container shop-db-1`, `volume shop_files`.
+    pub on: String,
+    /// The label.
+    pub warning: LabelWarning,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.on, self.warning)
+    }
+}
+
+/// The stack that a container belongs to.
+#[must_use]
+pub fn project(container: &Container) -> Option<&str> {
+    container.label(PROJECT)
+}
+
+/// The service of its stack that a container runs.
+#[must_use]
+pub fn service(container: &Container) -> Option<&str> {
+    container.label(SERVICE)
+}
+
+/// The services of its stack that a container depends on, as Compose says: `db:service_healthy:true,cache:...`.
+#[must_use]
+pub fn depends_on(container: &Container) -> Vec<String> {
+    let text = container.label(DEPENDS_ON).unwrap_or_default();
+    let names = text
+        .split(',')
+        .map(|part| part.split(':').next().unwrap_or_default().trim());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Takes stock. Holdfast's own helper containers do not count.
+#[must_use]
+pub fn take(containers: &[Container], volumes: &[Volume], selection: &Selection) -> Inventory {
+    let containers: Vec<&Container> = containers.iter().filter(|one| one.label(HELPER).is_none()).collect();
+    let policies: Vec<_> = containers.iter().map(|one| labels::of_container(&one.labels)).collect();
+    let mut inventory = Inventory::default();
+    for (container, understood) in containers.iter().zip(&policies) {
+        inventory.note(&format!("container {}", container.name), &understood.warnings);
+        if let Some(database) = database::of(container, understood) {
+            inventory.databases.insert(container.name.clone(), database);
+        }
+    }
+    for volume in volumes {
+        let users: Vec<_> = containers
+            .iter()
+            .copied()
+            .zip(&policies)
+            .filter(|(one, _)| uses(one, &volume.name))
+            .collect();
+        let own = labels::of_volume(&volume.labels);
+        inventory.note(&format!("volume {}", volume.name), &own.warnings);
+        let entry = judge(volume, &own, &users, selection, &inventory.databases);
+        inventory.volumes.insert(volume.name.clone(), entry);
+    }
+    inventory.stacks = stacks(&containers, &inventory.volumes);
+    inventory
+}
+
+impl Inventory {
+    fn note(&mut self, on: &str, warnings: &[LabelWarning]) {
+        let warning = |warning: &LabelWarning| Warning {
+            on: on.to_owned(),
+            warning: warning.clone(),
+        };
+        self.warnings.extend(warnings.iter().map(warning));
+    }
+}
+
+type Users<'a> = [(&'a Container, &'a Understood<ContainerPolicy>)];
+
+fn uses(container: &Container, volume: &str) -> bool {
+    container.mounts.iter().any(|mount| is_of(mount, volume))
+}
+
+fn is_of(mount: &crate::facts::Mount, volume: &str) -> bool {
+    mount.kind == MountKind::Volume && mount.volume.as_deref() == Some(volume)
+}
+
+fn judge(
+    volume: &Volume,
+    own: &Understood<VolumePolicy>,
+    users: &Users<'_>,
+    selection: &Selection,
+    databases: &BTreeMap<String, Database>,
+) -> VolumeEntry {
+    let said =
+        |get: fn(&VolumePolicy) -> Option<Mode>| users.iter().filter_map(move |(_, one)| get(&one.policy.volume));
+    let mode = own
+        .policy
+        .mode
+        .or_else(|| said(|policy| policy.mode).max())
+        .unwrap_or_default();
+    let classes = users.iter().filter_map(|(_, one)| one.policy.volume.class);
+    let mut groups: Vec<String> = users
+        .iter()
+        .filter_map(|(_, one)| one.policy.volume.group.clone())
+        .collect();
+    groups.sort();
+    groups.dedup();
+    let decision = match leave(volume, own, users, selection, databases) {
+        Some(reason) => Decision::Leave(reason),
+        None => {
+            let faults = faults(own, users, &groups);
+            if faults.is_empty() {
+                Decision::Take
+            } else {
+                Decision::Fail(faults)
+            }
+        }
+    };
+    VolumeEntry {
+        volume: volume.clone(),
+        stack: stack_of(volume, users),
+        users: users
+            .iter()
+            .flat_map(|(container, _)| places(container, &volume.name))
+            .collect(),
+        mode,
+        group: own.policy.group.clone().or_else(|| groups.into_iter().next()),
+        class: own.policy.class.or_else(|| classes.max()),
+        decision,
+    }
+}
+
+fn places<'a>(container: &'a Container, volume: &'a str) -> impl Iterator<Item = User> + 'a {
+    let mounts = container.mounts.iter().filter(move |mount| is_of(mount, volume));
+    mounts.map(|mount| User {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        destination: mount.destination.clone(),
+        writable: mount.writable,
+        state: container.state,
+    })
+}
+
+/// A volume that Compose made says so itself; others belong to the only stack that uses them.
+fn stack_of(volume: &Volume, users: &Users<'_>) -> Option<String> {
+    if let Some(stack) = volume.labels.get(PROJECT) {
+        return Some(stack.clone());
+    }
+    let stacks: BTreeSet<_> = users.iter().map(|(container, _)| project(container)).collect();
+    let mut stacks = stacks.into_iter();
+    match (stacks.next(), stacks.next()) {
+        (Some(Some(stack)), None) => Some(stack.to_owned()),
+        _ => None,
+    }
+}
+
+fn leave(
+    volume: &Volume,
+    own: &Understood<VolumePolicy>,
+    users: &Users<'_>,
+    selection: &Selection,
+    databases: &BTreeMap<String, Database>,
+) -> Option<Reason> {
+    if !selection.include.iter().any(|pattern| pattern.matches(&volume.name)) {
+        return Some(Reason::NotIncluded);
+    }
+    if let Some(pattern) = selection.exclude.iter().find(|pattern| pattern.matches(&volume.name)) {
+        return Some(Reason::Excluded(pattern.as_str().to_owned()));
+    }
+    match (own.policy.enable, users) {
+        (Some(false), _) => return Some(Reason::Disabled(None)),
+        (None, [(only, understood)]) if understood.policy.volume.enable == Some(false) => {
+            return Some(Reason::Disabled(Some(only.name.clone())));
+        }
+        _ => {}
+    }
+    if is_anonymous(volume) && !selection.anonymous {
+        return Some(Reason::Anonymous);
+    }
+    if own.policy.enable == Some(true) {
+        return None;
+    }
+    let dumped = databases.values().filter(|database| database.faults.is_empty());
+    let mut holders = dumped.filter(|database| database.data_volume.as_deref() == Some(&volume.name));
+    holders
+        .next()
+        .map(|database| Reason::Database(database.container.clone()))
+}
+
+fn is_anonymous(volume: &Volume) -> bool {
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    volume.labels.contains_key(ANONYMOUS) || (volume.name.len() == 64 && volume.name.bytes().all(hex))
+}
+
+fn faults(own: &Understood<VolumePolicy>, users: &Users<'_>, groups: &[String]) -> Vec<VolumeFault> {
+    let mut faults: Vec<_> = own.faults.iter().cloned().map(VolumeFault::Label).collect();
+    for (container, understood) in users {
+        let of_volumes = understood.faults.iter().filter(|fault| !fault.is_of_postgres());
+        faults.extend(of_volumes.map(|fault| VolumeFault::UserLabel {
+            container: container.name.clone(),
+            fault: fault.clone(),
+        }));
+    }
+    if own.policy.group.is_none() && groups.len() > 1 {
+        faults.push(VolumeFault::Groups(groups.to_vec()));
+    }
+    faults
+}
+
+fn stacks(containers: &[&Container], volumes: &BTreeMap<String, VolumeEntry>) -> BTreeMap<String, Stack> {
+    let mut stacks: BTreeMap<String, Stack> = BTreeMap::new();
+    for container in containers {
+        let Some(name) = project(container) else { continue };
+        let stack = stacks.entry(name.to_owned()).or_default();
+        if stack.working_dir.is_none() {
+            stack.working_dir = container.label(WORKING_DIR).map(str::to_owned);
+        }
+        let files = container.label(CONFIG_FILES).unwrap_or_default().split(',');
+        stack
+            .config_files
+            .extend(files.filter(|file| !file.is_empty()).map(str::to_owned));
+        let service = service(container).unwrap_or_default().to_owned();
+        stack
+            .services
+            .entry(service)
+            .or_default()
+            .insert(container.name.clone());
+    }
+    for entry in volumes.values() {
+        if let Some(stack) = &entry.stack {
+            stacks
+                .entry(stack.clone())
+                .or_default()
+                .volumes
+                .insert(entry.volume.name.clone());
+        }
+    }
+    stacks
+}
+
+#[cfg(test)]
+mod tests;

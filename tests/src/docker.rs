@@ -1,0 +1,362 @@
+//! Real Docker engines.
+//!
+//! Each [`Engine`] is a `dockerd` with its own data root, in namespaces of its own: what runs in it, what it mounts and
+//! the bridges it makes end with the value, and with the test, however that dies. Needs root, Debian's `docker.io`, and
+//! `busybox-static`, of which the only image is made.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{tools, wait_until};
+
+/// The image that every engine has: busybox, with its usual commands and `/bin/sh`.
+pub const IMAGE: &str = "holdfast-test:base";
+
+/// How long the engine may take to start or stop.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The network namespace of an engine and its containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One of its own: nothing outside reaches the containers but through the engine's socket.
+    Private,
+    /// The host's: addresses of containers, and published ports, can be reached by the test.
+    Host,
+}
+
+/// A Docker engine of its own, with [`IMAGE`] and nothing else.
+#[derive(Debug)]
+pub struct Engine {
+    commands: Option<ChildStdin>,
+    process: Process,
+    // Last: removed after everything that was in it has ended.
+    dir: TempDir,
+}
+
+impl Engine {
+    /// Starts one in a network namespace of its own.
+    ///
+    /// # Errors
+    /// If this is not root, `dockerd` or busybox is not installed, or the engine does not start; with its log.
+    pub fn start() -> Result<Self> {
+        Self::start_in(Network::Private)
+    }
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_in(network: Network) -> Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "only root can start a Docker engine"
+        );
+        // Short, since the path of a Unix socket is limited to 107 bytes.
+        let dir = tempfile::Builder::new().prefix("hf-docker-").tempdir()?;
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--mount", "--fork", "--kill-child"]);
+        if network == Network::Private {
+            command.arg("--net");
+        }
+        command.arg(tools::root().join("tests/tools/docker-engine"));
+        command.arg(dir.path());
+        command.arg(match network {
+            Network::Private => "private",
+            Network::Host => "host",
+        });
+        let errors = std::fs::File::create(dir.path().join("log"))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
+        let mut process = Process::spawn("the Docker engine", &mut command)?;
+        let commands = process.take_stdin();
+        let mut engine = Self { commands, process, dir };
+        engine.restart()?;
+        engine.import_image()?;
+        Ok(engine)
+    }
+
+    /// Where its socket is.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("s")
+    }
+
+    /// Its address, as in `DOCKER_HOST`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The folder on the host that has the files of a volume of the local driver.
+    #[must_use]
+    pub fn volume_folder(&self, volume: &str) -> PathBuf {
+        self.dir.path().join("data/volumes").join(volume).join("_data")
+    }
+
+    /// The `docker` command for this engine.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new("docker");
+        command.env("DOCKER_HOST", self.host());
+        // Not the user's own settings.
+        command.env("DOCKER_CONFIG", self.dir.path().join("config"));
+        command.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY");
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `docker` and gives what it prints, without the last line end.
+    ///
+    /// # Errors
+    /// If it fails; with its message.
+    pub fn docker<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<String> {
+        let mut command = self.command(arguments);
+        let shown = format!("{:?}", command.get_args().collect::<Vec<_>>());
+        let text = tools::text_of(&mut command).with_context(|| format!("docker {shown}"))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    /// Starts it, after [`Engine::kill`] or [`Engine::stop`].
+    ///
+    /// # Errors
+    /// If it does not start; with its log.
+    pub fn restart(&mut self) -> Result<()> {
+        self.tell("start")?;
+        let answers = wait_until("dockerd answers", DEADLINE, || {
+            ensure!(self.process.ended()?.is_none(), "the engine's supervisor has ended");
+            Ok(self.command(["version"]).output()?.status.success())
+        });
+        answers.with_context(|| format!("start dockerd; its log: {}", self.log()))
+    }
+
+    /// Stops it as a restart of its service does: containers are stopped, and remembered as running.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.end("TERM")
+    }
+
+    /// SIGKILL. Its containers run on until it is started again.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end("KILL")
+    }
+
+    /// Stops its execution: its socket takes connections and nothing answers.
+    ///
+    /// # Errors
+    /// If its supervisor has ended.
+    pub fn pause(&mut self) -> Result<()> {
+        self.tell("signal STOP")
+    }
+
+    /// Ends an [`Engine::pause`].
+    ///
+    /// # Errors
+    /// If its supervisor has ended.
+    pub fn resume(&mut self) -> Result<()> {
+        self.tell("signal CONT")
+    }
+
+    fn end(&mut self, signal: &str) -> Result<()> {
+        let ended = self.dir.path().join("ended");
+        self.tell(&format!("signal {signal}\nwait"))?;
+        wait_until("dockerd ends", DEADLINE, || Ok(ended.exists()))
+            .with_context(|| format!("end dockerd; its log: {}", self.log()))?;
+        std::fs::remove_file(ended).context("forget that dockerd ended")
+    }
+
+    fn tell(&mut self, line: &str) -> Result<()> {
+        let commands = self.commands.as_mut().context("the engine's supervisor has ended")?;
+        writeln!(commands, "{line}").context("speak to the engine's supervisor")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    fn import_image(&self) -> Result<()> {
+        let root = self.dir.path().join("image");
+        make_image(&root)?;
+        let tar = self.dir.path().join("image.tar");
+        tools::text_of(
+            Command::new("tar")
+                .arg("--create")
+                .arg("--file")
+                .arg(&tar)
+                .arg("--directory")
+                .arg(&root)
+                .arg("."),
+        )?;
+        let import = ["import", "--change", "CMD [\"/bin/sh\"]"].map(OsStr::new);
+        self.docker(import.into_iter().chain([tar.as_os_str(), OsStr::new(IMAGE)]))?;
+        std::fs::remove_dir_all(&root)?;
+        Ok(std::fs::remove_file(&tar)?)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // With its standard input the supervisor ends, and all else with it; a stopped dockerd, too.
+        drop(self.commands.take());
+        if self.process.wait(DEADLINE).is_err() {
+            self.process.kill();
+        }
+        if let Some(name) = self.dir.path().file_name() {
+            // The kernel may take a moment to notice that they are empty.
+            let removed = wait_until("control groups are removed", DEADLINE, || Ok(remove_cgroups(name)));
+            if let Err(error) = removed {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
+
+/// A root file system of busybox alone.
+fn make_image(root: &Path) -> Result<()> {
+    let busybox = std::env::var_os("HOLDFAST_BUSYBOX").map_or_else(|| PathBuf::from("/bin/busybox"), PathBuf::from);
+    let program = std::fs::read(&busybox)
+        .with_context(|| format!("read {} (Debian's package busybox-static)", busybox.display()))?;
+    let dynamic = program.windows(8).take(4096).any(|bytes| bytes == b"ld-linux");
+    ensure!(!dynamic, "{} is not statically linked", busybox.display());
+    let bin = root.join("bin");
+    std::fs::create_dir_all(&bin)?;
+    for folder in ["etc", "tmp", "root", "proc", "sys", "dev"] {
+        std::fs::create_dir_all(root.join(folder))?;
+    }
+    std::fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+    )?;
+    std::fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
+    std::fs::copy(&busybox, bin.join("busybox"))?;
+    for applet in tools::text_of(Command::new(&busybox).arg("--list"))?.lines() {
+        if applet != "busybox" {
+            symlink("busybox", bin.join(applet)).with_context(|| format!("link {applet}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the empty control groups that the kernel keeps of containers whose engine was killed; whether none is left.
+fn remove_cgroups(name: &OsStr) -> bool {
+    let base = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(base).into_iter().flatten().flatten();
+    let folders = hierarchies
+        .map(|entry| entry.path())
+        .chain([base.to_owned()])
+        .map(|folder| folder.join(name));
+    folders.fold(true, |none, folder| {
+        remove_folders(&folder);
+        none & !folder.exists()
+    })
+}
+
+fn remove_folders(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_folders(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn bridges() -> Vec<String> {
+        let entries = std::fs::read_dir("/sys/class/net").unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_container_outlives_a_restart_and_nothing_outlives_the_engine() {
+        let mut engine = Engine::start().unwrap();
+        let dir = engine.dir.path().to_owned();
+        engine
+            .docker([
+                "run",
+                "-d",
+                "--name",
+                "one",
+                "-v",
+                "files:/files",
+                IMAGE,
+                "sh",
+                "-c",
+                "date > /files/date; sleep 1000",
+            ])
+            .unwrap();
+        let file = engine.volume_folder("files").join("date");
+        wait_until("the file is there", Duration::from_secs(20), || Ok(file.exists())).unwrap();
+        engine.kill().unwrap();
+        assert!(engine.docker(["ps"]).is_err());
+        engine.restart().unwrap();
+        assert_eq!(engine.docker(["ps", "-a", "--format", "{{.Names}}"]).unwrap(), "one");
+        engine.docker(["start", "one"]).unwrap();
+        engine.stop().unwrap();
+        engine.restart().unwrap();
+        engine.docker(["start", "one"]).unwrap();
+        engine.docker(["pause", "one"]).unwrap();
+        engine.pause().unwrap();
+        let begun = std::time::Instant::now();
+        drop(engine);
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(!dir.exists());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(dir.to_str().unwrap()));
+        let name = dir.file_name().unwrap();
+        assert!(!Path::new("/sys/fs/cgroup").join(name).exists());
+        assert!(!Path::new("/sys/fs/cgroup/pids").join(name).exists());
+    }
+
+    #[test]
+    fn a_container_on_the_hosts_network_can_be_reached_and_its_bridge_is_removed() {
+        let before = bridges();
+        let engine = Engine::start_in(Network::Host).unwrap();
+        engine.docker(["network", "create", "shop"]).unwrap();
+        let page = "mkdir /www; echo hello > /www/index.html; httpd -f -p 80 -h /www";
+        engine
+            .docker([
+                "run",
+                "-d",
+                "--name",
+                "web",
+                "--network",
+                "shop",
+                IMAGE,
+                "sh",
+                "-c",
+                page,
+            ])
+            .unwrap();
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = engine.docker(["inspect", "--format", format, "web"]).unwrap();
+        let address = format!("{address}:80").parse().unwrap();
+        wait_until("it can be reached", Duration::from_secs(20), || {
+            Ok(std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
+        })
+        .unwrap();
+        assert!(bridges().len() > before.len());
+        drop(engine);
+        let left: Vec<_> = bridges()
+            .into_iter()
+            .filter(|name| name.starts_with("br-") && !before.contains(name))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
