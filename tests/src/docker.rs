@@ -284,6 +284,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "starts a Docker engine: tests/docker runs it"]
     fn a_container_outlives_a_restart_and_nothing_outlives_the_engine() {
         let mut engine = Engine::start().unwrap();
         let dir = engine.dir.path().to_owned();
@@ -325,6 +326,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "starts a Docker engine: tests/docker runs it"]
     fn a_container_on_the_hosts_network_can_be_reached_and_its_bridge_is_removed() {
         let before = bridges();
         let engine = Engine::start_in(Network::Host).unwrap();
