@@ -152,6 +152,7 @@ impl Archive {
     /// Looks at the bytes that follow.
     pub(crate) fn take(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.stop.is_none() {
+            bytes = self.whole_pieces(bytes);
             let wanted = self.size() - self.held;
             let (pass, is_field) = match usize::try_from(self.skip) {
                 Ok(0) => (wanted.min(bytes.len()), true),
@@ -173,6 +174,24 @@ impl Archive {
                 }
             }
         }
+    }
+
+    /// Passes over the pieces that lie here from end to end, which is most of a dump: some programs make one of every row.
+    fn whole_pieces<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.skip > 0 || self.held > 0 || !matches!(self.next, Next::Piece { .. }) {
+            return bytes;
+        }
+        let (size, mut rest) = (1 + self.number_size, bytes);
+        while let Some((field, after)) = rest.split_at_checked(size) {
+            // Their end, and what makes no sense, are left to the step.
+            let length = usize::try_from(number(field)).unwrap_or(0);
+            match after.get(length..) {
+                Some(later) if length > 0 => rest = later,
+                _ => break,
+            }
+        }
+        self.passed += (bytes.len() - rest.len()) as u64;
+        rest
     }
 
     /// After the last byte: why nothing can be told, if that is so.
@@ -308,12 +327,9 @@ impl Archive {
         Ok(())
     }
 
-    /// The number that has just passed: a sign, then its bytes from the lowest.
+    /// The number that has just passed.
     fn number(&self) -> i64 {
-        let mut bytes = [0; 8];
-        bytes[..self.number_size].copy_from_slice(&self.field[1..=self.number_size]);
-        let size = i64::from_le_bytes(bytes);
-        if self.field[0] == 0 { size } else { size.wrapping_neg() }
+        number(&self.field[..=self.number_size])
     }
 
     /// The length of the text that follows; none is written as a negative length.
@@ -323,6 +339,20 @@ impl Archive {
 
     fn broken(&self) -> Stop {
         Stop::Broken(format!("what stands before byte {} makes no sense", self.passed))
+    }
+}
+
+/// A number as it is written: a sign, then its bytes from the lowest.
+fn number(field: &[u8]) -> i64 {
+    let size = field
+        .iter()
+        .skip(1)
+        .rev()
+        .fold(0_i64, |size, byte| size << 8 | i64::from(*byte));
+    if field.first() == Some(&0) {
+        size
+    } else {
+        size.wrapping_neg()
     }
 }
 
