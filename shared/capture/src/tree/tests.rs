@@ -81,7 +81,13 @@ fn describe(root: &FsPath) -> BTreeMap<Vec<u8>, String> {
             meta.mtime_nsec()
         );
         if kind.is_dir() {
-            todo.extend(fs::read_dir(&full).unwrap().map(|e| path.join(e.unwrap().file_name())));
+            // In one order everywhere: the first name of a hard link is told by it.
+            let mut children: Vec<_> = fs::read_dir(&full)
+                .unwrap()
+                .map(|e| path.join(e.unwrap().file_name()))
+                .collect();
+            children.sort_by(|a, b| b.cmp(a));
+            todo.extend(children);
         } else if kind.is_symlink() {
             text += &format!(" -> {:?}", fs::read_link(&full).unwrap());
         } else if kind.is_file() {
