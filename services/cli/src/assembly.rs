@@ -1,7 +1,6 @@
 //! Every service in one process: for `holdfast up`, and for `holdfast run` on a host without a NATS server.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use holdfast_bus::{BusOptions, PrivateServer};
 use holdfast_capture::Staging;
@@ -36,7 +35,6 @@ pub(crate) enum Mode {
 /// All services of this process, at work.
 pub(crate) struct Assembly {
     cx: Context,
-    health: Health,
     serving: Serving,
     keeping: JoinSet<()>,
     listening: Option<http::Server>,
@@ -88,10 +86,9 @@ impl Assembly {
             None => None,
         };
         let serving = serve(&cx, &stages, &health);
-        let keeping = schedule(&cx, mode, &health);
+        let keeping = Scheduler::new(&cx).serve(mode == Mode::Up, &health);
         Ok(Self {
             cx,
-            health,
             serving,
             keeping,
             listening,
@@ -102,24 +99,6 @@ impl Assembly {
     /// What the services share.
     pub(crate) fn context(&self) -> &Context {
         &self.cx
-    }
-
-    /// Waits until the process is told to end, and tells the health of the bus meanwhile.
-    pub(crate) async fn watch(&self) {
-        let mut every = tokio::time::interval(Duration::from_secs(2));
-        loop {
-            tokio::select! {
-                () = self.cx.drain.cancelled() => return,
-                _ = every.tick() => {}
-            }
-            let connected = self.cx.bus.is_connected();
-            let state = if connected {
-                Ok(())
-            } else {
-                Err("not connected to the NATS server".to_owned())
-            };
-            self.health.set("nats", state);
-        }
     }
 
     /// Drains: running jobs may end within their time, the rest is given back to the queue. Then the server stops.
@@ -194,26 +173,6 @@ pub(crate) async fn stages(cx: &Context, staging: Arc<Staging>) -> Result<Vec<Ar
         Arc::new(syncer),
         Arc::new(janitor),
     ])
-}
-
-/// The scheduler: answers requests, keeps the record, and follows the calendar if this process stays.
-fn schedule(cx: &Context, mode: Mode, health: &Health) -> JoinSet<()> {
-    let scheduler = Scheduler::new(cx);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(scheduler.clone().record());
-    if mode == Mode::Up {
-        tasks.spawn(scheduler.clone().tick());
-    }
-    let health = health.clone();
-    tasks.spawn(async move {
-        health.set("triggers", Ok(()));
-        if let Err(error) = scheduler.serve_triggers().await {
-            let reason = holdfast_telemetry::chain(&error).to_string();
-            tracing::error!(reason, "requests for runs are not answered any more");
-            health.set("triggers", Err(reason));
-        }
-    });
-    tasks
 }
 
 /// Checks, before anything is captured, that this process can verify what it captures.

@@ -1,8 +1,11 @@
 //! The client programs: which `pg_dump` for which server. An older one refuses a newer server, so the one of the
 //! server's own major version is taken, else the oldest that is newer.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use holdfast_config::Postgres;
 
@@ -10,6 +13,12 @@ use crate::PgError;
 
 /// Where Debian and the PostgreSQL project's packages put the programs of each major version.
 const VERSIONED: [(&str, &str); 2] = [("/usr/lib/postgresql", "bin"), ("/usr", "bin")];
+
+/// How long a program may take to tell its version: one that hangs must not hold a capture up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// No version is longer, in bytes.
+const ANSWER_MAX: u64 = 4096;
 
 /// A program of the PostgreSQL client, with its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +97,7 @@ fn probe(path: &Path) -> Option<Program> {
     if !path.is_file() {
         return None;
     }
-    let output = Command::new(path).arg("--version").env_clear().output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
+    let text = said_within(Command::new(path).arg("--version").env_clear(), ANSWER_WITHIN)?;
     let version = version_of(&text)?;
     let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some(Program {
@@ -97,6 +105,32 @@ fn probe(path: &Path) -> Option<Program> {
         major,
         version: version.to_owned(),
     })
+}
+
+/// What a program says until it closes its output; `None` if it cannot be run, or does not do that in time: then it is ended.
+fn said_within(command: &mut Command, time: Duration) -> Option<String> {
+    let spawned = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = spawned.ok()?;
+    let stdout = child.stdout.take()?;
+    let (tell, said) = mpsc::channel();
+    // Reads on by itself if the program has handed its output to one that outlives it.
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = stdout.take(ANSWER_MAX).read_to_end(&mut text);
+        let _ = tell.send(text);
+    });
+    let text = said.recv_timeout(time);
+    if text.is_err() {
+        tracing::warn!(program = ?command.get_program(), "it does not answer, and is passed over");
+    }
+    // One that has answered may still run; whatever it does then is not waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+    String::from_utf8(text.ok()?).ok()
 }
 
 /// `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` says 15.18.
@@ -116,6 +150,19 @@ mod tests {
             major,
             version: format!("{major}.1"),
         }
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_is_passed_over() {
+        let shell = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]);
+            said_within(&mut command, Duration::from_millis(300))
+        };
+        assert_eq!(shell("echo here; exec >&-; sleep 60").as_deref(), Some("here\n"));
+        assert_eq!(shell("exec sleep 60"), None);
+        assert_eq!(shell("sleep 1 & exit 0"), None, "its child holds the output");
+        assert_eq!(shell("exit 3").as_deref(), Some(""));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const SECRETS: &[SecretSection] = &[
 ];
 
 fn main() -> ExitCode {
-    run_process("dumper", SECRETS, async |cx| {
+    run_process("dumper", SECRETS, async |cx, _| {
         let settings = &cx.settings;
         let staging = Arc::new(Staging::open(
             &staging_dir(settings)?,

@@ -8,7 +8,7 @@ use holdfast_capture::{Attempt, Draft, Staging};
 use holdfast_format::{ArtefactId, ContentsRef, ObjectKey, RunId, SourceName};
 use holdfast_repository::ContentsPut;
 use holdfast_service::{Context, JobError, ask_for_seals, hand_on_sealed};
-use holdfast_telemetry::failpoint;
+use holdfast_telemetry::{failpoint, metrics};
 
 /// Contents are metadata that every later capture reads: worth a little more work than packs.
 const CONTENTS_LEVEL: i32 = 3;
@@ -56,6 +56,7 @@ pub(crate) async fn close(
         .map_err(|e| JobError::Retry(e.to_string()))?;
     let sealed = cx.repository.manifest(artefact).await?;
     let sealed = sealed.ok_or_else(|| JobError::Retry(format!("the manifest of {artefact} is not there yet")))?;
+    metrics::global().artefact(sealed.manifest.kind.as_str(), "sealed");
     hand_on_sealed(cx, &expected, source, &sealed, stored + contents.size).await?;
     // A failure to tidy up is no failure of the artefact; the sweep takes what is left.
     if let Err(error) = Arc::try_unwrap(attempt).map_or(Ok(()), Attempt::discard) {

@@ -15,7 +15,7 @@ const SECRETS: &[SecretSection] = &[
 ];
 
 fn main() -> ExitCode {
-    run_process("encryptor", SECRETS, async |cx| {
+    run_process("encryptor", SECRETS, async |cx, _| {
         let settings = &cx.settings;
         let staging = Arc::new(Staging::open(
             &staging_dir(settings)?,

@@ -15,7 +15,7 @@ const SECRETS: &[SecretSection] = &[
 ];
 
 fn main() -> ExitCode {
-    run_process("janitor", SECRETS, async |cx| {
+    run_process("janitor", SECRETS, async |cx, _| {
         Ok(vec![Arc::new(Janitor::open(cx)?) as Arc<dyn Stage>])
     })
 }

@@ -1,7 +1,6 @@
 //! The scheduler as a process of its own.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use holdfast_config::SecretSection;
 use holdfast_scheduler::Scheduler;
@@ -14,16 +13,9 @@ const SECRETS: &[SecretSection] = &[
 ];
 
 fn main() -> ExitCode {
-    run_process("scheduler", SECRETS, async |cx| {
-        let scheduler = Scheduler::new(cx);
-        tokio::spawn(scheduler.clone().record());
-        tokio::spawn(scheduler.clone().tick());
-        let triggers = scheduler.clone();
-        tokio::spawn(async move {
-            if let Err(error) = Arc::clone(&triggers).serve_triggers().await {
-                tracing::error!(reason = %holdfast_telemetry::chain(&error), "requests for runs are not answered");
-            }
-        });
+    run_process("scheduler", SECRETS, async |cx, health| {
+        let tasks = Scheduler::new(cx).serve(true, health);
+        tokio::spawn(tasks.join_all());
         Ok(Vec::new())
     })
 }

@@ -9,8 +9,10 @@ use holdfast_events::{Fact, Job, Refusal, Trigger, TriggerReply, Work};
 use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
 use holdfast_service::{Context, JobError, unfinished};
 use holdfast_telemetry::failpoint;
+use holdfast_telemetry::http::Health;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::recorder::Recorder;
@@ -42,8 +44,29 @@ impl Scheduler {
         })
     }
 
+    /// Answers requests, keeps the record, and follows the calendar if this process stays: until it drains. Tells whether
+    /// requests are answered.
+    #[must_use]
+    pub fn serve(self: Arc<Self>, follow_calendar: bool, health: &Health) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.clone().record());
+        if follow_calendar {
+            tasks.spawn(self.clone().tick());
+        }
+        let health = health.clone();
+        tasks.spawn(async move {
+            health.set("triggers", Ok(()));
+            if let Err(error) = self.serve_triggers().await {
+                let reason = holdfast_telemetry::chain(&error).to_string();
+                tracing::error!(reason, "requests for runs are not answered any more");
+                health.set("triggers", Err(reason));
+            }
+        });
+        tasks
+    }
+
     /// Keeps the record of runs until the process drains.
-    pub async fn record(self: Arc<Self>) {
+    async fn record(self: Arc<Self>) {
         Recorder::new(self.cx.clone()).run().await;
     }
 
@@ -51,7 +74,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// [`BusError`] if the server refuses the subscription.
-    pub async fn serve_triggers(self: Arc<Self>) -> Result<(), BusError> {
+    async fn serve_triggers(self: Arc<Self>) -> Result<(), BusError> {
         let (bus, drain) = (self.cx.bus.clone(), self.cx.drain.clone());
         let answer = move |trigger: Trigger| {
             let scheduler = self.clone();
@@ -185,7 +208,7 @@ impl Scheduler {
     }
 
     /// Starts scheduled runs as they come due, until the process drains.
-    pub async fn tick(self: Arc<Self>) {
+    async fn tick(self: Arc<Self>) {
         let mut followed: Vec<Followed> = Vec::new();
         for configured in &self.cx.settings.schedule {
             match (Schedule::of(configured), trigger_of(configured)) {

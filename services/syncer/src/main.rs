@@ -15,7 +15,7 @@ const SECRETS: &[SecretSection] = &[
 ];
 
 fn main() -> ExitCode {
-    run_process("syncer", SECRETS, async |cx| {
+    run_process("syncer", SECRETS, async |cx, _| {
         Ok(vec![Arc::new(Syncer::open(cx).await?) as Arc<dyn Stage>])
     })
 }

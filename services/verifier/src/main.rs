@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     if let Err(error) = harden() {
         return exit_code(Err(error.into()));
     }
-    run_process("verifier", SECRETS, async |cx| {
+    run_process("verifier", SECRETS, async |cx, _| {
         Ok(vec![
             Arc::new(Verifier::new(cx, secret_keys(&cx.settings)?)) as Arc<dyn Stage>
         ])

@@ -15,7 +15,7 @@ pub struct Parent<'a> {
     /// Its manifest, whose signature was checked.
     pub manifest: &'a Manifest,
     /// Reads its contents from the start.
-    pub contents: &'a dyn Fn() -> Result<ContentsIter<'a>, ContentsError>,
+    pub contents: &'a (dyn Fn() -> Result<ContentsIter<'a>, ContentsError> + Sync),
 }
 
 impl Parent<'_> {
@@ -47,6 +47,30 @@ pub struct ParentIndex {
     packs: Vec<PackRef>,
     usable: Vec<bool>,
     slots: Vec<Slot>,
+    /// Where the slots of each bucket begin, and where the last one's end. Ids are spread evenly, so a bucket holds a few:
+    /// a search over all of a large parent would wait for memory at each step.
+    buckets: Vec<u32>,
+}
+
+/// Buckets of ids: by their first two bytes.
+const BUCKETS: usize = 1 << 16;
+
+fn bucket(id: &[u8; 16]) -> usize {
+    usize::from(u16::from_be_bytes([id[0], id[1]]))
+}
+
+/// The bounds of buckets in sorted slots.
+fn bounds(slots: &[Slot]) -> Vec<u32> {
+    let mut bounds = vec![0; BUCKETS + 1];
+    for slot in slots {
+        bounds[bucket(&slot.id) + 1] += 1;
+    }
+    let mut before = 0;
+    for bound in &mut bounds {
+        before += *bound;
+        *bound = before;
+    }
+    bounds
 }
 
 impl ParentIndex {
@@ -80,6 +104,7 @@ impl ParentIndex {
         Ok(Self {
             packs: packs.to_vec(),
             usable,
+            buckets: bounds(&slots),
             slots,
         })
     }
@@ -110,7 +135,10 @@ impl ParentIndex {
 
     /// A chunk's rank among all, and its extent in the parent's numbering.
     pub(crate) fn find(&self, id: ChunkId) -> Option<(usize, Extent)> {
-        let rank = self.slots.binary_search_by(|slot| slot.id.cmp(id.as_bytes())).ok()?;
+        let bucket = bucket(id.as_bytes());
+        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let found = self.slots[start..end].binary_search_by(|slot| slot.id.cmp(id.as_bytes()));
+        let rank = start + found.ok()?;
         let slot = &self.slots[rank];
         let extent = Extent {
             pack: slot.pack,

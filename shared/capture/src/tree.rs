@@ -50,7 +50,8 @@ pub struct TreeOutcome {
     pub closing: Vec<Extent>,
 }
 
-/// Captures a tree: its entries go to `contents`, its bytes to `packer`. A parent's index goes into the packer, the
+/// Captures a tree: its entries go to `contents`, its bytes to `packer`. The parent's contents are read on a thread beside
+/// this one, which ends with this call. A parent's index goes into the packer, the
 /// parent itself here. The draft must name [`LAYOUT`] as `tools["tar"]`, and a `started` that was taken before this call.
 ///
 /// # Errors
@@ -63,9 +64,19 @@ pub fn capture_tree<W: Write>(
     contents: &mut ContentsWriter<W>,
     watch: &mut Watch<'_>,
 ) -> Result<TreeOutcome, CaptureError> {
+    std::thread::scope(|scope| capture(spec, Join::new(parent, scope)?, packer, contents, watch))
+}
+
+fn capture<W: Write>(
+    spec: &TreeSpec,
+    join: Join,
+    packer: &mut Packer<'_>,
+    contents: &mut ContentsWriter<W>,
+    watch: &mut Watch<'_>,
+) -> Result<TreeOutcome, CaptureError> {
     let mut capture = Capture {
         spec,
-        join: Join::new(parent)?,
+        join,
         base: packer.size(),
         window: Window::new(packer.cutter()),
         packer,
@@ -113,9 +124,9 @@ struct Place<'a> {
     path: Path,
 }
 
-struct Capture<'c, 'a, 'p, 'w, W: Write> {
+struct Capture<'c, 'p, 'w, W: Write> {
     spec: &'c TreeSpec,
-    join: Join<'a>,
+    join: Join,
     packer: &'c mut Packer<'p>,
     contents: &'c mut ContentsWriter<W>,
     watch: &'c mut Watch<'w>,
@@ -135,7 +146,7 @@ struct Capture<'c, 'a, 'p, 'w, W: Write> {
     noatime: bool,
 }
 
-impl<W: Write> Capture<'_, '_, '_, '_, W> {
+impl<W: Write> Capture<'_, '_, '_, W> {
     fn root(&mut self, root: &Root) -> Result<(), CaptureError> {
         let fault = |source| CaptureError::Root {
             path: root.path.clone(),

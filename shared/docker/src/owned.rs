@@ -87,6 +87,14 @@ impl Owned {
     }
 }
 
+impl Drop for Owned {
+    /// Lets go of the lock by asking. Closing the file would do it only when the last copy of it is closed, and a child
+    /// that another thread has just forked holds one until it executes its program.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 /// The files of a folder with this extension, in order; none if there is no folder. Removes what a process left that
 /// died while it wrote, and so before it did anything.
 pub(crate) fn list(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {

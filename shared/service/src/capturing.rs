@@ -18,6 +18,7 @@ use holdfast_format::{
 };
 use holdfast_repository::{Latest, SealedManifest};
 use holdfast_telemetry::failpoint;
+use holdfast_telemetry::metrics::{self, Flow};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -225,6 +226,10 @@ impl Session {
             new_bytes: draft.new.bytes,
             warnings: draft.warnings.total,
         };
+        let metrics = metrics::global();
+        metrics.bytes(Flow::Captured, kind.as_str(), draft.stream.size);
+        metrics.bytes(Flow::Stored, kind.as_str(), draft.new.bytes);
+        metrics.artefact(kind.as_str(), "captured");
         cx.tell(run, what).await?;
         ask_for_seals(&cx, &attempt, &source).await
     }

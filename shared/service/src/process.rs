@@ -42,10 +42,10 @@ pub fn exit_code(result: Result<(), anyhow::Error>) -> ExitCode {
 }
 
 /// Runs one service until it is told to end: loads the configuration (with the secrets of `secrets` alone), starts
-/// telemetry, opens repository and bus, and serves the stages that `stages` makes.
+/// telemetry, opens repository and bus, and serves the stages that `stages` makes. It may tell its own health besides theirs.
 pub fn run_process<F>(service: &'static str, secrets: &[SecretSection], stages: F) -> ExitCode
 where
-    F: AsyncFnOnce(&Context) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
+    F: AsyncFnOnce(&Context, &Health) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
 {
     let args = ProcessArgs::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -57,7 +57,7 @@ where
 
 async fn run<F>(service: &'static str, args: &ProcessArgs, secrets: &[SecretSection], stages: F) -> anyhow::Result<()>
 where
-    F: AsyncFnOnce(&Context) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
+    F: AsyncFnOnce(&Context, &Health) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
 {
     let path = Settings::find(args.config.as_deref())?;
     let settings = Arc::new(Settings::load_for(&path, &Settings::environment(), secrets)?);
@@ -72,7 +72,7 @@ where
         None => None,
     };
     shutdown_signal(cx.drain.clone());
-    let stages = stages(&cx).await?;
+    let stages = stages(&cx, &health).await?;
     tracing::info!(service, site = %cx.site, "serving");
     serve(&cx, &stages, &health).ended().await;
     if let Some(listening) = listening {

@@ -78,7 +78,8 @@ fn pipeline(settings: &Settings, now: SystemTime) -> Vec<Check> {
         Err(why) => Check::fail(
             &name,
             why,
-            "make a new one with `holdfast keys generate pipeline`, and keep this one in trusted_signers",
+            "take it from a copy; if there is none, make a new one (`holdfast keys generate pipeline`), name this one's public part in \
+             trusted_signers, and begin a new repository: the old one still restores, but takes nothing new",
         ),
     }];
     checks.extend(exposed(&name, path));

@@ -42,7 +42,7 @@ async fn serve(settings: Arc<holdfast_config::Settings>) -> Result<(), CliError>
     let cx = assembly.context();
     shutdown_signal(cx.drain.clone());
     tracing::info!(site = %cx.site, repository = cx.repository.place().describe(), "holdfast is up");
-    assembly.watch().await;
+    cx.drain.cancelled().await;
     assembly.stop().await;
     Ok(())
 }

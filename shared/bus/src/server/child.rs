@@ -73,6 +73,7 @@ impl Child {
     /// Starts a server at the seat, and waits until it is ready.
     pub(super) async fn start_at(binary: &Path, folder: &Folder, seat: &Seat) -> Result<Self, ServerError> {
         let lock = folder.lock_store().await?;
+        folder.renew_store()?;
         folder.clear()?;
         let config = folder.write_config(seat)?;
         let mut child = Self::spawn(binary, &config, lock, folder.early_log()?)?;

@@ -20,6 +20,9 @@ use crate::options::Auth;
 
 const USER: &str = "holdfast";
 
+/// A name that the kernel gives to each start of the machine.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
 /// The folder, owned by this process.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -124,14 +127,15 @@ impl Folder {
         let (store, log) = (self.quoted("jetstream"), self.quoted("nats-server.log"));
         let (pid, ports) = (self.quoted("nats-server.pid"), self.quoted("ports"));
         let password = seat.password.expose_secret();
-        // `sync_interval: always`: what the server has confirmed is on the disk. The limit of the store is given, as the
-        // server would else take a share of what is free now and refuse streams on a small disk.
+        // Not `sync_interval: always`: what the server has confirmed outlives its own death, and of what a power cut leaves
+        // nothing is believed (see `renew_store`). The limit of the store is given, as the server would else take a share
+        // of what is free now and refuse streams on a small disk.
         let text = format!(
             "server_name: holdfast\n\
              listen: \"127.0.0.1:{port}\"\n\
              authorization {{ user: {USER}, password: \"{password}\" }}\n\
              max_payload: 1MB\n\
-             jetstream {{\n  store_dir: {store}\n  sync_interval: always\n  max_file_store: 4GB\n  max_memory_store: 64MB\n}}\n\
+             jetstream {{\n  store_dir: {store}\n  max_file_store: 4GB\n  max_memory_store: 64MB\n}}\n\
              log_file: {log}\nlogfile_size_limit: 8MB\nlogfile_max_num: 3\n\
              pid_file: {pid}\nports_file_dir: {ports}\n"
         );
@@ -156,6 +160,26 @@ impl Folder {
             self.kill_earlier();
         }
         Err(ServerError::Held { dir: self.dir.clone() })
+    }
+
+    /// Removes the store if the machine has started since it was last written: it is not synced at each write, so nobody
+    /// knows how much of it a power cut has left. The reconcilers ask anew for all that was asked for in it, as the
+    /// repository tells what is missing. Needs the lock of the store.
+    pub(super) fn renew_store(&self) -> Result<(), ServerError> {
+        let (store, written) = (self.dir.join("jetstream"), self.dir.join("boot"));
+        let boot = fs::read_to_string(BOOT).map_err(|source| fault("read", Path::new(BOOT), source))?;
+        if fs::read_to_string(&written).is_ok_and(|last| last == boot) {
+            return Ok(());
+        }
+        match fs::remove_dir_all(&store) {
+            Ok(()) => {
+                tracing::info!("the machine has started anew: the private nats-server begins with an empty store")
+            }
+            // Not there; or something else is, of which the server complains better.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(source) => return Err(fault("remove", &store, source)),
+        }
+        self.write_private(&written, &boot)
     }
 
     /// Kills the server in the pid file, if that process is a server with our configuration.

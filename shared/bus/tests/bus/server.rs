@@ -91,6 +91,28 @@ async fn what_was_confirmed_is_there_after_stop_and_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_what_was_written_before_the_machine_started_nothing_is_believed() {
+    let mut rig = Rig::start().await;
+    let bus = rig.bus().await;
+    bus.publish_work(&seal(run(), 1)).await.unwrap();
+    rig.stop().await;
+    std::fs::write(rig.dir.path().join("boot"), "another\n").unwrap();
+    // What a power cut may leave.
+    std::fs::write(
+        rig.dir
+            .path()
+            .join("jetstream/jetstream/$G/streams/HOLDFAST_WORK/meta.inf"),
+        "",
+    )
+    .unwrap();
+    rig.again().await;
+    let bus = rig.bus().await;
+    assert_eq!(crate::support::held(&rig.raw().await, "HOLDFAST_WORK").await, 0);
+    bus.publish_work(&seal(run(), 1)).await.unwrap();
+    assert_eq!(crate::support::held(&rig.raw().await, "HOLDFAST_WORK").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_exchanged_for_another() {
     let mut rig = Rig::start().await;
     let url = rig.server().url();

@@ -13,7 +13,7 @@ use super::walk::{Names, OPEN_DIR};
 use super::{Capture, Entered, Place};
 use crate::{CaptureError, Progress};
 
-impl<W: Write> Capture<'_, '_, '_, '_, W> {
+impl<W: Write> Capture<'_, '_, '_, W> {
     /// Takes a directory's own entry.
     pub(super) fn directory(&mut self, place: Place<'_>) -> Result<Option<Entered>, CaptureError> {
         let opened = self.open(place.dir, place.name, OPEN_DIR).and_then(|dir| {

@@ -1,10 +1,12 @@
 //! The parent's entries beside the walk: both are in the same order, so one pass over each finds what stands as before.
 
 use std::cmp::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Scope;
 
-use holdfast_format::{Content, Entry, Path, Stamp};
+use holdfast_format::{Content, ContentsError, Entry, Path, Stamp};
 
-use crate::parent::{ContentsIter, Parent};
+use crate::parent::Parent;
 use crate::{CaptureError, ParentError};
 
 use super::LAYOUT;
@@ -14,47 +16,82 @@ use super::meta::Meta;
 const TICK: u32 = 50_000_000;
 const COARSE: i64 = 2;
 
-pub(super) struct Join<'a> {
-    lines: Option<ContentsIter<'a>>,
+/// Entries that are handed over at once, and how often that may be ahead of the walk.
+const BATCH: usize = 128;
+const BATCHES: usize = 4;
+
+type Batch = Result<Vec<Entry>, ContentsError>;
+
+pub(super) struct Join {
+    /// `None` without a parent.
+    batches: Option<Receiver<Batch>>,
+    batch: std::vec::IntoIter<Entry>,
     ahead: Option<Entry>,
     settled_before: Stamp,
     /// Whether the parent's headers were made as ours are.
     pub(super) same_layout: bool,
 }
 
-impl<'a> Join<'a> {
-    pub(super) fn new(parent: Option<&Parent<'a>>) -> Result<Self, CaptureError> {
-        let Some(parent) = parent else {
-            return Ok(Self {
-                lines: None,
-                ahead: None,
-                settled_before: Stamp {
-                    seconds: i64::MIN,
-                    nanoseconds: 0,
-                },
-                same_layout: false,
-            });
-        };
-        let lines = (parent.contents)().map_err(|e| CaptureError::Parent(ParentError::Contents(e)))?;
+/// Reads a parent's entries ahead, until all are read or nobody wants them any more.
+fn read(parent: &Parent<'_>, batches: &SyncSender<Batch>) -> Result<(), ContentsError> {
+    let mut batch = Vec::with_capacity(BATCH);
+    for line in (parent.contents)()? {
+        let Content::Entry(entry) = line? else { continue };
+        batch.push(entry);
+        if batch.len() == BATCH {
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            if batches.send(Ok(full)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    // Whether anybody still wants them makes no difference any more.
+    let _ = batches.send(Ok(batch));
+    Ok(())
+}
+
+impl Join {
+    /// Begins to read the parent's entries, if there is one.
+    pub(super) fn new<'scope>(
+        parent: Option<&'scope Parent<'_>>,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Self, CaptureError> {
         let mut join = Self {
-            lines: Some(lines),
+            batches: None,
+            batch: Vec::new().into_iter(),
             ahead: None,
-            settled_before: parent.settled_before(),
-            same_layout: parent.manifest.tools.get("tar").is_some_and(|layout| layout == LAYOUT),
+            settled_before: Stamp {
+                seconds: i64::MIN,
+                nanoseconds: 0,
+            },
+            same_layout: false,
         };
-        join.step()?;
+        if let Some(parent) = parent {
+            let (send, batches) = sync_channel(BATCHES);
+            scope.spawn(move || {
+                if let Err(error) = read(parent, &send) {
+                    let _ = send.send(Err(error));
+                }
+            });
+            join.batches = Some(batches);
+            join.settled_before = parent.settled_before();
+            join.same_layout = parent.manifest.tools.get("tar").is_some_and(|layout| layout == LAYOUT);
+            join.step()?;
+        }
         Ok(join)
     }
 
     fn step(&mut self) -> Result<(), CaptureError> {
-        self.ahead = None;
-        for line in self.lines.iter_mut().flatten() {
-            if let Content::Entry(entry) = line.map_err(|e| CaptureError::Parent(ParentError::Contents(e)))? {
-                self.ahead = Some(entry);
-                break;
-            }
+        loop {
+            self.ahead = self.batch.next();
+            let batches = self.batches.as_ref().filter(|_| self.ahead.is_none());
+            // The reader has ended, at the end of the contents or after its error.
+            let Some(Ok(batch)) = batches.map(Receiver::recv) else {
+                return Ok(());
+            };
+            let batch = batch.map_err(|e| CaptureError::Parent(ParentError::Contents(e)))?;
+            self.batch = batch.into_iter();
         }
-        Ok(())
     }
 
     /// The parent's entry at this path. Paths must come in order.

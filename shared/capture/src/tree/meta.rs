@@ -10,6 +10,10 @@ use rustix::io::Errno;
 /// The kernel's own bound on a value, and on a list of names.
 const XATTR_MAX: usize = 64 << 10;
 
+/// Room for the names that a file usually has, if it has any: the kernel takes as much memory as it is offered, and giving
+/// it [`XATTR_MAX`] for every file takes longer than asking.
+const NAMES_USUAL: usize = 256;
+
 /// What an entry's attributes may be in sum: its headers must fit into a pack.
 const XATTRS_MAX: usize = 4 << 20;
 
@@ -135,9 +139,13 @@ impl XattrReader {
             Of::Open(_) => c"".into(),
             Of::Name(dir, name) => self.proc_path(dir, name),
         };
-        let listed = match of {
-            Of::Open(fd) => flistxattr(fd, &mut self.names[..]),
-            Of::Name(..) => llistxattr(path.as_c_str(), &mut self.names[..]),
+        let mut list = |room: usize| match of {
+            Of::Open(fd) => flistxattr(fd, &mut self.names[..room]),
+            Of::Name(..) => llistxattr(path.as_c_str(), &mut self.names[..room]),
+        };
+        let listed = match list(NAMES_USUAL) {
+            Err(Errno::RANGE) => list(XATTR_MAX),
+            listed => listed,
         };
         let listed = match listed {
             Ok(length) => length,

@@ -43,7 +43,7 @@ impl Opened {
     }
 }
 
-impl<W: Write> Capture<'_, '_, '_, '_, W> {
+impl<W: Write> Capture<'_, '_, '_, W> {
     pub(super) fn file(&mut self, place: Place<'_>, meta: Meta) -> Result<(), CaptureError> {
         if let Some(first) = self.linked_to(&meta) {
             let entry = self.entry(EntryKind::Hardlink, place.path, &meta, Some(first))?;
