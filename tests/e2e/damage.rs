@@ -75,6 +75,40 @@ fn verify_finds_a_flipped_bit_in_any_object_and_names_it() -> Result<()> {
 }
 
 #[test]
+fn a_bad_record_of_an_old_run_is_named_and_stops_nothing() -> Result<()> {
+    let setup = setup()?;
+    let sandbox = &setup.sandbox;
+    for part in ["/restore-point", "/expected", "/finished", "/listed/"] {
+        let key = object(sandbox, part)?;
+        let path = sandbox.repository().join(&key);
+        let kept = fs::read(&path)?;
+        flip(&path, kept.len() as u64 / 2)?;
+        let all = ["verify", "--all", "--level", "integrity"];
+        sandbox.run(&all)?.expect(code::FAILURES)?.says(&key)?;
+        sandbox.run(&["doctor"])?.expect(code::FAILURES)?.says(&key)?;
+        if part != "/listed/" {
+            sandbox.run(&["sync"])?.expect(code::FAILURES)?.says("is not copied")?;
+        }
+        sandbox.run(&["run"])?.good()?;
+        fs::write(&path, &kept)?;
+        sandbox.run(&all)?.good()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_manifest_that_is_gone_is_missed() -> Result<()> {
+    let setup = setup()?;
+    let sandbox = &setup.sandbox;
+    let key = object(sandbox, "/manifest")?;
+    fs::remove_file(sandbox.repository().join(&key))?;
+    let verified = sandbox.run(&["verify", "--all", "--level", "integrity"])?;
+    verified.expect(code::FAILURES)?.says(id(&key))?;
+    sandbox.run(&["list"])?.says("unreadable")?;
+    Ok(())
+}
+
+#[test]
 fn verify_finds_cut_and_missing_objects_and_names_them() -> Result<()> {
     let setup = setup()?;
     let sandbox = &setup.sandbox;

@@ -7,6 +7,8 @@ use holdfast_format::{
     Artefact, ArtefactId, Expected, Finished, Level, ObjectKey, PointStatus, RestorePoint, RunId, SourceName, Stage,
 };
 use holdfast_repository::{Catalogue, RepositoryError, SealedManifest};
+use holdfast_service::none_if_damaged;
+use holdfast_storage::Prefix;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -195,6 +197,49 @@ pub(crate) async fn runs(
     Ok((views, unreadable))
 }
 
+/// The records of runs that are there and cannot be read, by key.
+pub(crate) async fn unreadable(catalogue: &Catalogue) -> Result<Vec<Unreadable>, RepositoryError> {
+    let place = catalogue.repository().place();
+    let mut found = Vec::new();
+    for run in catalogue.runs().await? {
+        for object in place.list(Prefix::Run(run)).await?.objects {
+            let read = match &object.key {
+                ObjectKey::Expected(run) => catalogue.expected(*run).await.map(drop),
+                ObjectKey::RestorePoint(run) => catalogue.restore_point(*run).await.map(drop),
+                ObjectKey::Finished(run) => catalogue.finished(*run).await.map(drop),
+                ObjectKey::Listed(run, source) => catalogue.listed(*run, source).await.map(drop),
+                ObjectKey::Cleaned(run, place) => catalogue.cleaned(*run, place).await.map(drop),
+                _ => continue,
+            };
+            match read {
+                Err(error) if error.is_damage() => found.push(problem(object.key.to_string(), &error)),
+                read => read?,
+            }
+        }
+        match catalogue.failures(run).await {
+            Err(error) if error.is_damage() => found.push(problem(format!("run {run}"), &error)),
+            read => drop(read?),
+        }
+    }
+    Ok(found)
+}
+
+/// The artefacts that restore points have as good, but for those of runs that retention has given up.
+pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, RepositoryError> {
+    let mut promised = Vec::new();
+    for run in catalogue.runs().await? {
+        let tombstone = ObjectKey::Tombstone(run);
+        if catalogue.repository().place().head(&tombstone).await?.is_some() {
+            continue;
+        }
+        let point = catalogue.restore_point(run).await.or_else(none_if_damaged)?;
+        let artefacts = point.iter().flat_map(|point| &point.artefacts);
+        let good = artefacts.filter(|a| matches!(a.status, PointStatus::Good { .. }));
+        promised.extend(good.map(|a| a.artefact.id));
+    }
+    Ok(promised)
+}
+
 fn problem(what: String, error: &RepositoryError) -> Unreadable {
     Unreadable {
         what,
@@ -266,6 +311,9 @@ pub(crate) async fn row(catalogue: &Catalogue, view: &RunView, known: &Known) ->
         Ok(None) => {
             if let Standing::Failed(stage, reason) = &known.standing {
                 (row.status, row.reason) = ("failed", Some(format!("{stage}: {reason}")));
+            }
+            if matches!(known.standing, Standing::Good(_)) {
+                (row.status, row.reason) = ("unreadable", Some("its manifest is missing".to_owned()));
             }
             return Ok(row);
         }

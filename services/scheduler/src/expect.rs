@@ -1,7 +1,9 @@
 //! What a run is to bring, from what was asked for and what is configured.
 
 use holdfast_events::{Refusal, Trigger};
-use holdfast_format::{Class, Expected, ExpectedSource, PlaceName, Reason, RunId, Site, SourceKind, SourceName, Steps};
+use holdfast_format::{
+    Class, Expected, ExpectedSource, Level, PlaceName, Reason, RunId, Site, SourceKind, SourceName, Steps,
+};
 use jiff::{SignedDuration, Timestamp};
 
 /// The longest label, in bytes.
@@ -73,6 +75,12 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
     let sources = chosen(backup_type, &trigger.sources, known)?;
     if trigger.sync_offsite && known.targets.is_empty() {
         return invalid("there is no target to copy to: configure a [[target]], or ask for no off-site copy");
+    }
+    if trigger.verify == Some(Level::Restore) && sources.iter().any(|source| source.kind == SourceKind::Postgres) {
+        return invalid(
+            "databases cannot be verified to level restore: that needs a scratch PostgreSQL server, which the verifier does \
+             not have. Verify to level decrypt, or choose other sources",
+        );
     }
     let timeout = timeout(trigger, known)?;
     let steps = Steps {

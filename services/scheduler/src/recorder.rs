@@ -77,9 +77,17 @@ impl Recorder {
         Ok(())
     }
 
-    /// Takes what the repository proves about a run into its state.
+    /// Takes what the repository proves about a run into its state. Says whether it knows the run: if one of its records
+    /// cannot be read it does not, and the others go on.
     async fn learn(&mut self, run: RunId) -> Result<bool, JobError> {
-        let Some(found) = evidence(&self.cx.catalogue, run).await? else {
+        let found = match evidence(&self.cx.catalogue, run).await {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "what became of the run cannot be told");
+                None
+            }
+            found => found?,
+        };
+        let Some(found) = found else {
             return Ok(false);
         };
         let state = self

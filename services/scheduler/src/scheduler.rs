@@ -7,7 +7,7 @@ use std::time::Duration;
 use holdfast_bus::BusError;
 use holdfast_events::{Fact, Job, Refusal, Trigger, TriggerReply, Work};
 use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
-use holdfast_service::{Context, JobError, unfinished};
+use holdfast_service::{Context, JobError, none_if_damaged, unfinished};
 use holdfast_telemetry::failpoint;
 use holdfast_telemetry::http::Health;
 use jiff::Timestamp;
@@ -109,7 +109,14 @@ impl Scheduler {
         let _one = self.starting.lock().await;
         let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
         // Asked again: whoever was asked first died, or was slow, before it could answer.
-        let begun = self.cx.catalogue.expected(run).await;
+        let begun = match self.cx.catalogue.expected(run).await {
+            // It was begun, and nobody can tell any more what it was to bring: the slot is not made up for.
+            Err(error) if error.is_damage() && matches!(reason, Reason::Schedule { .. }) => {
+                tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "the run of a slot cannot be read");
+                return Ok(run);
+            }
+            begun => begun,
+        };
         if let Some(stands) = begun.map_err(|e| not_ready(e.into()))? {
             self.hand_out(&stands).await.map_err(not_ready)?;
             return Ok(run);
@@ -190,10 +197,9 @@ impl Scheduler {
         let wanted: Vec<SourceName> = expected.sources.iter().map(|s| s.name.clone()).collect();
         let mut history = Vec::new();
         for run in self.cx.catalogue.runs().await?.into_iter().take(HISTORY) {
-            let Some(point) = self.cx.catalogue.restore_point(run).await? else {
-                continue;
-            };
-            let Some(past) = self.cx.catalogue.expected(run).await? else {
+            let point = self.cx.catalogue.restore_point(run).await.or_else(none_if_damaged)?;
+            let past = self.cx.catalogue.expected(run).await.or_else(none_if_damaged)?;
+            let (Some(point), Some(past)) = (point, past) else {
                 continue;
             };
             let sources = past.sources.iter().map(|s| s.name.clone()).collect();
@@ -274,7 +280,8 @@ impl Scheduler {
     async fn emitted(&self, schedule: &str) -> Result<Vec<Timestamp>, JobError> {
         let mut slots = Vec::new();
         for run in self.cx.catalogue.runs().await?.into_iter().take(SLOTS) {
-            let Some(expected) = self.cx.catalogue.expected(run).await? else {
+            let expected = self.cx.catalogue.expected(run).await.or_else(none_if_damaged)?;
+            let Some(expected) = expected else {
                 continue;
             };
             if let Reason::Schedule { name, slot, .. } = &expected.reason

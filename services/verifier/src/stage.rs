@@ -9,8 +9,8 @@ use holdfast_events::{Job, What, Work, WorkStage, after_verify};
 use holdfast_format::{ArtefactId, Level, RunId};
 use holdfast_restore::{Limits, Progress};
 use holdfast_sealing::SecretKeys;
-use holdfast_service::{Context, JobError, Stage, WorkerSpec};
-use holdfast_telemetry::{chain, failpoint, metrics};
+use holdfast_service::{Context, JobError, Stage, WorkerSpec, none_if_damaged};
+use holdfast_telemetry::{failpoint, metrics};
 
 use crate::trial::sweep;
 use crate::{Checked, VerifyOptions, record, trial_dir, verify_artefact};
@@ -96,17 +96,6 @@ async fn known_good(cx: &Context, artefact: ArtefactId, level: Level) -> Result<
         .iter()
         .filter(|v| v.good && v.place == *here && v.finished >= since && v.level >= level);
     Ok(good.map(|v| v.level).max())
-}
-
-/// What is damaged proves nothing, and is verified anew.
-fn none_if_damaged<T: Default>(
-    error: holdfast_repository::RepositoryError,
-) -> Result<T, holdfast_repository::RepositoryError> {
-    if !error.is_damage() {
-        return Err(error);
-    }
-    tracing::warn!(reason = %chain(&error), "a record is passed over");
-    Ok(T::default())
 }
 
 #[async_trait]

@@ -252,6 +252,7 @@ impl Settings {
                 .enumerate()
                 .map(|(i, t)| (format!("target[{i}].name"), t.name.as_str())),
         );
+        self.check_places(cx);
         let sources = self.source_names();
         for (index, schedule) in self.schedule.iter().enumerate() {
             for (at, source) in schedule.sources.iter().enumerate() {
@@ -284,6 +285,27 @@ impl Settings {
                     format!("must be `local` or the name of a target{hint}"),
                 );
             }
+        }
+    }
+
+    /// Each target is a copy of its own: what is kept in another place's folder is none, and retention would clean it there.
+    fn check_places(&self, cx: &Context<'_>) {
+        let mut places = vec![(
+            "the repository".to_owned(),
+            &self.repository.url,
+            &self.repository.s3.endpoint,
+        )];
+        for (index, target) in self.target.iter().enumerate() {
+            for (other, url, endpoint) in &places {
+                if target.url.overlaps(url) && target.s3.endpoint == **endpoint {
+                    let key = format!("target[{index}].url");
+                    cx.fault(
+                        &key,
+                        format!("must be a place of its own: it is, holds or lies in that of {other}"),
+                    );
+                }
+            }
+            places.push((format!("target `{}`", target.name), &target.url, &target.s3.endpoint));
         }
     }
 

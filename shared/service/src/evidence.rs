@@ -136,6 +136,19 @@ impl Reader<'_> {
     }
 }
 
+/// What is damaged counts as not there, with a warning: one bad record of an earlier run must not keep others from going
+/// on. `holdfast doctor` and `holdfast verify --all` name it.
+///
+/// # Errors
+/// Any other error.
+pub fn none_if_damaged<T: Default>(error: RepositoryError) -> Result<T, RepositoryError> {
+    if !error.is_damage() {
+        return Err(error);
+    }
+    tracing::warn!(reason = %holdfast_telemetry::chain(&error), "a record is passed over");
+    Ok(T::default())
+}
+
 /// Whether the repository says that a run has ended.
 pub(crate) async fn is_finished(catalogue: &Catalogue, run: RunId) -> Result<bool, RepositoryError> {
     let meta = catalogue.repository().place().head(&ObjectKey::Finished(run)).await?;

@@ -18,7 +18,7 @@ pub use capturing::{
     Found, Input, Session, ask_for_seals, hand_on_sealed, missing_captures, staged_artefacts, write_listing,
 };
 pub use context::Context;
-pub use evidence::{Evidence, evidence};
+pub use evidence::{Evidence, evidence, none_if_damaged};
 pub use job::JobError;
 pub use open::{
     OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, staging_dir, target_place,

@@ -10,7 +10,7 @@ use holdfast_format::RunId;
 use holdfast_telemetry::propagate;
 use tracing::Instrument as _;
 
-use crate::evidence::{evidence, is_finished};
+use crate::evidence::{evidence, is_finished, none_if_damaged};
 use crate::{Context, JobError, Stage};
 
 /// How often it looks without being woken.
@@ -111,7 +111,16 @@ pub async fn unfinished(cx: &Context, known: &mut HashSet<RunId>) -> Result<Vec<
         if known.contains(&run) {
             continue;
         }
-        let Some(expected) = cx.catalogue.expected(run).await? else {
+        let expected = match cx.catalogue.expected(run).await {
+            Ok(expected) => expected,
+            Err(error) => {
+                none_if_damaged::<()>(error)?;
+                // Nobody can tell any more what it was to bring. Said once.
+                known.insert(run);
+                continue;
+            }
+        };
+        let Some(expected) = expected else {
             continue;
         };
         let given_up = expected

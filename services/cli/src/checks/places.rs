@@ -1,16 +1,19 @@
 //! The repository and its targets: reachable, writable, and what their clocks and disks say.
 
 use holdfast_config::{PlaceUrl, Settings, Target};
-use holdfast_repository::Repository;
+use holdfast_repository::{Catalogue, Repository};
 use holdfast_service::{open_place, repository_keys, target_place};
 use holdfast_storage::Place;
 use jiff::SignedDuration;
 
 use super::Check;
+use crate::catalog;
 use crate::human;
 
 /// Clocks further apart make retention refuse to delete, and records look as if they came from the future.
 const CLOCK_MAX: SignedDuration = SignedDuration::from_secs(60);
+const RECORD_ADVICE: &str = "backups go on without it; take the object of this name from a copy of the repository that has it \
+                             whole (a target, a disk's snapshot)";
 /// Less free space than this is warned of.
 const ROOM_MIN: u64 = 1 << 30;
 
@@ -29,6 +32,7 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
                             &name,
                             format!("opens with the pipeline key, id {}", opened.id()),
                         ));
+                        checks.extend(records(&name, &opened).await);
                         repository = Some(opened);
                     }
                     Err(error) => checks.push(Check::error(&name, &error)),
@@ -46,6 +50,17 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
         checks.push(Check::warn("targets", "none: there is no copy off this place", advice));
     }
     checks
+}
+
+/// Whether the records of all runs can be read.
+async fn records(name: &str, repository: &Repository) -> Vec<Check> {
+    match catalog::unreadable(&Catalogue::new(repository.clone())).await {
+        Ok(found) => found
+            .into_iter()
+            .map(|record| Check::fail(format!("{name} {}", record.what), record.problem, RECORD_ADVICE))
+            .collect(),
+        Err(error) => vec![Check::error(name, &error)],
+    }
 }
 
 async fn one_target(target: &Target, repository: Option<&Repository>) -> Vec<Check> {

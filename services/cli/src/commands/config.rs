@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 use holdfast_config::{SecretSection, Settings};
-use holdfast_scheduler::Schedule;
+use holdfast_events::Refusal;
+use holdfast_format::{Class, Reason};
+use holdfast_scheduler::{Known, Schedule, Start, expect, new_run_id, trigger_of};
 use serde::Serialize;
 
 use crate::output::Output;
@@ -125,16 +127,33 @@ fn beyond_sections(file: &str, settings: &Settings) -> Vec<Fault> {
         .collect()
 }
 
-/// Schedules whose expression or time zone is not good: key and rule.
+/// Schedules whose expression, time zone or request is not good: key and rule.
 pub(crate) fn schedule_faults(settings: &Settings) -> Vec<(String, String)> {
     let check = |(index, schedule): (usize, &holdfast_config::Schedule)| {
-        let error = Schedule::of(schedule).err()?;
-        Some((
-            format!("schedule[{index}].cron"),
-            holdfast_telemetry::chain(&error).to_string(),
-        ))
+        if let Err(error) = Schedule::of(schedule) {
+            let rule = holdfast_telemetry::chain(&error).to_string();
+            return Some((format!("schedule[{index}].cron"), rule));
+        }
+        let rule = refusal(settings, schedule)?;
+        Some((format!("schedule[{index}]"), rule))
     };
     settings.schedule.iter().enumerate().filter_map(check).collect()
+}
+
+/// Why the runs of a schedule would be refused.
+fn refusal(settings: &Settings, schedule: &holdfast_config::Schedule) -> Option<String> {
+    let (trigger, known) = (trigger_of(schedule).ok()?, Known::of(settings).ok()?);
+    let now = jiff::Timestamp::now();
+    let start = Start {
+        run: new_run_id(now),
+        now,
+        reason: Reason::Manual,
+        class: Class::Daily,
+    };
+    match expect(&trigger, &known, start) {
+        Err(Refusal::Invalid(rule)) => Some(rule),
+        _ => None,
+    }
 }
 
 fn text(report: &Report) -> String {

@@ -31,6 +31,9 @@ const EACH: Duration = Duration::from_secs(10);
 /// How long a scheduler of this host may take to listen, and how often it is asked.
 const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(100));
 
+/// How long a run is waited for if nobody said how long it may take: the longest that the scheduler gives it.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
+
 /// How long after a run's deadline its end is waited for: the recorder names what did not come, and ends the run.
 const RECORDED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -78,9 +81,9 @@ pub(crate) struct RunArgs {
     /// Capture without building on earlier backups.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// What has not come by then has failed.
-    #[arg(long, value_name = "2h", value_parser = parse::period, default_value = "12h")]
-    pub(crate) timeout: Duration,
+    /// What has not come by then has failed; else 12 hours, or half of `janitor.grace` if that is shorter.
+    #[arg(long, value_name = "2h", value_parser = parse::period)]
+    pub(crate) timeout: Option<Duration>,
     /// Do not wait: print the run's id and leave it to `holdfast up` or the services.
     #[arg(long)]
     pub(crate) detach: bool,
@@ -106,7 +109,7 @@ impl RunArgs {
             hold_seconds: self.hold.map(|hold| hold.as_secs()),
             class: self.class,
             fresh: self.fresh,
-            timeout_seconds: Some(self.timeout.as_secs()),
+            timeout_seconds: self.timeout.map(|timeout| timeout.as_secs()),
             run: None,
         }
     }
@@ -134,7 +137,7 @@ async fn back_up(args: &RunArgs, settings: Arc<Settings>, view: &mut View) -> Re
         args,
         link: Link::open(&settings).await?,
         settings,
-        until: Instant::now() + args.timeout + RECORDED_WITHIN,
+        until: Instant::now() + args.timeout.unwrap_or(LONGEST) + RECORDED_WITHIN,
         interrupt,
     };
     let done = session.run(&trigger, view).await;
@@ -212,7 +215,7 @@ impl Session<'_> {
     /// Asks until there is an answer. The request names the run's id, so that asking again starts nothing twice.
     async fn ask(&mut self, trigger: &Trigger) -> Result<TriggerReply, CliError> {
         let begun = Instant::now();
-        let until = begun + ANSWER.min(self.args.timeout);
+        let until = begun + ANSWER.min(self.args.timeout.unwrap_or(ANSWER));
         // Services of their own may be starting just now, too.
         let mut listening = begun + LISTENING.0;
         loop {

@@ -8,7 +8,7 @@ use holdfast_syncer::{Copied, Copier, CopyOptions, SyncError};
 use serde::Serialize;
 
 use crate::access::{self, Access, READING};
-use crate::catalog::{self, RunView, Standing};
+use crate::catalog::{self, RunView, Standing, Unreadable};
 use crate::logs::Logs;
 use crate::output::Output;
 use crate::progress::Meter;
@@ -35,6 +35,9 @@ pub(crate) struct SyncArgs {
 struct Report {
     good: bool,
     targets: Vec<TargetReport>,
+    /// Runs of which a record cannot be read; they are not copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Unreadable>,
 }
 
 #[derive(Default, Serialize)]
@@ -52,19 +55,9 @@ pub(crate) async fn run(global: &Global, args: &SyncArgs) -> Result<Exit, CliErr
     let _logs = Logs::start(global, Some(&settings), None)?;
     let targets = chosen(&settings, args.target.as_ref())?;
     let access = Access::open(&settings, None).await?;
-    let views = match args.run {
-        Some(run) => vec![resolve::run_view(&access.catalogue, run).await?],
-        None => {
-            let (views, unreadable) = catalog::runs(&access.catalogue, RUNS).await?;
-            for unreadable in &unreadable {
-                eprintln!(
-                    "{} cannot be read and is not copied: {}",
-                    unreadable.what,
-                    human::shown(&unreadable.problem)
-                );
-            }
-            views
-        }
+    let (views, unreadable) = match args.run {
+        Some(run) => (vec![resolve::run_view(&access.catalogue, run).await?], Vec::new()),
+        None => catalog::runs(&access.catalogue, RUNS).await?,
     };
     let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
     let mut reports = Vec::new();
@@ -80,8 +73,9 @@ pub(crate) async fn run(global: &Global, args: &SyncArgs) -> Result<Exit, CliErr
         });
     }
     let report = Report {
-        good: reports.iter().all(|t| t.failures.is_empty()),
+        good: unreadable.is_empty() && reports.iter().all(|t| t.failures.is_empty()),
         targets: reports,
+        unreadable,
     };
     Output::new(args.json).print(&report, |_| text(&report));
     Ok(Exit::good_if(report.good))
@@ -173,6 +167,13 @@ fn text(report: &Report) -> String {
         for failure in &target.failures {
             text.push_str(&format!("  failed: {}\n", human::shown(failure)));
         }
+    }
+    for unreadable in &report.unreadable {
+        text.push_str(&format!(
+            "{} cannot be read and is not copied: {}\n",
+            unreadable.what,
+            human::shown(&unreadable.problem)
+        ));
     }
     text
 }

@@ -1,5 +1,6 @@
 //! `holdfast verify`: reads backups back, wherever they are, and says what is wrong with them.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use holdfast_verifier::{Checked, VerifyError, VerifyOptions, record, verify_arte
 use serde::Serialize;
 
 use crate::access::{self, Access, DECRYPTING, KeyArgs};
-use crate::catalog::{RunView, Standing};
+use crate::catalog::{self, RunView, Standing, Unreadable};
 use crate::commands::show::ALL_KINDS;
 use crate::logs::Logs;
 use crate::output::{Output, Table};
@@ -51,6 +52,9 @@ struct Report {
     level: Level,
     good: bool,
     artefacts: Vec<Line>,
+    /// With `--all`: records of runs that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Unreadable>,
 }
 
 #[derive(Serialize)]
@@ -86,11 +90,16 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CliE
         level,
         scratch: scratch.path(),
     };
+    let unreadable = if args.all {
+        catalog::unreadable(&access.catalogue).await?
+    } else {
+        Vec::new()
+    };
     let mut lines = Vec::new();
     for artefact in chosen(&access.catalogue, args).await? {
         lines.push(job.verify(artefact).await);
     }
-    if lines.is_empty() {
+    if lines.is_empty() && unreadable.is_empty() {
         return Err(CliError::failed(
             "there is nothing to verify at this place; `holdfast list` shows all",
         ));
@@ -99,8 +108,9 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CliE
     let report = Report {
         place,
         level,
-        good: lines.iter().all(|line| line.result == "good"),
+        good: unreadable.is_empty() && lines.iter().all(|line| line.result == "good"),
         artefacts: lines,
+        unreadable,
     };
     Output::new(args.json).print(&report, |out| text(out, &report));
     Ok(Exit::good_if(report.good))
@@ -157,7 +167,7 @@ fn of_run(view: &RunView) -> Vec<ArtefactId> {
         .collect()
 }
 
-/// Every artefact that has a manifest at the place, whatever runs say.
+/// Every artefact that has a manifest at the place, whatever runs say, and every one that a restore point promises.
 async fn everything(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, CliError> {
     let objects = catalogue
         .repository()
@@ -169,7 +179,15 @@ async fn everything(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, CliError> 
         holdfast_format::ObjectKey::Manifest(id) => Some(id),
         _ => None,
     });
-    Ok(manifests.collect())
+    let mut all: Vec<ArtefactId> = manifests.collect();
+    let there: HashSet<ArtefactId> = all.iter().copied().collect();
+    all.extend(
+        catalog::promised(catalogue)
+            .await?
+            .into_iter()
+            .filter(|id| !there.contains(id)),
+    );
+    Ok(all)
 }
 
 struct Job<'a> {
@@ -292,6 +310,9 @@ fn text(out: Output, report: &Report) -> String {
         if let Some(reason) = &line.reason {
             text.push_str(&format!("no result: {}\n", human::shown(reason)));
         }
+    }
+    for unreadable in &report.unreadable {
+        text.push_str(&format!("{}: {}\n", unreadable.what, human::shown(&unreadable.problem)));
     }
     let good = report.artefacts.iter().filter(|line| line.result == "good").count();
     text + &format!(

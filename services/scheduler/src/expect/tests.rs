@@ -72,6 +72,18 @@ fn types_and_names_choose_sources() {
 }
 
 #[test]
+fn databases_are_not_verified_to_level_restore() {
+    let with = |backup_type: &str, level| Trigger {
+        verify: Some(level),
+        ..ask(backup_type, &[])
+    };
+    assert!(refused(&with("all", Level::Restore), &known()).contains("Verify to level decrypt"));
+    for good in [with("all", Level::Decrypt), with("volumes", Level::Restore)] {
+        expect(&good, &known(), start(1)).unwrap();
+    }
+}
+
+#[test]
 fn steps_and_times_follow_the_request() {
     let plain = expect(&ask("all", &[]), &known(), start(1)).unwrap();
     assert_eq!(

@@ -28,12 +28,10 @@ async fn a_wrong_password_is_refused_at_once_and_never_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_is_tried_until_the_time_is_over() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Bound, so that nobody else gets the port meanwhile, and not listened to.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = taken.local_addr().unwrap().port();
     let mut options = BusOptions::new(format!("nats://u:secret@127.0.0.1:{port}"));
     options.connect_timeout = Duration::from_millis(600);
     let error = Bus::connect(&options).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Where a repository or a copy of it lives.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use url::Url;
 
@@ -79,10 +79,46 @@ impl PlaceUrl {
         })
     }
 
+    /// Whether one is the other or lies in it. Symbolic links are followed as far as they are there now; two names of one
+    /// bucket are not found out.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory(one), Self::Directory(other)) => {
+                let (one, other) = (real(one), real(other));
+                one.starts_with(&other) || other.starts_with(&one)
+            }
+            (
+                Self::S3 { bucket, prefix },
+                Self::S3 {
+                    bucket: other_bucket,
+                    prefix: other_prefix,
+                },
+            ) => {
+                let (one, other) = (Path::new(prefix), Path::new(other_prefix));
+                bucket == other_bucket && (one.starts_with(other) || other.starts_with(one))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the place is an S3 bucket.
     #[must_use]
     pub fn is_s3(&self) -> bool {
         matches!(self, Self::S3 { .. })
+    }
+}
+
+/// A path without `.`, `..` and symbolic links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.components().next_back()) {
+        (Some(parent), Some(Component::Normal(name))) => real(parent).join(name),
+        (Some(parent), Some(Component::ParentDir)) => real(parent).parent().map_or_else(|| "/".into(), Path::to_owned),
+        (Some(parent), _) => real(parent),
+        (None, _) => path.to_owned(),
     }
 }
 

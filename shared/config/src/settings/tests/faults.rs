@@ -185,3 +185,42 @@ fn broken_syntax_is_told_by_line_and_quotes_nothing() {
     let error = load("a = 99999999999999999999999").unwrap_err();
     assert_eq!(error.faults[0].rule, "holds a number that is too large");
 }
+
+#[test]
+fn a_target_is_a_place_of_its_own() {
+    let with = |targets: &[(&str, &str)]| {
+        let mut text = LEAST.to_owned();
+        for (index, (url, more)) in targets.iter().enumerate() {
+            text.push_str(&format!("[[target]]\nname = \"t{index}\"\nurl = \"{url}\"\n{more}\n"));
+        }
+        load(&text)
+    };
+    let rule = |index: usize, other: &str| {
+        format!("target[{index}].url: must be a place of its own: it is, holds or lies in that of {other}")
+    };
+    for url in [
+        "/var/backups/holdfast",
+        "/var/backups/holdfast/copy",
+        "/var/backups",
+        "file:///var/backups/./x/../holdfast/",
+    ] {
+        let found = faults(with(&[(url, "")]));
+        assert!(found[0].ends_with(&rule(0, "the repository")), "{url}: {found:?}");
+    }
+    let found = faults(with(&[
+        ("relative/dir", ""),
+        ("relative/dir/", ""),
+        ("s3://b", ""),
+        ("s3://b/x", ""),
+    ]));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].ends_with(&rule(1, "target `t0`")) && found[1].ends_with(&rule(3, "target `t2`")));
+    let elsewhere = "endpoint = \"https://s3.example.org\"";
+    let apart = with(&[
+        ("/var/backups/holdfast-2", ""),
+        ("s3://b/x", ""),
+        ("s3://b/xy", ""),
+        ("s3://b/x", elsewhere),
+    ]);
+    assert_eq!(apart.err().map(|error| error.to_string()), None);
+}
