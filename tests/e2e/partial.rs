@@ -126,3 +126,17 @@ fn a_missing_directory_is_named() -> Result<()> {
     sandbox.artefact("there", "there")?;
     Ok(())
 }
+
+#[test]
+fn a_directory_that_is_a_file_is_named_and_not_tried_again() -> Result<()> {
+    let files = tempfile::tempdir()?;
+    let file = files.path().join("file");
+    fs::write(&file, "one file")?;
+    let sandbox = Sandbox::builder().directory("single", &file).build()?;
+    sandbox.run(&["run"])?.expect(code::FAILURES)?.says("is no directory")?;
+    ensure!(
+        sandbox.artefact("single", "single").is_err(),
+        "a file became the artefact of a directory"
+    );
+    Ok(())
+}

@@ -161,6 +161,26 @@ pub fn fingerprint(cluster: &Cluster, database: &str) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
+/// What a database is beside its content: encoding, locale, owner, limit, comment, privileges, settings.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn properties(cluster: &Cluster, database: &str) -> Result<String> {
+    let name = literal(database);
+    cluster.psql(
+        "postgres",
+        &format!(
+            "SELECT 'database', pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(d) ->> 'datlocprovider',
+                 coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale'), datdba::regrole, datconnlimit,
+                 datistemplate, shobj_description(oid, 'pg_database') FROM pg_database d WHERE datname = {name};
+             SELECT 'privilege', grantee::regrole, privilege_type, is_grantable FROM pg_database, aclexplode(datacl)
+                 WHERE datname = {name} ORDER BY 2, 3;
+             SELECT 'setting', setrole::regrole, setting FROM pg_db_role_setting, unnest(setconfig) AS setting
+                 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = {name}) ORDER BY 2, 3;"
+        ),
+    )
+}
+
 /// What there is beside databases: roles with their passwords' hashes, memberships, settings.
 ///
 /// # Errors

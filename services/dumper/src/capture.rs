@@ -1,12 +1,13 @@
 //! Capturing one database, or the globals: snapshot, dump and count side by side, then what they say together.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::pin::Pin;
 use std::process::ChildStdout;
 
 use holdfast_capture::{CaptureError, capture_stream};
 use holdfast_config::Postgres;
-use holdfast_format::{ArtefactKind, Content, Counts, Manifest, Warnings};
+use holdfast_format::{ArtefactKind, Content, Counts, DatabaseInfo, Manifest, Warnings};
 use holdfast_service::{Context, Found, Input, JobError, Session};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -32,10 +33,15 @@ async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(
     let program = find(source, "pg_dump", snapshot.major).await?;
     let tools = tools(&program, &snapshot.server_version);
     let source = source.clone();
-    let id = snapshot.id.clone();
+    let (id, properties) = (snapshot.id.clone(), snapshot.database.clone());
     let (counted, counting) = oneshot::channel();
+    let (begin, begun) = oneshot::channel();
     // The snapshot lives as long as this task, which is longer than pg_dump needs it.
     let count = tokio::spawn(async move {
+        if begun.await.is_err() {
+            // There is no dump.
+            return snapshot;
+        }
         let result = snapshot.count().await;
         // Nobody listens only if the capture has failed already.
         let _ = counted.send(result);
@@ -45,12 +51,17 @@ async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(
     let ending = ender.clone();
     let lost = session.lost();
     let captured = Box::pin(session.run(started, move |input| {
-        let (dump, stdout) = Dump::of_database(&source, &program, &name, id.as_deref())?;
+        let (dump, stdout) = Dump::of_database(&source, &program, &name, &properties.encoding, id.as_deref())?;
         let dumped = Dumped {
             dump: dump.ended_by(&ending),
             stdout,
             whole: Whole::archive(),
             tools,
+        };
+        let counting = Counting {
+            begin,
+            counted: counting,
+            properties,
         };
         dumped.read(input, Some(counting), source.min_ratio)
     }));
@@ -117,6 +128,30 @@ fn tools(program: &Program, server: &str) -> BTreeMap<String, String> {
     ])
 }
 
+/// Rows that are being counted beside a dump, and what else is known of its database.
+struct Counting {
+    begin: oneshot::Sender<()>,
+    counted: oneshot::Receiver<Result<Counted, PgError>>,
+    properties: DatabaseInfo,
+}
+
+/// Tells of the first byte: `pg_dump` writes none before it holds its locks.
+struct FirstByte<R> {
+    inner: R,
+    tell: Option<oneshot::Sender<()>>,
+}
+
+impl<R: Read> Read for FirstByte<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if let Some(tell) = self.tell.take_if(|_| read > 0) {
+            // Nobody listens only if the capture has failed already.
+            let _ = tell.send(());
+        }
+        Ok(read)
+    }
+}
+
 /// A dump that is being written.
 struct Dumped {
     dump: Dump,
@@ -127,14 +162,16 @@ struct Dumped {
 
 impl Dumped {
     /// Reads it to its end, and believes it only when it is whole and its program has ended well.
-    fn read(
-        mut self,
-        mut input: Input<'_, '_>,
-        counting: Option<oneshot::Receiver<Result<Counted, PgError>>>,
-        min_ratio: f64,
-    ) -> Result<Found, JobError> {
+    fn read(mut self, mut input: Input<'_, '_>, counting: Option<Counting>, min_ratio: f64) -> Result<Found, JobError> {
         let (program, database) = (self.dump.program().to_owned(), self.dump.database().to_owned());
-        let stdout = self.whole.watch(self.stdout);
+        let (begin, counting) = match counting {
+            Some(counting) => (Some(counting.begin), Some((counting.counted, counting.properties))),
+            None => (None, None),
+        };
+        let stdout = FirstByte {
+            inner: self.whole.watch(self.stdout),
+            tell: begin,
+        };
         let size = capture_stream(stdout, input.packer, input.contents, &mut input.watch)?;
         let said = self.dump.finish()?;
         if size == 0 {
@@ -157,8 +194,10 @@ impl Dumped {
             warnings.add("pg_dump", &line);
         }
         let mut counts = Counts::default();
-        if let Some(counting) = counting {
-            let counted = counting
+        let mut info = None;
+        if let Some((counted, properties)) = counting {
+            info = Some(properties);
+            let counted = counted
                 .blocking_recv()
                 .map_err(|_| JobError::Retry("counting rows was cut".to_owned()))??;
             counts = write_counts(&mut input, &counted, &mut warnings)?;
@@ -167,6 +206,7 @@ impl Dumped {
         compare(previous, size, &counts, min_ratio, &mut warnings);
         Ok(Found {
             counts,
+            database: info,
             warnings,
             tools: self.tools,
             closing: Vec::new(),

@@ -45,11 +45,13 @@ pub(crate) struct Dump {
 }
 
 impl Dump {
-    /// Starts `pg_dump` of one database.
+    /// Starts `pg_dump` of one database, in the database's own encoding whatever the user's settings say: a conversion may
+    /// not be possible.
     pub(crate) fn of_database(
         source: &Postgres,
         program: &Program,
         database: &str,
+        encoding: &str,
         snapshot: Option<&str>,
     ) -> Result<(Self, ChildStdout), PgError> {
         let mut command = Command::new(&program.path);
@@ -58,10 +60,11 @@ impl Dump {
             "--lock-wait-timeout={}",
             source.lock_timeout.as_std().as_millis()
         ));
+        command.arg(format!("--encoding={encoding}"));
         if let Some(snapshot) = snapshot {
             command.arg(format!("--snapshot={snapshot}"));
         }
-        Self::start(source, command, database)
+        Self::start(source, command, database, encoding)
     }
 
     /// Starts `pg_dumpall` of roles and tablespaces; without the roles' passwords for a user that may not read them.
@@ -71,14 +74,19 @@ impl Dump {
         passwords: bool,
     ) -> Result<(Self, ChildStdout), PgError> {
         let mut command = Command::new(&program.path);
-        command.args(["--globals-only", "--no-password"]);
+        command.args(["--globals-only", "--no-password", "--encoding=UTF8"]);
         if !passwords {
             command.arg("--no-role-passwords");
         }
-        Self::start(source, command, &source.database())
+        Self::start(source, command, &source.database(), "UTF8")
     }
 
-    fn start(source: &Postgres, mut command: Command, database: &str) -> Result<(Self, ChildStdout), PgError> {
+    fn start(
+        source: &Postgres,
+        mut command: Command,
+        database: &str,
+        encoding: &str,
+    ) -> Result<(Self, ChildStdout), PgError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let run = |error| PgError::Run {
             program: program.clone(),
@@ -93,6 +101,7 @@ impl Dump {
         command
             .env_clear()
             .env("LC_ALL", "C")
+            .env("PGCLIENTENCODING", encoding)
             .env("PGDATABASE", database)
             .env("PGUSER", source.user());
         command

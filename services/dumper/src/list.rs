@@ -6,7 +6,9 @@ use holdfast_format::{Artefact, ArtefactKind, RunId, SourceName};
 
 use crate::{PgError, connect};
 
-const DATABASES: &str = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname";
+/// A template is a database like any other, but for the two that every server brings.
+const DATABASES: &str = "SELECT datname, datallowconn FROM pg_database \
+    WHERE NOT (datistemplate AND datname IN ('template0', 'template1')) ORDER BY datname";
 
 /// The artefacts that the source is to bring in a run: each of its databases that the patterns choose, and the globals.
 ///
@@ -19,20 +21,31 @@ pub(crate) async fn artefacts(source: &Postgres, run: RunId, name: &SourceName) 
         what: "list the databases".to_owned(),
         source: e,
     })?;
-    let databases: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let chosen = databases
-        .iter()
-        .filter(|d| is_chosen(d, &source.include, &source.exclude));
-    let mut artefacts: Vec<Artefact> = chosen
-        .map(|d| Artefact::new(run, name, ArtefactKind::Database, d))
-        .collect();
+    let mut artefacts = Vec::new();
+    for row in &rows {
+        let (database, open): (&str, bool) = (row.get(0), row.get(1));
+        if !is_chosen(database, &source.include, &source.exclude) {
+            continue;
+        }
+        if open {
+            artefacts.push(Artefact::new(run, name, ArtefactKind::Database, database));
+        } else {
+            tracing::warn!(
+                source = source.name,
+                database,
+                "it does not allow connections, and is not backed up"
+            );
+        }
+    }
     if source.globals {
         artefacts.push(Artefact::new(run, name, ArtefactKind::Globals, "globals"));
     }
     Ok(artefacts)
 }
 
-fn is_chosen(database: &str, include: &[String], exclude: &[String]) -> bool {
+/// Whether the patterns of a source choose a database.
+#[must_use]
+pub fn is_chosen(database: &str, include: &[String], exclude: &[String]) -> bool {
     let any = |patterns: &[String]| {
         patterns
             .iter()

@@ -108,6 +108,7 @@ fn read(spec: &TreeSpec, mut input: Input<'_, '_>) -> Result<Found, JobError> {
     let tools = [("holdfast", env!("CARGO_PKG_VERSION")), ("tar", LAYOUT)];
     Ok(Found {
         counts: outcome.counts,
+        database: None,
         warnings: outcome.warnings,
         tools: tools
             .into_iter()

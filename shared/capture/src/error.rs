@@ -28,6 +28,12 @@ pub enum CaptureError {
         #[source]
         source: io::Error,
     },
+    /// The root of a whole artefact is something else than a directory.
+    #[error("{} is no directory: name it in [system].paths", path.display())]
+    NoDirectory {
+        /// The configured path.
+        path: PathBuf,
+    },
     /// The roots of a tree do not fit together.
     #[error("root {path:?}: {problem}")]
     Roots {
@@ -88,7 +94,7 @@ impl CaptureError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Roots { .. } | Self::Pattern { .. } | Self::Piece(_) => Retry::Never,
+            Self::NoDirectory { .. } | Self::Roots { .. } | Self::Pattern { .. } | Self::Piece(_) => Retry::Never,
             Self::Staging { source, .. } => source.retry(),
             Self::Root { .. }
             | Self::Exhausted { .. }

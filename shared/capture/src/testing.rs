@@ -195,6 +195,7 @@ pub(crate) fn manifest(started: Timestamp, packed: &Packed) -> Manifest {
         stream: packed.stream(StreamFormat::Tar),
         new: packed.new,
         counts: holdfast_format::Counts::default(),
+        database: None,
         contents: ContentsRef {
             size: 1,
             sha256: digest,

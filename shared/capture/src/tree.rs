@@ -153,6 +153,12 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             source,
         };
         let real = std::fs::canonicalize(&root.path).map_err(fault)?;
+        // Alone, it would be an artefact without a directory to hold it.
+        if root.as_path == b"." && !std::fs::metadata(&real).map_err(fault)?.is_dir() {
+            return Err(CaptureError::NoDirectory {
+                path: root.path.clone(),
+            });
+        }
         // A root of the file system has no name: it is looked up in itself.
         let above = real.parent().unwrap_or(&real);
         let name = CString::new(real.file_name().map_or(&b"."[..], OsStrExt::as_bytes)).unwrap_or_default();

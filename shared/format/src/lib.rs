@@ -22,7 +22,10 @@ pub use contents::{
 };
 pub use id::{ArtefactId, ChunkId, Digest, IdError, PackId, RepositoryId, RunId};
 pub use key::ObjectKey;
-pub use manifest::{ContentsRef, Counts, Manifest, NewBytes, PackRef, Predecessor, Stream, Warning, Warnings};
+pub use manifest::{
+    ContentsRef, Counts, DatabaseGrant, DatabaseInfo, DatabaseSetting, Manifest, NewBytes, PackRef, Predecessor,
+    Stream, Warning, Warnings,
+};
 pub use name::{NameError, PlaceName, Site, SourceName, Token};
 pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};

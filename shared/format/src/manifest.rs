@@ -53,6 +53,9 @@ pub struct Manifest {
     /// What the stream holds, counted.
     #[serde(default)]
     pub counts: Counts,
+    /// What a database is beside its dump; none for other kinds, and in manifests of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseInfo>,
     /// The contents object.
     pub contents: ContentsRef,
     /// Every pack that the stream uses; extents name them by index.
@@ -113,6 +116,72 @@ pub struct Counts {
     pub skipped: u64,
     /// Files taken over from the parent unread.
     pub unread: u64,
+}
+
+/// What a database is beside its dump: `pg_dump` brings it only to who creates the database from the dump's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseInfo {
+    /// Its encoding, as the server names it: `UTF8`, `LATIN1`.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// `libc`, `icu`, `builtin`; none before PostgreSQL 15, which has only the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale_provider: Option<String>,
+    /// The provider's locale, unless the provider is `libc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// Collation rules beside an ICU locale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icu_rules: Option<String>,
+    /// The role that owns it.
+    pub owner: String,
+    /// How many may be connected; -1 for any number.
+    pub connection_limit: i32,
+    /// Whether it is a template.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_template: bool,
+    /// Its comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// `ALTER DATABASE ... SET`, `ALTER ROLE ... IN DATABASE ... SET`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<DatabaseSetting>,
+    /// Who may do what with it; none where nobody ever changed PostgreSQL's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Vec<DatabaseGrant>>,
+}
+
+/// A setting of a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseSetting {
+    /// The only role for which it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its value, as the server keeps it: a list of names with quotes and commas.
+    pub value: String,
+}
+
+/// A privilege on a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseGrant {
+    /// Who has it; none for everybody (`PUBLIC`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// `CONNECT`, `CREATE`, `TEMPORARY`.
+    pub privilege: String,
+    /// Whether the role may grant it to others.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub grantable: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Where an artefact's contents are, as stored.

@@ -495,7 +495,7 @@ class Extractor:
         self.faults += 1
         say("%s: %s" % (shown(member.name), problem))
 
-    def target(self, name):
+    def target(self, name, make=False):
         """Where `name` goes; refuses what would leave the directory, be it through a link that stands in the way."""
         parts = [p for p in name.split("/") if p not in ("", ".")]
         if name.startswith("/") or ".." in parts:
@@ -503,13 +503,17 @@ class Extractor:
         path = self.root
         for part in parts[:-1]:
             path = os.path.join(path, part)
+            if make and not os.path.lexists(path):
+                # It has no entry of its own.
+                os.mkdir(path, 0o700)
+                os.chmod(path, 0o755)
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 raise Refused("refused: one of its directories is not a directory")
         return os.path.join(path, parts[-1]) if parts else self.root
 
     def extract(self, tar, member):
         try:
-            target = self.target(member.name)
+            target = self.target(member.name, make=True)
             if os.path.lexists(target):
                 if not (member.isdir() and stat.S_ISDIR(os.lstat(target).st_mode)):
                     raise Refused("refused: it is there twice")

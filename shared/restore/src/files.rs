@@ -1,6 +1,7 @@
 //! A tree of files into a directory.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -35,8 +36,8 @@ const TOLD: usize = 1000;
 /// How to restore files.
 #[derive(Clone, Copy, Debug)]
 pub struct FilesOptions {
-    /// Restore into a directory that is not empty, and replace what is in the way. A file is replaced, never written into;
-    /// a directory that is in the way of something else is not removed.
+    /// Restore into a directory that is not empty, and replace what is in the way. A file is replaced once the new one is
+    /// whole, and never written into; a directory that is in the way of something else is not removed.
     pub overwrite: bool,
     /// Only find out what there is to do.
     pub dry_run: bool,
@@ -211,15 +212,13 @@ pub fn restore_files(
         tree: Tree::new(root, &plan),
         options,
         owners,
+        run: RandomState::new().build_hasher().finish(),
         progress,
         extras: Mutex::default(),
         open: Mutex::default(),
         problems: Mutex::new(Problems::of(refused)),
     };
-    job.make_directories()?;
-    job.write_packs()?;
-    job.write_odd()?;
-    job.finish()?;
+    job.all().inspect_err(|_| job.remove_parts())?;
     let problems = job
         .problems
         .into_inner()
@@ -239,6 +238,8 @@ struct Job<'a> {
     options: FilesOptions,
     /// Whether owners are set.
     owners: bool,
+    /// Tells the names of parts from those of any other restore.
+    run: u64,
     progress: &'a Progress,
     /// What headers told about entries that are not finished yet. Only what is unusual.
     extras: Mutex<HashMap<Target, Extra>>,
@@ -255,6 +256,13 @@ struct Extra {
 }
 
 impl Job<'_> {
+    fn all(&self) -> Result<(), FilesError> {
+        self.make_directories()?;
+        self.write_packs()?;
+        self.write_odd()?;
+        self.finish()
+    }
+
     /// Notes a problem that costs the entry.
     fn lose(&self, target: Target, problem: impl Into<String>, object: Option<ObjectKey>) {
         if let Target::Node(index) = target

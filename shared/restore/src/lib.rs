@@ -27,8 +27,8 @@ mod tar;
 
 pub use check::{CheckError, CheckOptions, Found, Previous, Report, check};
 pub use database::{
-    DatabaseError, DatabaseOptions, GlobalsOptions, GlobalsReport, RowDifference, RowsReport, Server, ServerError,
-    Tool, ToolError, compare_rows, restore_database, restore_globals,
+    DatabaseError, DatabaseOptions, DatabaseReport, GlobalsOptions, GlobalsReport, RowDifference, RowsReport, Server,
+    ServerError, Tool, ToolError, compare_rows, restore_database, restore_globals, try_database, try_globals,
 };
 pub use files::{FileCounts, FilesError, FilesOptions, FilesReport, Problem, compare_files, restore_files};
 pub use progress::{Limits, Progress};

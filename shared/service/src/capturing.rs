@@ -13,8 +13,8 @@ use holdfast_capture::{
 };
 use holdfast_events::{Fact, Job, RunState, What, Work, after_close, after_list, missing};
 use holdfast_format::{
-    Artefact, ArtefactId, ContentsError, ContentsWriter, Counts, Expected, Extent, Listed, ObjectKey, PackId,
-    Predecessor, RunId, SourceName, Warnings,
+    Artefact, ArtefactId, ContentsError, ContentsWriter, Counts, DatabaseInfo, Expected, Extent, Listed, ObjectKey,
+    PackId, Predecessor, RunId, SourceName, Warnings,
 };
 use holdfast_repository::{Latest, SealedManifest};
 use holdfast_telemetry::failpoint;
@@ -51,6 +51,8 @@ pub struct Input<'a, 's> {
 pub struct Found {
     /// What the stream holds.
     pub counts: Counts,
+    /// What a database is beside its dump.
+    pub database: Option<DatabaseInfo>,
     /// What the operator should know.
     pub warnings: Warnings,
     /// Versions of the programs that took part.
@@ -382,6 +384,7 @@ impl Blocking {
             stream: packed.stream(session.artefact.kind.stream_format()),
             new: packed.new,
             counts: found.counts,
+            database: found.database,
             warnings: found.warnings,
             packs: packed.packs,
             contents_plain,

@@ -42,6 +42,11 @@ pub(crate) fn put_in(root: &Path, key: &str, bytes: &[u8]) -> io::Result<Put> {
     })
 }
 
+/// Whether `key` below `root` is a fifo, a socket or a device: opening it could take for ever.
+pub(crate) fn is_special(root: &Path, key: &str) -> bool {
+    fs::metadata(root.join(key)).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
 fn create(root: &Path, target: &Path, from: impl io::Read) -> Result<Put, CopyError> {
     let (mut staged, staging) = stage(root, target).map_err(CopyError::To)?;
     let copied = match direct::copy(from, &mut staged) {

@@ -225,10 +225,27 @@ impl Place {
     }
 
     pub(crate) async fn look(&self, at: &Path) -> Result<Option<Meta>, StorageError> {
+        self.refuse_special(Operation::Look, at).await?;
         match self.inner.store.head(at).await {
             Ok(meta) => Ok(Some(Meta::of(&meta))),
             Err(error) if classify(&error) == Class::NotFound => Ok(None),
             Err(error) => Err(self.error(Operation::Look, at.as_ref(), &error)),
+        }
+    }
+
+    /// Refuses what is no regular file in a directory, before anything opens it and waits.
+    pub(crate) async fn refuse_special(&self, operation: Operation, at: &Path) -> Result<(), StorageError> {
+        let Some(root) = self.inner.root.clone() else {
+            return Ok(());
+        };
+        let key = at.to_string();
+        match tokio::task::spawn_blocking(move || local::is_special(&root, &key)).await {
+            Ok(true) => {
+                let said = std::io::Error::other("it is no regular file: remove it");
+                Err(self.failed(Class::Refused, operation, at.as_ref(), &said))
+            }
+            // What else is wrong, opening it will tell.
+            _ => Ok(()),
         }
     }
 

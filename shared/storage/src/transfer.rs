@@ -106,6 +106,7 @@ impl Place {
     }
 
     async fn begin(&self, at: &Path, limit: u64) -> Result<(u64, Source), StorageError> {
+        self.refuse_special(Operation::Read, at).await?;
         let answer = self.inner.store.get_opts(at, GetOptions::default()).await;
         let result = answer.map_err(|error| self.error(Operation::Read, at.as_ref(), &error))?;
         let size = result.meta.size;

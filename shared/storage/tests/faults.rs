@@ -310,3 +310,23 @@ async fn options_that_make_no_sense_are_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_fifo_in_place_of_an_object_is_refused_and_not_waited_for() {
+    let root = TempDir::new().unwrap();
+    let place = directory(root.path()).await;
+    place.put(&pack(1), noise(10), None).await.unwrap();
+    let path = root.path().join(pack(1).to_string());
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let wait = Duration::from_secs(10);
+    let read = tokio::time::timeout(wait, place.get(&pack(1), 100)).await.unwrap();
+    let look = tokio::time::timeout(wait, place.head(&pack(1))).await.unwrap();
+    for error in [read.err().unwrap(), look.err().unwrap()] {
+        assert!(
+            matches!(&error, StorageError::Refused { .. }) && !error.retry(),
+            "{error:?}"
+        );
+    }
+}

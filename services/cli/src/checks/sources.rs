@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use holdfast_config::{Postgres, Settings};
-use holdfast_dumper::{Clients, PgError, connect};
+use holdfast_dumper::{Clients, PgError, connect, is_chosen};
 
 use super::Check;
 use crate::human;
@@ -18,7 +18,13 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
         }
     }
     for source in settings.directory.iter().filter(|d| ours(&d.name)) {
-        checks.push(readable(&format!("directory {}", source.name), &source.path));
+        let name = format!("directory {}", source.name);
+        checks.push(if source.path.is_file() {
+            let found = format!("{} is no directory", source.path.display());
+            Check::fail(name, found, "name it in [system].paths")
+        } else {
+            readable(&name, &source.path)
+        });
     }
     for source in settings.system.iter().filter(|s| ours(&s.name)) {
         checks.extend(
@@ -54,36 +60,64 @@ async fn postgres(source: &Postgres) -> Vec<Check> {
 struct Server {
     version: String,
     major: u32,
-    databases: i64,
+    databases: u64,
+    /// Chosen databases that do not allow connections.
+    closed: Vec<String>,
     superuser: bool,
     reads_all: bool,
+    reads_passwords: bool,
 }
 
 async fn ask(source: &Postgres) -> Result<Server, PgError> {
     const QUESTION: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int4, \
-         (SELECT count(*) FROM pg_database WHERE datallowconn AND NOT datistemplate), \
          (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
-         EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE'))";
+         EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
+         has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
+    const DATABASES: &str = "SELECT datname, datallowconn FROM pg_database \
+         WHERE NOT (datistemplate AND datname IN ('template0', 'template1')) ORDER BY datname";
     let client = connect(source, &source.database()).await?;
-    let row = client.query_one(QUESTION, &[]).await.map_err(|error| PgError::Query {
+    let failed = |error| PgError::Query {
         source_name: source.name.clone(),
         what: "ask for version, databases and privileges".to_owned(),
         source: error,
-    })?;
+    };
+    let row = client.query_one(QUESTION, &[]).await.map_err(failed)?;
     let number: i32 = row.get(1);
+    let (mut databases, mut closed) = (0, Vec::new());
+    for row in client.query(DATABASES, &[]).await.map_err(failed)? {
+        let (name, open): (String, bool) = (row.get(0), row.get(1));
+        if !is_chosen(&name, &source.include, &source.exclude) {
+            continue;
+        }
+        if open {
+            databases += 1;
+        } else {
+            closed.push(name);
+        }
+    }
     Ok(Server {
         version: row.get(0),
         major: u32::try_from(number / 10_000).unwrap_or(0),
-        databases: row.get(2),
-        superuser: row.get(3),
-        reads_all: row.get(4),
+        databases,
+        closed,
+        superuser: row.get(2),
+        reads_all: row.get(3),
+        reads_passwords: row.get(4),
     })
 }
 
 impl Server {
     fn checks(&self, name: &str, source: &Postgres) -> Vec<Check> {
-        let databases = human::count(u64::try_from(self.databases).unwrap_or(0), "database");
+        let databases = human::count(self.databases, "database");
         let mut checks = vec![Check::ok(name, format!("PostgreSQL {}, {databases}", self.version))];
+        if !self.closed.is_empty() {
+            let closed: Vec<String> = self.closed.iter().map(|name| human::shown(name)).collect();
+            checks.push(Check::warn(
+                name,
+                format!("not backed up, since no connections are allowed: {}", closed.join(", ")),
+                "ALTER DATABASE ... ALLOW_CONNECTIONS true, or name it in exclude",
+            ));
+        }
         let clients = Clients::of(source);
         for program in ["pg_dump", "pg_dumpall"] {
             // Globals alone need the second.
@@ -103,12 +137,16 @@ impl Server {
         let user = source.user();
         match (self.superuser, self.reads_all) {
             (true, _) => Check::ok(name, format!("{user} is a superuser: every table and role can be read")),
-            (false, true) if source.globals => Check::warn(
+            // As a member of pg_read_all_data it may, unless the server's administrator took that away.
+            (false, true) if source.globals && !self.reads_passwords => Check::warn(
                 name,
                 format!("{user} may read all tables, but not the passwords of roles"),
-                "globals need a superuser, or set globals = false; tables under row-level security need BYPASSRLS",
+                "roles will be restored without their passwords: GRANT SELECT ON pg_authid to it, or use a superuser",
             ),
-            (false, true) => Check::ok(name, format!("{user} may read all tables")),
+            (false, true) => Check::ok(
+                name,
+                format!("{user} may read all tables; those under row-level security need BYPASSRLS"),
+            ),
             (false, false) => Check::warn(
                 name,
                 format!("{user} may not read all tables by its role"),

@@ -81,7 +81,7 @@ pub(crate) struct RunArgs {
     /// Capture without building on earlier backups.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// What has not come by then has failed; else 12 hours, or half of `janitor.grace` if that is shorter.
+    /// What has not come by then has failed; by itself 12 hours, or half of `janitor.grace` if that is shorter.
     #[arg(long, value_name = "2h", value_parser = parse::period)]
     pub(crate) timeout: Option<Duration>,
     /// Do not wait: print the run's id and leave it to `holdfast up` or the services.

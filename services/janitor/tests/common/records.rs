@@ -72,6 +72,7 @@ pub(super) fn manifest(
         },
         new: NewBytes::default(),
         counts: Counts::default(),
+        database: None,
         contents: ContentsRef {
             size: 8,
             sha256: digest(b"contents"),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use holdfast_format::{
-    ArtefactId, ArtefactKind, Class, ContentsRef, Counts, Manifest, NewBytes, PackId, PackRef, Predecessor, RunId,
-    Site, SourceName, Stream, Warnings,
+    ArtefactId, ArtefactKind, Class, ContentsRef, Counts, DatabaseInfo, Manifest, NewBytes, PackId, PackRef,
+    Predecessor, RunId, Site, SourceName, Stream, Warnings,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub struct Draft {
     pub new: NewBytes,
     /// What the stream holds, counted.
     pub counts: Counts,
+    /// What a database is beside its dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseInfo>,
     /// What the operator should know.
     pub warnings: Warnings,
     /// Every pack that the stream uses.
@@ -113,6 +116,7 @@ impl Draft {
             stream: self.stream,
             new: self.new,
             counts: self.counts,
+            database: self.database,
             contents,
             warnings: self.warnings,
         })

@@ -410,6 +410,7 @@ fn draft(packs: Vec<DraftPack>) -> Draft {
         },
         new: NewBytes::default(),
         counts: Counts::default(),
+        database: None,
         warnings: Warnings::default(),
         packs,
         contents_plain: 100,

@@ -38,6 +38,10 @@ impl<W: Write> Capture<'_, '_, '_, W> {
 
     /// Takes a symbolic link, a fifo or a device: it is never opened.
     pub(super) fn special(&mut self, place: Place<'_>, meta: &Meta, kind: EntryKind) -> Result<(), CaptureError> {
+        if let Some(first) = self.linked_to(meta) {
+            let entry = self.entry(EntryKind::Hardlink, place.path, meta, Some(first))?;
+            return self.plain(entry, (0, 0), &Vec::new());
+        }
         let link = match kind {
             EntryKind::Symlink => match readlinkat(place.dir, place.name, Vec::new()) {
                 Ok(target) => Some(Path(target.into_bytes())),
@@ -50,6 +54,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             Err(error) => return self.refused(&place.path, error),
         };
         self.warn_of_xattrs(&place.path, found.incomplete);
+        self.remember(meta, place.path.clone());
         let entry = self.entry(kind, place.path, meta, link)?;
         self.plain(entry, meta.device, &found.xattrs)
     }

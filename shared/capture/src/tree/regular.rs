@@ -65,7 +65,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     /// The first name of a file that was taken already.
-    fn linked_to(&mut self, meta: &Meta) -> Option<Path> {
+    pub(super) fn linked_to(&mut self, meta: &Meta) -> Option<Path> {
         if meta.links < 2 {
             return None;
         }
@@ -80,7 +80,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     /// Notes that a file's other names can be links to this one.
-    fn remember(&mut self, meta: &Meta, path: Path) {
+    pub(super) fn remember(&mut self, meta: &Meta, path: Path) {
         if meta.links > 1 {
             let linked = Linked {
                 first: path,

@@ -336,6 +336,41 @@ fn depth_does_not_matter() {
 }
 
 #[test]
+fn a_directory_that_is_a_file_is_refused_for_good() {
+    let (base, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let file = base.path().join("file");
+    fs::write(&file, b"one file").unwrap();
+    let link = base.path().join("link");
+    symlink("file", &link).unwrap();
+    for root in [file, link] {
+        let error = try_shoot(&store, &spec(&root), None, &HashSet::new()).err().unwrap();
+        assert!(matches!(error, CaptureError::NoDirectory { .. }), "{error}");
+        assert_eq!(error.retry(), crate::Retry::Never);
+        assert!(error.to_string().contains("[system].paths"), "{error}");
+    }
+}
+
+#[test]
+fn links_and_fifos_with_several_names_are_hard_links() {
+    let (base, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let at = |name: &str| base.path().join(name);
+    symlink("nowhere", at("a-link")).unwrap();
+    fs::hard_link(at("a-link"), at("b-link")).unwrap();
+    mknodat(rustix::fs::CWD, at("c-fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    fs::hard_link(at("c-fifo"), at("d-fifo")).unwrap();
+    let shot = shoot(&store, &spec(base.path()), None);
+    for (name, first) in [("b-link", "a-link"), ("d-fifo", "c-fifo")] {
+        let found = entry(&shot, name);
+        assert_eq!(found.kind, EntryKind::Hardlink, "{name}");
+        assert_eq!(found.link.unwrap().display(), first);
+    }
+    let out = extract(&shot.stream);
+    let inode = |name: &str| fs::symlink_metadata(out.path().join("out").join(name)).unwrap().ino();
+    assert_eq!(inode("a-link"), inode("b-link"));
+    assert_eq!(inode("c-fifo"), inode("d-fifo"));
+}
+
+#[test]
 fn roots_are_files_directories_and_links_to_them() {
     let (base, store) = (tempfile::tempdir().unwrap(), Store::default());
     let at = |name: &str| base.path().join(name);

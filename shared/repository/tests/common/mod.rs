@@ -204,6 +204,7 @@ pub fn manifest(artefact: &Artefact, run: RunId, sequence: u64, contents: Conten
         },
         new: NewBytes { bytes: 5, packs: 1 },
         counts: Counts::default(),
+        database: None,
         contents,
         packs: vec![pack],
         warnings: Warnings::default(),

@@ -47,12 +47,7 @@ pub async fn restore_globals(
     server: &Server,
     options: GlobalsOptions,
 ) -> Result<GlobalsReport, DatabaseError> {
-    if artefact.manifest().stream.format != StreamFormat::Sql {
-        return Err(DatabaseError::NotADatabase {
-            artefact: artefact.manifest().artefact.to_string(),
-            kind: artefact.manifest().kind.as_str(),
-        });
-    }
+    refuse_other_kinds(&artefact)?;
     let text = read(artefact, server).await?;
     let client = server.connect().await?;
     let before = roles(server, &client).await?;
@@ -67,6 +62,27 @@ pub async fn restore_globals(
         }
     }
     Ok(report)
+}
+
+/// Looks whether [`restore_globals`] could begin: the server, and whether the keys open the backup. Changes nothing.
+///
+/// # Errors
+/// [`DatabaseError`], as the restore would give it.
+pub async fn try_globals(artefact: Arc<OpenArtefact>, server: &Server) -> Result<(), DatabaseError> {
+    refuse_other_kinds(&artefact)?;
+    read(artefact, server).await?;
+    server.connect().await?;
+    Ok(())
+}
+
+fn refuse_other_kinds(artefact: &OpenArtefact) -> Result<(), DatabaseError> {
+    if artefact.manifest().stream.format == StreamFormat::Sql {
+        return Ok(());
+    }
+    Err(DatabaseError::NotADatabase {
+        artefact: artefact.manifest().artefact.to_string(),
+        kind: artefact.manifest().kind.as_str(),
+    })
 }
 
 async fn read(artefact: Arc<OpenArtefact>, server: &Server) -> Result<String, DatabaseError> {

@@ -1,24 +1,25 @@
 //! A dump into a database, all or nothing.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-
-use holdfast_format::StreamFormat;
-use tokio_postgres::Client;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use super::server::{Server, ServerError};
+use super::target;
 use super::tools::{Stderr, Tool, ToolError};
 use crate::progress::{Limits, Progress};
 use crate::select::Selection;
 use crate::source::OpenArtefact;
 use crate::stream::{StreamError, write_stream};
+use holdfast_format::StreamFormat;
 
 /// How to restore a database.
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseOptions {
-    /// Make the database if it does not exist.
+    /// Make the database if it does not exist: with the encoding, locale, owner, privileges and settings that it had.
     pub create: bool,
     /// If the database is not empty, replace the objects that the dump holds. What the dump does not hold stays.
     pub overwrite: bool,
@@ -28,6 +29,18 @@ pub struct DatabaseOptions {
     pub client_dirs: Vec<PathBuf>,
     /// Memory and threads.
     pub limits: Limits,
+}
+
+/// How often a restore is asked whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What came of restoring a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseReport {
+    /// Whether the database was made, and so has the captured encoding and locale.
+    pub created: bool,
+    /// Properties of a database that was made which could not be applied, and why.
+    pub warnings: Vec<String>,
 }
 
 /// Why a database was not restored. Unless it says otherwise, nothing was changed.
@@ -60,6 +73,49 @@ pub enum DatabaseError {
         server: String,
         /// Some of what is in it.
         what: String,
+    },
+    /// No database can have this name.
+    #[error("the name {database:?} is longer than the {most} bytes that a database's may have: give it a shorter one")]
+    LongName {
+        /// The database.
+        database: String,
+        /// Bytes that a name may have.
+        most: usize,
+    },
+    /// The user may not make databases.
+    #[error(
+        "the user may not create the database {database:?} at {server}: ALTER ROLE ... CREATEDB, or create it beforehand"
+    )]
+    MayNotCreate {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+    },
+    /// The server has not what the database was made with.
+    #[error(
+        "{server} cannot have the database {database:?} as it was: {problem}; nothing was created. Or create the database \
+         beforehand in the same encoding, as you want it"
+    )]
+    Unfit {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+        /// What it lacks.
+        problem: String,
+    },
+    /// Text could be converted wrongly, or not at all.
+    #[error("the database {database:?} at {server} has the encoding {found}, and the backup has {captured}")]
+    OtherEncoding {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+        /// Its encoding.
+        found: String,
+        /// The encoding of the database that was captured.
+        captured: String,
     },
     /// The server failed.
     #[error(transparent)]
@@ -104,20 +160,30 @@ impl DatabaseError {
             Self::Tool(source) => source.retry(),
             Self::Stream { source, .. } => source.retry(),
             Self::BrokenOff { .. } => true,
-            Self::NotADatabase { .. } | Self::NoDatabase { .. } | Self::NotEmpty { .. } | Self::Restore { .. } => false,
+            Self::NotADatabase { .. }
+            | Self::NoDatabase { .. }
+            | Self::NotEmpty { .. }
+            | Self::LongName { .. }
+            | Self::MayNotCreate { .. }
+            | Self::Unfit { .. }
+            | Self::OtherEncoding { .. }
+            | Self::Restore { .. } => false,
         }
     }
 
     /// Whether it was refused for safety: the operator may ask for it more clearly.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::NoDatabase { .. } | Self::NotEmpty { .. })
+        matches!(
+            self,
+            Self::NoDatabase { .. } | Self::NotEmpty { .. } | Self::OtherEncoding { .. }
+        )
     }
 }
 
 /// Restores a dump into the server's database, in one transaction: it is there whole, or not at all. The stream's last bytes
-/// go to `pg_restore` only once all of it was found to be what was captured. If this future is dropped, the restore is
-/// stopped and rolled back.
+/// go to `pg_restore` only once all of it was found to be what was captured. [`Progress::stop`] stops the restore and rolls it
+/// back, and a database that was made for it goes again; so does dropping this future, but then that database stays, empty.
 ///
 /// `pg_restore` runs code that the dump brings, with the user's rights at the server; and it has had faults by which a
 /// crafted dump ran code on the client. Restore foreign dumps as a user with few rights, on a machine without secret keys.
@@ -129,38 +195,84 @@ pub async fn restore_database(
     server: &Server,
     options: &DatabaseOptions,
     progress: Arc<Progress>,
-) -> Result<(), DatabaseError> {
-    let stream = artefact.manifest().stream.format;
-    if stream != StreamFormat::PgDump {
-        return Err(DatabaseError::NotADatabase {
-            artefact: artefact.manifest().artefact.to_string(),
-            kind: artefact.manifest().kind.as_str(),
-        });
-    }
-    let mut created = None;
-    let client = match server.connect().await {
-        Ok(client) => client,
-        Err(ServerError::Connect { source, .. }) if is_no_database(&source) => {
-            created = Some(create(server, options).await?);
-            server.connect().await?
-        }
-        Err(error) => return Err(error.into()),
+) -> Result<DatabaseReport, DatabaseError> {
+    refuse_other_kinds(&artefact)?;
+    let target = target::look(&artefact, server, options).await?;
+    let info = artefact.manifest().database.clone();
+    let mut report = DatabaseReport {
+        created: target.missing,
+        warnings: Vec::new(),
     };
-    let major = server_major(server, &client).await?;
-    let tool = Tool::for_dump("pg_restore", artefact.manifest(), Some(major), &options.client_dirs)?;
-    if !options.overwrite {
-        refuse_if_used(server, &client).await?;
+    let mut owned = false;
+    if target.missing {
+        (owned, report.warnings) = target::create(server, info.as_ref(), target.major, options.no_owner).await?;
     }
-    drop(client);
-    let result = run(artefact, server, options, tool, progress).await;
-    if let (Err(_), Some(maintenance)) = (&result, created) {
-        // Made by this very call, and empty.
-        let statement = format!("DROP DATABASE {} WITH (FORCE)", quoted(server.database()));
-        if let Err(error) = maintenance.batch_execute(&statement).await {
-            tracing::warn!(database = server.database(), %error, "the empty database that was made could not be dropped");
+    let result = run(artefact, server, options, target.tool, progress).await;
+    match (&result, &info) {
+        (Err(_), _) if report.created => target::remove(server).await,
+        (Ok(()), Some(info)) if report.created => {
+            let failed = target::finish(server, info, owned, options.no_owner).await;
+            report.warnings.extend(failed);
         }
+        _ => {}
     }
-    result
+    result.map(|()| report)
+}
+
+/// Looks whether [`restore_database`] could begin: the target, the rights, the programs, and whether the keys open the dump.
+/// Changes nothing.
+///
+/// # Errors
+/// [`DatabaseError`], as the restore would give it.
+pub async fn try_database(
+    artefact: Arc<OpenArtefact>,
+    server: &Server,
+    options: &DatabaseOptions,
+) -> Result<(), DatabaseError> {
+    refuse_other_kinds(&artefact)?;
+    target::look(&artefact, server, options).await?;
+    let task = tokio::task::spawn_blocking(move || {
+        let (mut first, limits) = (FirstByte(false), Limits { threads: 1, cache: 0 });
+        let progress = Progress::default();
+        match write_stream(artefact.origin(), &Selection::all(), limits, &progress, &mut first) {
+            Err(StreamError::Write(_)) if first.0 => Ok(()),
+            other => other.map(|_| ()),
+        }
+    });
+    let database = server.database();
+    task.await
+        .map_err(|source| DatabaseError::BrokenOff {
+            database: database.to_owned(),
+            source,
+        })?
+        .map_err(|source| DatabaseError::Stream {
+            database: database.to_owned(),
+            source: Box::new(source),
+        })
+}
+
+/// Takes nothing: that something came is enough.
+struct FirstByte(bool);
+
+impl Write for FirstByte {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0 |= !buffer.is_empty();
+        Err(io::Error::other("enough"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn refuse_other_kinds(artefact: &OpenArtefact) -> Result<(), DatabaseError> {
+    if artefact.manifest().stream.format == StreamFormat::PgDump {
+        return Ok(());
+    }
+    Err(DatabaseError::NotADatabase {
+        artefact: artefact.manifest().artefact.to_string(),
+        kind: artefact.manifest().kind.as_str(),
+    })
 }
 
 async fn run(
@@ -170,24 +282,57 @@ async fn run(
     tool: Tool,
     progress: Arc<Progress>,
 ) -> Result<(), DatabaseError> {
-    let mut stop = StopOnDrop(Some(Arc::clone(&progress)));
-    let (task_server, task_options) = (server.clone(), options.clone());
-    let task = tokio::task::spawn_blocking(move || feed(&artefact, &task_server, &task_options, &tool, &progress));
-    let result = task.await.map_err(|source| DatabaseError::BrokenOff {
+    let ender = Ender::default();
+    let mut stop = StopOnDrop(Some((Arc::clone(&progress), ender.clone())));
+    let (task_server, task_options, task_ender) = (server.clone(), options.clone(), ender.clone());
+    let watched = Arc::clone(&progress);
+    let mut task = tokio::task::spawn_blocking(move || {
+        feed(&artefact, &task_server, &task_options, &tool, &progress, &task_ender)
+    });
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let result = loop {
+        tokio::select! {
+            result = &mut task => break result,
+            // It may be blocked in a write to a program that is busy, or in waiting for it.
+            _ = tick.tick() => if watched.stopped() { ender.end() },
+        }
+    };
+    stop.0 = None;
+    result.map_err(|source| DatabaseError::BrokenOff {
         database: server.database().to_owned(),
         source,
-    });
-    stop.0 = None;
-    result?
+    })?
 }
 
 /// Stops a job whose result nobody waits for any more.
-struct StopOnDrop(Option<Arc<Progress>>);
+struct StopOnDrop(Option<(Arc<Progress>, Ender)>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        if let Some(progress) = &self.0 {
+        if let Some((progress, ender)) = &self.0 {
             progress.stop();
+            ender.end();
+        }
+    }
+}
+
+/// Ends a program from outside.
+#[derive(Clone, Default)]
+struct Ender(Arc<AtomicI32>);
+
+impl Ender {
+    fn of(&self, child: &Child) {
+        self.0.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
+    }
+
+    fn ended(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0.swap(0, Ordering::SeqCst)) {
+            // It fails only if the program has ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 }
@@ -198,6 +343,7 @@ fn feed(
     options: &DatabaseOptions,
     tool: &Tool,
     progress: &Progress,
+    ender: &Ender,
 ) -> Result<(), DatabaseError> {
     let mut command = tool.command();
     // An empty name means "connect", and where to is in the environment.
@@ -224,6 +370,7 @@ fn feed(
         source,
     };
     let mut child = Running(command.spawn().map_err(run_error)?);
+    ender.of(&child.0);
     let stderr = Stderr::of(&mut child.0);
     let streamed = match child.0.stdin.take() {
         Some(mut stdin) => {
@@ -243,6 +390,7 @@ fn feed(
         None => Err(StreamError::Stopped),
     };
     let status = child.0.wait().map_err(run_error)?;
+    ender.ended();
     drop(password);
     let database = server.database().to_owned();
     let said = stderr.finish();
@@ -273,88 +421,4 @@ impl Drop for Running {
             let _ = self.0.wait();
         }
     }
-}
-
-fn is_no_database(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&tokio_postgres::error::SqlState::INVALID_CATALOG_NAME)
-}
-
-/// Makes the database; gives the connection that made it.
-async fn create(server: &Server, options: &DatabaseOptions) -> Result<Client, DatabaseError> {
-    if !options.create {
-        return Err(DatabaseError::NoDatabase {
-            database: server.database().to_owned(),
-            server: server.describe(),
-        });
-    }
-    let client = match server.with_database("postgres").connect().await {
-        Ok(client) => client,
-        Err(ServerError::Connect { source, .. }) if is_no_database(&source) => {
-            server.with_database("template1").connect().await?
-        }
-        Err(error) => return Err(error.into()),
-    };
-    // Not template1: what an administrator put there would be in the dump's way.
-    let statement = format!("CREATE DATABASE {} TEMPLATE template0", quoted(server.database()));
-    client
-        .batch_execute(&statement)
-        .await
-        .map_err(server.query_error(format!("create the database {:?}", server.database())))?;
-    Ok(client)
-}
-
-async fn server_major(server: &Server, client: &Client) -> Result<u32, DatabaseError> {
-    let row = client
-        .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
-        .await
-        .map_err(server.query_error("ask for the version"))?;
-    Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
-}
-
-/// What an empty database does not have: relations, functions and types outside the system's schemas that no extension
-/// brought, further schemas, large objects.
-const USED: &str = "
-    SELECT what FROM (
-        SELECT format('%I.%I', n.nspname, c.relname) AS what FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')
-        UNION ALL
-        SELECT format('%I.%I()', n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-            WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e')
-        UNION ALL
-        SELECT format('type %I.%I', n.nspname, t.typname) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-            WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
-            AND t.typtype IN ('d', 'e', 'r')
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.oid AND d.classid = 'pg_type'::regclass AND d.deptype = 'e')
-        UNION ALL
-        SELECT format('schema %I', nspname) FROM pg_namespace n
-            WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'
-            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = n.oid AND d.classid = 'pg_namespace'::regclass AND d.deptype = 'e')
-        UNION ALL
-        (SELECT 'large object ' || oid FROM pg_largeobject_metadata LIMIT 4)
-    ) used LIMIT 4";
-
-async fn refuse_if_used(server: &Server, client: &Client) -> Result<(), DatabaseError> {
-    let rows = client
-        .query(USED, &[])
-        .await
-        .map_err(server.query_error("look whether the database is empty"))?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut what: Vec<String> = rows.iter().take(3).map(|row| row.get(0)).collect();
-    if rows.len() > 3 {
-        what.push("...".to_owned());
-    }
-    Err(DatabaseError::NotEmpty {
-        database: server.database().to_owned(),
-        server: server.describe(),
-        what: what.join(", "),
-    })
-}
-
-/// A name as an SQL identifier.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
@@ -274,6 +274,7 @@ impl Server {
             .env("PGDATABASE", &self.database)
             .env("PGSSLMODE", self.sslmode.as_str())
             .env("PGCONNECT_TIMEOUT", CONNECT_WITHIN.as_secs().to_string())
+            .env("PGCLIENTENCODING", "UTF8")
             .env("PGAPPNAME", "holdfast restore");
         if let Some(file) = &self.sslrootcert {
             command.env("PGSSLROOTCERT", file);
@@ -316,32 +317,29 @@ fn decoded(text: &str) -> Result<String, ServerError> {
     String::from_utf8(out).map_err(|_| fault())
 }
 
-/// A password file for libpq, readable by this user alone, gone when this is dropped.
-pub(crate) struct PassFile {
-    directory: tempfile::TempDir,
-}
+/// A password file for libpq that exists in memory only, and only as long as somebody holds it: nothing is left of it even
+/// if this process is killed. The program inherits it, and finds it under its own number. Without a password it is empty.
+pub(crate) struct PassFile(OwnedFd);
 
 impl PassFile {
     fn new(password: Option<&Secret>) -> std::io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("holdfast-").tempdir()?;
-        let file = Self { directory };
+        use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
+        let memory = memfd_create("pgpass", MemfdFlags::empty())?;
+        // libpq refuses a file that others may read.
+        fchmod(&memory, Mode::RUSR | Mode::WUSR)?;
+        let mut file = File::from(memory);
         if let Some(password) = password {
             let escaped = password.expose().replace('\\', "\\\\").replace(':', "\\:");
             if escaped.contains(['\n', '\0']) {
                 return Err(std::io::Error::other("it holds a line break"));
             }
-            let mut out = File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(file.path())?;
-            out.write_all(format!("*:*:*:*:{escaped}\n").as_bytes())?;
+            file.write_all(format!("*:*:*:*:{escaped}\n").as_bytes())?;
         }
-        Ok(file)
+        Ok(Self(file.into()))
     }
 
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("pass")
+    fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd())
     }
 }
 

@@ -1,9 +1,11 @@
 //! What comes when all data is in place: links and devices, then the attributes of directories.
 
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 use holdfast_format::EntryKind;
-use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mknodat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mknodat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
 use super::plan::{Node, Target, components};
@@ -16,23 +18,48 @@ impl Job<'_> {
         self.remove_parts();
         // Hard links last: they may lead to any of the others.
         self.each_node(|kind| !matches!(kind, EntryKind::File | EntryKind::Hardlink))?;
+        self.lose_orphans();
         self.each_node(|kind| kind == EntryKind::Hardlink)?;
         self.dress_directories()
     }
 
     /// Takes files away that did not become whole.
-    fn remove_parts(&self) {
+    pub(super) fn remove_parts(&self) {
         for (index, node) in (0_u32..).zip(&self.plan.nodes) {
-            if !node.failed.load(Ordering::Relaxed) || !node.created.load(Ordering::Relaxed) {
+            if !node.created.swap(false, Ordering::Relaxed) {
                 continue;
             }
             let removed = self
                 .tree
                 .dir(node.dir)
-                .and_then(|dir| unlinkat(&dir, self.plan.bytes(node.name), AtFlags::empty()));
+                .and_then(|dir| unlinkat(&dir, self.part_name(index), AtFlags::empty()));
             if let Err(error) = removed {
                 let problem = format!("a part of it is there and could not be removed: {error}");
                 self.warn(Target::Node(index), problem, None);
+            }
+        }
+    }
+
+    /// Gives up hard links to what is lost: when overwriting, an older file may still have the first name.
+    fn lose_orphans(&self) {
+        if !self.options.overwrite {
+            return;
+        }
+        let nodes = || (0_u32..).zip(&self.plan.nodes);
+        let lost: HashSet<Vec<u8>> = nodes()
+            .filter(|(_, node)| node.kind != EntryKind::Hardlink && node.failed.load(Ordering::Relaxed))
+            .map(|(index, _)| self.plan.path(Target::Node(index)))
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        for (index, node) in nodes().filter(|(_, node)| node.kind == EntryKind::Hardlink) {
+            if lost.contains(self.plan.bytes(node.link)) {
+                self.lose(
+                    Target::Node(index),
+                    "the file that it is a link to was not restored",
+                    None,
+                );
             }
         }
     }
@@ -43,23 +70,38 @@ impl Job<'_> {
                 continue;
             }
             self.check_stopped()?;
-            let target = Target::Node(index);
-            if let Err(error) = self.make(target, node) {
-                self.trouble(target, doing(node.kind), error.into())?;
+            if let Err(error) = self.make(index, node) {
+                self.trouble(Target::Node(index), doing(node.kind), error.into())?;
             }
         }
         Ok(())
     }
 
-    fn make(&self, target: Target, node: &Node) -> Result<(), Errno> {
+    /// Makes a link, fifo or device. What it replaces stays until it is complete.
+    fn make(&self, index: u32, node: &Node) -> Result<(), Errno> {
         let dir = self.tree.dir(node.dir)?;
-        let (name, link) = (self.plan.bytes(node.name), self.plan.bytes(node.link));
-        self.clear(&dir, name)?;
+        let name = self.plan.bytes(node.name);
+        if !self.options.overwrite {
+            return self.make_at(index, node, &dir, name);
+        }
+        let part = self.part_name(index);
+        let made = self
+            .make_at(index, node, &dir, &part)
+            .and_then(|()| renameat(&dir, part.as_slice(), &dir, name));
+        // Two names of one file are not renamed onto each other.
+        if made.is_err() || node.kind == EntryKind::Hardlink {
+            let _ = unlinkat(&dir, part.as_slice(), AtFlags::empty());
+        }
+        made
+    }
+
+    fn make_at(&self, index: u32, node: &Node, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+        let (target, link) = (Target::Node(index), self.plan.bytes(node.link));
         let extra = lock(&self.extras).remove(&target);
         match node.kind {
-            EntryKind::Hardlink => return self.hard_link(link, &dir, name),
-            EntryKind::Symlink => symlinkat(link, &dir, name)?,
-            EntryKind::Fifo => mknodat(&dir, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?,
+            EntryKind::Hardlink => return self.hard_link(link, dir, name),
+            EntryKind::Symlink => symlinkat(link, dir, name)?,
+            EntryKind::Fifo => mknodat(dir, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?,
             EntryKind::Char | EntryKind::Block => {
                 let (major, minor) = extra.as_ref().map_or((0, 0), |extra| extra.device);
                 let kind = if node.kind == EntryKind::Char {
@@ -67,16 +109,16 @@ impl Job<'_> {
                 } else {
                     FileType::BlockDevice
                 };
-                mknodat(&dir, name, kind, Mode::RUSR | Mode::WUSR, makedev(major, minor))?;
+                mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, makedev(major, minor))?;
             }
             EntryKind::File | EntryKind::Dir => return Ok(()),
         }
         let extra = extra.unwrap_or_default();
-        self.dress_at(target, &dir, name, node.meta, &extra, node.kind == EntryKind::Symlink);
+        self.dress_at(target, dir, name, node.meta, &extra, node.kind == EntryKind::Symlink);
         Ok(())
     }
 
-    fn hard_link(&self, first: &[u8], dir: &std::os::fd::OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    fn hard_link(&self, first: &[u8], dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
         let parts = components(first).map_err(|_| Errno::INVAL)?;
         let (last, above) = parts.split_last().ok_or(Errno::INVAL)?;
         let from = self.tree.walk(above)?;

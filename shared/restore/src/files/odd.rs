@@ -149,6 +149,9 @@ impl Job<'_> {
         }
         if !node.failed.load(Ordering::Relaxed) {
             self.dress(target, &*current.file, node.meta, &current.extra);
+            if let Err(error) = self.place(current.index, node) {
+                return self.trouble(target, "create the file", error.into());
+            }
         }
         Ok(())
     }

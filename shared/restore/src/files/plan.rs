@@ -57,6 +57,7 @@ pub(super) struct Node {
     pub(super) link: Name,
     /// Pieces not dealt with yet.
     pub(super) left: AtomicU32,
+    /// Whether it stands under a name that is not its own yet.
     pub(super) created: AtomicBool,
     pub(super) failed: AtomicBool,
 }
@@ -154,8 +155,16 @@ impl Plan {
 
     /// A path for people.
     pub(super) fn display(&self, target: Target) -> String {
+        match target {
+            Target::Nobody => "the end of the archive".to_owned(),
+            _ => Path(self.path(target)).display(),
+        }
+    }
+
+    /// The path in the artefact.
+    pub(super) fn path(&self, target: Target) -> Vec<u8> {
         let (mut dir, last) = match target {
-            Target::Nobody => return "the end of the archive".to_owned(),
+            Target::Nobody => (0, None),
             Target::Dir(index) => (index, None),
             Target::Node(index) => (self.node(index).dir, Some(self.node(index).name)),
         };
@@ -167,9 +176,9 @@ impl Plan {
         }
         parts.reverse();
         if parts.is_empty() {
-            return ".".to_owned();
+            return b".".to_vec();
         }
-        Path(parts.join(&b'/')).display()
+        parts.join(&b'/')
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, mkdirat, openat, statat};
 use rustix::io::Errno;
 
 use super::plan::{Plan, Target};
@@ -18,6 +18,9 @@ const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
+
+/// The mode of a directory that has no entry of its own.
+const IMPLIED: u32 = 0o755;
 
 /// Directories kept open.
 const OPEN: usize = 192;
@@ -126,7 +129,8 @@ impl Open {
 }
 
 impl Job<'_> {
-    /// Makes all directories, for this user alone: they get their owners and modes last.
+    /// Makes all directories, for this user alone: they get their owners and modes last. Those of which the contents tell
+    /// nothing have no modes to get: they are open to all, as directories usually are.
     pub(super) fn make_directories(&self) -> Result<(), FilesError> {
         for index in 1..self.plan.dirs.len() {
             let index = u32::try_from(index).map_err(|_| FilesError::TooMany)?;
@@ -141,6 +145,10 @@ impl Job<'_> {
         let dir = &self.plan.dirs[index as usize];
         let (parent, name) = (self.tree.dir(dir.parent)?, self.plan.bytes(dir.name));
         match mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) if dir.meta.is_none() => {
+                let made = openat(&parent, name, OPEN_DIR, Mode::empty())?;
+                fchmod(&made, Mode::from_raw_mode(IMPLIED))
+            }
             Err(Errno::EXIST) => {
                 let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_format::{ChunkId, EntryKind, Extent, ObjectKey};
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::plan::{HEADER, Node, Piece, Target};
@@ -216,7 +217,7 @@ impl Job<'_> {
     /// A file all of whose data is at hand: the usual case.
     fn whole_file(&self, index: u32, node: &Node, data: &[(u64, &[u8])], extra: &Extra) -> Result<(), FilesError> {
         let target = Target::Node(index);
-        let file = match self.create(node) {
+        let file = match self.create(index, node) {
             Ok(file) => file,
             Err(error) => return self.trouble(target, "create the file", error.into()),
         };
@@ -224,6 +225,9 @@ impl Job<'_> {
             return self.trouble(target, "write the file", error);
         }
         self.dress(target, &file, node.meta, extra);
+        if let Err(error) = self.place(index, node) {
+            return self.trouble(target, "create the file", error.into());
+        }
         self.progress
             .add_done(data.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         Ok(())
@@ -242,7 +246,8 @@ impl Job<'_> {
         lock(&self.open).files.remove(&index);
         let extra = lock(&self.extras).remove(&target).unwrap_or_default();
         self.dress(target, &*file, node.meta, &extra);
-        Ok(())
+        self.place(index, node)
+            .or_else(|error| self.trouble(target, "create the file", error.into()))
     }
 
     /// A file whose data comes bit by bit.
@@ -256,9 +261,9 @@ impl Job<'_> {
         }
         let file = if node.created.load(Ordering::Acquire) {
             let dir = self.tree.dir(node.dir)?;
-            File::from(openat(&dir, self.plan.bytes(node.name), REOPEN, Mode::empty())?)
+            File::from(openat(&dir, self.part_name(index), REOPEN, Mode::empty())?)
         } else {
-            self.create(node)?
+            self.create(index, node)?
         };
         let file = Arc::new(file);
         if open.files.len() >= OPEN {
@@ -275,24 +280,49 @@ impl Job<'_> {
         Ok(file)
     }
 
-    fn create(&self, node: &Node) -> Result<File, Errno> {
+    /// Makes a file under a name of its own: it gets its real one when it is whole.
+    fn create(&self, index: u32, node: &Node) -> Result<File, Errno> {
         let dir = self.tree.dir(node.dir)?;
-        let name = self.plan.bytes(node.name);
-        self.clear(&dir, name)?;
-        let file = openat(&dir, name, CREATE, Mode::RUSR | Mode::WUSR)?;
+        let file = openat(&dir, self.part_name(index), CREATE, Mode::RUSR | Mode::WUSR)?;
         node.created.store(true, Ordering::Release);
         Ok(File::from(file))
     }
 
-    /// Takes away what is in the way, if that was asked for. Never a directory.
-    pub(super) fn clear(&self, dir: &std::os::fd::OwnedFd, name: &[u8]) -> Result<(), Errno> {
-        if !self.options.overwrite {
-            return Ok(());
+    /// The name of an entry that is not whole yet: one that nobody else uses.
+    pub(super) fn part_name(&self, index: u32) -> Vec<u8> {
+        format!(".holdfast-restore-{:016x}-{index}", self.run).into_bytes()
+    }
+
+    /// Gives a whole file its real name.
+    pub(super) fn place(&self, index: u32, node: &Node) -> Result<(), Errno> {
+        let dir = self.tree.dir(node.dir)?;
+        let (part, name) = (self.part_name(index), self.plan.bytes(node.name));
+        if self.options.overwrite {
+            renameat(&dir, part.as_slice(), &dir, name)?;
+        } else {
+            rename_new(&dir, &part, name)?;
         }
-        match unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+        node.created.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Renames, unless something has the new name.
+fn rename_new(dir: &OwnedFd, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        // Not every file system knows how.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        other => return other,
+    }
+    match linkat(dir, from, dir, to, AtFlags::empty()) {
+        Ok(()) => unlinkat(dir, from, AtFlags::empty()),
+        // Some have no links either.
+        Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => match statat(dir, to, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => renameat(dir, from, dir, to),
             Err(error) => Err(error),
-        }
+        },
+        Err(error) => Err(error),
     }
 }
 

@@ -269,6 +269,7 @@ impl<'r> Draft<'r> {
             },
             new: NewBytes::default(),
             counts: Counts::default(),
+            database: None,
             contents: ContentsRef {
                 size,
                 sha256,

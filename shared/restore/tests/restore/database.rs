@@ -47,6 +47,7 @@ fn run(repo: &Repo, id: ArtefactId, server: &Server, options: &DatabaseOptions) 
     let progress = Arc::new(Progress::default());
     repo.runtime
         .block_on(restore_database(repo.open(id), server, options, progress))
+        .map(|_| ())
 }
 
 fn create() -> DatabaseOptions {

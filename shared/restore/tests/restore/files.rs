@@ -287,6 +287,78 @@ fn a_damaged_pack_costs_only_the_files_in_it() {
 }
 
 #[test]
+fn overwriting_keeps_the_old_file_until_the_new_one_is_whole() {
+    let repo = Repo::new();
+    let specs = [
+        Spec::dir("."),
+        Spec::file("lost", noise(20_000, 1)),
+        Spec::link(EntryKind::Hardlink, "other", "lost"),
+    ];
+    let id = tree(&repo, &specs);
+    let artefact = repo.open(id);
+    fs::remove_file(repo.path(&pack_key(&artefact, artefact.manifest().packs.len() - 1))).unwrap();
+    let target = TempDir::new().unwrap();
+    for name in ["lost", "other"] {
+        fs::write(target.path().join(name), name).unwrap();
+    }
+    let options = FilesOptions {
+        overwrite: true,
+        ..FilesOptions::default()
+    };
+    let report = restore(&repo, id, &Selection::all(), target.path(), options);
+    assert!(report.lost >= 1, "{report:?}");
+    assert_eq!(fs::read(target.path().join("lost")).unwrap(), b"lost");
+    assert_eq!(fs::read(target.path().join("other")).unwrap(), b"other");
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 2, "no part stays");
+}
+
+#[test]
+fn overwriting_twice_leaves_the_same_and_no_parts() {
+    let repo = Repo::new();
+    let id = tree(&repo, &everything());
+    let target = TempDir::new().unwrap();
+    let options = FilesOptions {
+        overwrite: true,
+        ..FilesOptions::default()
+    };
+    for _ in 0..2 {
+        let report = restore(&repo, id, &Selection::all(), target.path(), options);
+        assert_eq!(report.problems, []);
+        for spec in &everything() {
+            same(target.path(), spec);
+        }
+        for dir in [".", "a", "b"] {
+            for entry in fs::read_dir(target.path().join(dir)).unwrap() {
+                let name = entry.unwrap().file_name();
+                assert!(!name.to_string_lossy().starts_with(".holdfast-restore-"), "{name:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn directories_without_an_entry_are_open_to_all_and_those_there_keep_their_modes() {
+    let repo = Repo::new();
+    let id = tree(
+        &repo,
+        &[Spec::file("etc/made/file", b"x"), Spec::file("srv/file", b"x")],
+    );
+    let target = TempDir::new().unwrap();
+    fs::create_dir(target.path().join("srv")).unwrap();
+    fs::set_permissions(target.path().join("srv"), fs::Permissions::from_mode(0o710)).unwrap();
+    let options = FilesOptions {
+        overwrite: true,
+        ..FilesOptions::default()
+    };
+    let report = restore(&repo, id, &Selection::all(), target.path(), options);
+    assert_eq!(report.problems, []);
+    for (dir, mode) in [("etc", 0o755), ("etc/made", 0o755), ("srv", 0o710)] {
+        let meta = fs::metadata(target.path().join(dir)).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, mode, "{dir}");
+    }
+}
+
+#[test]
 fn without_owners_no_rights_are_lent() {
     let repo = Repo::new();
     let id = tree(&repo, &everything());

@@ -8,6 +8,7 @@ use holdfast_config::Secret;
 use holdfast_format::ArtefactKind;
 use holdfast_restore::{
     DatabaseError, DatabaseOptions, GlobalsOptions, Progress, Server, ServerError, restore_database, restore_globals,
+    try_database, try_globals,
 };
 use serde::Serialize;
 
@@ -54,7 +55,7 @@ pub(crate) struct DatabaseArgs {
     source: SourceArgs,
     #[command(flatten)]
     server: ServerArgs,
-    /// Make the database if it does not exist.
+    /// Make the database if it does not exist: with the encoding, locale, owner, privileges and settings that it had.
     #[arg(long)]
     create: bool,
     /// Restore into a database that is not empty: objects of the backup are replaced, others stay.
@@ -84,13 +85,7 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
         Output::new(args.source.json),
         format!("{} of {}", server.database(), server.describe()),
     );
-    let report = Common::new(&opened, to.clone(), args.source.dry_run);
-    if args.source.dry_run {
-        reach(&server, args.create).await?;
-        out.print(&report, |_| format!("would restore {} into {to}\n", opened.describe()));
-        return Ok(Exit::Good);
-    }
-    eprintln!("restoring {} into {to}", opened.describe());
+    let common = Common::new(&opened, to.clone(), args.source.dry_run);
     let options = DatabaseOptions {
         create: args.create,
         overwrite: args.overwrite,
@@ -98,31 +93,69 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
         client_dirs: opened.client_dirs(),
         ..DatabaseOptions::default()
     };
+    if args.source.dry_run {
+        let tried = try_database(opened.artefact.clone(), &server, &options).await;
+        tried.map_err(database_error)?;
+        out.print(&common, |_| format!("would restore {} into {to}\n", opened.describe()));
+        return Ok(Exit::Good);
+    }
+    eprintln!("restoring {} into {to}", opened.describe());
     let progress = Arc::new(Progress::default());
     let meter = Meter::of(&opened.manifest().name, opened.manifest().stream.size, &progress);
     let stop = interrupt();
-    let restoring = restore_database(opened.artefact.clone(), &server, &options, progress);
+    let mut restoring = Box::pin(restore_database(
+        opened.artefact.clone(),
+        &server,
+        &options,
+        progress.clone(),
+    ));
     let done = tokio::select! {
-        done = restoring => done,
-        () = stop.cancelled() => return Err(CliError::failed("stopped: the transaction is rolled back, nothing was restored")),
+        done = &mut restoring => done,
+        () = stop.cancelled() => {
+            // It ends by itself, and removes a database that it has made.
+            progress.stop();
+            match restoring.await {
+                // The order came too late: all is committed.
+                Ok(done) => Ok(done),
+                Err(_) => return Err(CliError::failed("stopped: the transaction is rolled back, nothing was restored")),
+            }
+        }
     };
     drop(meter);
-    done.map_err(database_error)?;
-    out.print(&report, |_| format!("restored {} into {to}\n", opened.describe()));
+    let done = done.map_err(database_error)?;
+    let report = DatabaseReport {
+        common,
+        created: done.created,
+        warnings: done.warnings,
+    };
+    out.print(&report, |_| database_text(&report, &opened, &to));
     Ok(Exit::Good)
 }
 
-/// Whether the server lets us in; a database that is to be made may be missing.
-async fn reach(server: &Server, create: bool) -> Result<(), CliError> {
-    match server.connect().await {
-        Ok(_) => Ok(()),
-        Err(ServerError::Connect { source, .. })
-            if create && source.code().is_some_and(|code| code.code() == "3D000") =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(server_error(error)),
+#[derive(Serialize)]
+struct DatabaseReport {
+    #[serde(flatten)]
+    common: Common,
+    /// Whether the database was made.
+    created: bool,
+    /// What of its properties could not be applied.
+    warnings: Vec<String>,
+}
+
+fn database_text(report: &DatabaseReport, opened: &Opened, to: &str) -> String {
+    let mut text = format!("restored {} into {to}\n", opened.describe());
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {}\n", human::shown(warning)));
     }
+    if report.warnings.iter().any(|warning| names_missing_role(warning)) {
+        text.push_str("roles come with `holdfast restore globals`; --no-owner leaves owner and privileges out\n");
+    }
+    text
+}
+
+/// Whether the server said that a role is missing.
+fn names_missing_role(said: &str) -> bool {
+    said.contains("role \"") && said.contains("\" does not exist")
 }
 
 fn server_error(error: ServerError) -> CliError {
@@ -145,6 +178,14 @@ fn database_error(error: DatabaseError) -> CliError {
     match error {
         DatabaseError::Server(error) => server_error(error),
         DatabaseError::NoDatabase { .. } => CliError::refused(error.to_string(), "add --create to have it made"),
+        DatabaseError::OtherEncoding { .. } => CliError::refused(
+            error.to_string(),
+            "name a database that does not exist and add --create, which makes it with the encoding of the backup",
+        ),
+        DatabaseError::Restore { ref said, .. } if names_missing_role(said) => CliError::because(
+            "the database was not restored: make the roles first with `holdfast restore globals`, or add --no-owner",
+            error,
+        ),
         error if error.is_refusal() => CliError::refused(
             error.to_string(),
             "name another database, or add --overwrite to replace what the backup holds",
@@ -174,7 +215,8 @@ pub(crate) async fn run_globals(global: &Global, args: &GlobalsArgs) -> Result<E
     let (out, to) = (Output::new(args.source.json), server.describe());
     let common = Common::new(&opened, to.clone(), args.source.dry_run);
     if args.source.dry_run {
-        reach(&server, false).await?;
+        let tried = try_globals(opened.artefact.clone(), &server).await;
+        tried.map_err(database_error)?;
         out.print(&common, |_| format!("would restore {} into {to}\n", opened.describe()));
         return Ok(Exit::Good);
     }

@@ -204,8 +204,14 @@ fn text(report: &Report) -> String {
     }
     if report.lost > 0 {
         text.push_str(&format!(
-            "{} not restored: another place may have them whole (--place)\n",
-            human::count(report.lost, "path")
+            "{} not restored{}\n",
+            human::count(report.lost, "path"),
+            // Another place helps only where this one's objects are at fault.
+            if report.problems.iter().any(|p| p.lost && p.object.is_some()) {
+                ": another place may have them whole (--place)"
+            } else {
+                ""
+            }
         ));
     }
     text
