@@ -174,9 +174,9 @@ pub fn properties(cluster: &Cluster, database: &str) -> Result<String> {
                  coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale'), datdba::regrole, datconnlimit,
                  datistemplate, shobj_description(oid, 'pg_database') FROM pg_database d WHERE datname = {name};
              SELECT 'privilege', grantee::regrole, privilege_type, is_grantable FROM pg_database, aclexplode(datacl)
-                 WHERE datname = {name} ORDER BY 2, 3;
+                 WHERE datname = {name} ORDER BY grantee::regrole::text, 3;
              SELECT 'setting', setrole::regrole, setting FROM pg_db_role_setting, unnest(setconfig) AS setting
-                 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = {name}) ORDER BY 2, 3;"
+                 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = {name}) ORDER BY setrole::regrole::text, 3;"
         ),
     )
 }
