@@ -1,5 +1,6 @@
 //! What is in a repository, as people ask for it: runs and their artefacts, with how each stands.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
@@ -226,10 +227,11 @@ pub(crate) async fn unreadable(catalogue: &Catalogue) -> Result<Vec<Unreadable>,
 
 /// The artefacts that restore points have as good, but for those of runs that retention has given up.
 pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, RepositoryError> {
+    let tombstones = catalogue.repository().place().list(Prefix::Tombstones).await?.objects;
+    let given_up: HashSet<ObjectKey> = tombstones.into_iter().map(|object| object.key).collect();
     let mut promised = Vec::new();
     for run in catalogue.runs().await? {
-        let tombstone = ObjectKey::Tombstone(run);
-        if catalogue.repository().place().head(&tombstone).await?.is_some() {
+        if given_up.contains(&ObjectKey::Tombstone(run)) {
             continue;
         }
         let point = catalogue.restore_point(run).await.or_else(none_if_damaged)?;
@@ -309,11 +311,14 @@ pub(crate) async fn row(catalogue: &Catalogue, view: &RunView, known: &Known) ->
     match catalogue.repository().manifest(id).await {
         Ok(Some(sealed)) => row.describe(&sealed),
         Ok(None) => {
-            if let Standing::Failed(stage, reason) = &known.standing {
-                (row.status, row.reason) = ("failed", Some(format!("{stage}: {reason}")));
-            }
-            if matches!(known.standing, Standing::Good(_)) {
-                (row.status, row.reason) = ("unreadable", Some("its manifest is missing".to_owned()));
+            match &known.standing {
+                Standing::Failed(stage, reason) => {
+                    (row.status, row.reason) = ("failed", Some(format!("{stage}: {reason}")));
+                }
+                Standing::Good(_) => {
+                    (row.status, row.reason) = ("unreadable", Some("its manifest is missing".to_owned()));
+                }
+                Standing::Open => {}
             }
             return Ok(row);
         }

@@ -17,5 +17,5 @@ mod whole;
 pub use client::{Clients, Program};
 pub use connect::connect;
 pub use error::PgError;
-pub use list::is_chosen;
+pub use list::{Databases, databases};
 pub use stage::Dumper;

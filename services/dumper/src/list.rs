@@ -3,6 +3,7 @@
 use glob::Pattern;
 use holdfast_config::Postgres;
 use holdfast_format::{Artefact, ArtefactKind, RunId, SourceName};
+use tokio_postgres::Client;
 
 use crate::{PgError, connect};
 
@@ -10,42 +11,63 @@ use crate::{PgError, connect};
 const DATABASES: &str = "SELECT datname, datallowconn FROM pg_database \
     WHERE NOT (datistemplate AND datname IN ('template0', 'template1')) ORDER BY datname";
 
+/// The databases of a server that a source's patterns choose, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Databases {
+    /// Those that can be dumped.
+    pub open: Vec<String>,
+    /// Those that do not allow connections, and so cannot.
+    pub closed: Vec<String>,
+}
+
+/// Asks a server for the databases that the source chooses.
+///
+/// # Errors
+/// [`PgError`] if the server does not tell.
+pub async fn databases(source: &Postgres, client: &Client) -> Result<Databases, PgError> {
+    let rows = client.query(DATABASES, &[]).await.map_err(|e| PgError::Query {
+        source_name: source.name.clone(),
+        what: "list the databases".to_owned(),
+        source: e,
+    })?;
+    let mut databases = Databases::default();
+    for row in &rows {
+        let (name, is_open): (String, bool) = (row.get(0), row.get(1));
+        if !is_chosen(&name, &source.include, &source.exclude) {
+            continue;
+        }
+        if is_open {
+            databases.open.push(name);
+        } else {
+            databases.closed.push(name);
+        }
+    }
+    Ok(databases)
+}
+
 /// The artefacts that the source is to bring in a run: each of its databases that the patterns choose, and the globals.
 ///
 /// # Errors
 /// [`PgError`] if the server cannot be asked.
 pub(crate) async fn artefacts(source: &Postgres, run: RunId, name: &SourceName) -> Result<Vec<Artefact>, PgError> {
     let client = connect(source, &source.database()).await?;
-    let rows = client.query(DATABASES, &[]).await.map_err(|e| PgError::Query {
-        source_name: source.name.clone(),
-        what: "list the databases".to_owned(),
-        source: e,
-    })?;
-    let mut artefacts = Vec::new();
-    for row in &rows {
-        let (database, open): (&str, bool) = (row.get(0), row.get(1));
-        if !is_chosen(database, &source.include, &source.exclude) {
-            continue;
-        }
-        if open {
-            artefacts.push(Artefact::new(run, name, ArtefactKind::Database, database));
-        } else {
-            tracing::warn!(
-                source = source.name,
-                database,
-                "it does not allow connections, and is not backed up"
-            );
-        }
+    let Databases { open, closed } = databases(source, &client).await?;
+    for database in closed {
+        tracing::warn!(
+            source = source.name,
+            database,
+            "it does not allow connections, and is not backed up"
+        );
     }
+    let database = |found: &String| Artefact::new(run, name, ArtefactKind::Database, found);
+    let mut artefacts: Vec<Artefact> = open.iter().map(database).collect();
     if source.globals {
         artefacts.push(Artefact::new(run, name, ArtefactKind::Globals, "globals"));
     }
     Ok(artefacts)
 }
 
-/// Whether the patterns of a source choose a database.
-#[must_use]
-pub fn is_chosen(database: &str, include: &[String], exclude: &[String]) -> bool {
+fn is_chosen(database: &str, include: &[String], exclude: &[String]) -> bool {
     let any = |patterns: &[String]| {
         patterns
             .iter()

@@ -9,7 +9,7 @@ use holdfast_events::{Fact, Job, RunState, TargetState, What, missing, point_sta
 use holdfast_format::{
     ArtefactId, FailureSubject, Finished, ObjectKey, PlaceName, PointArtefact, RestorePoint, RunId, SourceName, Stage,
 };
-use holdfast_service::{Context, JobError, evidence, unfinished};
+use holdfast_service::{Context, JobError, evidence, none_if_damaged, unfinished};
 use holdfast_telemetry::failpoint;
 use tracing::Instrument as _;
 
@@ -80,13 +80,7 @@ impl Recorder {
     /// Takes what the repository proves about a run into its state. Says whether it knows the run: if one of its records
     /// cannot be read it does not, and the others go on.
     async fn learn(&mut self, run: RunId) -> Result<bool, JobError> {
-        let found = match evidence(&self.cx.catalogue, run).await {
-            Err(error) if error.is_damage() => {
-                tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "what became of the run cannot be told");
-                None
-            }
-            found => found?,
-        };
+        let found = evidence(&self.cx.catalogue, run).await.or_else(none_if_damaged)?;
         let Some(found) = found else {
             return Ok(false);
         };

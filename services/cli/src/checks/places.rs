@@ -12,6 +12,7 @@ use crate::human;
 
 /// Clocks further apart make retention refuse to delete, and records look as if they came from the future.
 const CLOCK_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// What to do about a record that cannot be read.
 const RECORD_ADVICE: &str = "backups go on without it; take the object of this name from a copy of the repository that has it \
                              whole (a target, a disk's snapshot)";
 /// Less free space than this is warned of.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use holdfast_config::{Postgres, Settings};
-use holdfast_dumper::{Clients, PgError, connect, is_chosen};
+use holdfast_dumper::{Clients, Databases, PgError, connect, databases};
 
 use super::Check;
 use crate::human;
@@ -60,9 +60,7 @@ async fn postgres(source: &Postgres) -> Vec<Check> {
 struct Server {
     version: String,
     major: u32,
-    databases: u64,
-    /// Chosen databases that do not allow connections.
-    closed: Vec<String>,
+    databases: Databases,
     superuser: bool,
     reads_all: bool,
     reads_passwords: bool,
@@ -73,33 +71,17 @@ async fn ask(source: &Postgres) -> Result<Server, PgError> {
          (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
          EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
          has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
-    const DATABASES: &str = "SELECT datname, datallowconn FROM pg_database \
-         WHERE NOT (datistemplate AND datname IN ('template0', 'template1')) ORDER BY datname";
     let client = connect(source, &source.database()).await?;
-    let failed = |error| PgError::Query {
+    let row = client.query_one(QUESTION, &[]).await.map_err(|error| PgError::Query {
         source_name: source.name.clone(),
-        what: "ask for version, databases and privileges".to_owned(),
+        what: "ask for version and privileges".to_owned(),
         source: error,
-    };
-    let row = client.query_one(QUESTION, &[]).await.map_err(failed)?;
+    })?;
     let number: i32 = row.get(1);
-    let (mut databases, mut closed) = (0, Vec::new());
-    for row in client.query(DATABASES, &[]).await.map_err(failed)? {
-        let (name, open): (String, bool) = (row.get(0), row.get(1));
-        if !is_chosen(&name, &source.include, &source.exclude) {
-            continue;
-        }
-        if open {
-            databases += 1;
-        } else {
-            closed.push(name);
-        }
-    }
     Ok(Server {
         version: row.get(0),
         major: u32::try_from(number / 10_000).unwrap_or(0),
-        databases,
-        closed,
+        databases: databases(source, &client).await?,
         superuser: row.get(2),
         reads_all: row.get(3),
         reads_passwords: row.get(4),
@@ -108,10 +90,10 @@ async fn ask(source: &Postgres) -> Result<Server, PgError> {
 
 impl Server {
     fn checks(&self, name: &str, source: &Postgres) -> Vec<Check> {
-        let databases = human::count(self.databases, "database");
+        let databases = human::count(self.databases.open.len() as u64, "database");
         let mut checks = vec![Check::ok(name, format!("PostgreSQL {}, {databases}", self.version))];
-        if !self.closed.is_empty() {
-            let closed: Vec<String> = self.closed.iter().map(|name| human::shown(name)).collect();
+        if !self.databases.closed.is_empty() {
+            let closed: Vec<String> = self.databases.closed.iter().map(|name| human::shown(name)).collect();
             checks.push(Check::warn(
                 name,
                 format!("not backed up, since no connections are allowed: {}", closed.join(", ")),

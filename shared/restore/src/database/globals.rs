@@ -8,7 +8,7 @@ use holdfast_format::StreamFormat;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::restore::DatabaseError;
+use super::restore::{DatabaseError, refuse_other_kinds};
 use super::server::{Server, ServerError};
 use super::sql::{OnRole, Refused, on_role, statements};
 use crate::progress::{Limits, Progress};
@@ -47,7 +47,7 @@ pub async fn restore_globals(
     server: &Server,
     options: GlobalsOptions,
 ) -> Result<GlobalsReport, DatabaseError> {
-    refuse_other_kinds(&artefact)?;
+    refuse_other_kinds(&artefact, StreamFormat::Sql)?;
     let text = read(artefact, server).await?;
     let client = server.connect().await?;
     let before = roles(server, &client).await?;
@@ -69,20 +69,10 @@ pub async fn restore_globals(
 /// # Errors
 /// [`DatabaseError`], as the restore would give it.
 pub async fn try_globals(artefact: Arc<OpenArtefact>, server: &Server) -> Result<(), DatabaseError> {
-    refuse_other_kinds(&artefact)?;
+    refuse_other_kinds(&artefact, StreamFormat::Sql)?;
     read(artefact, server).await?;
     server.connect().await?;
     Ok(())
-}
-
-fn refuse_other_kinds(artefact: &OpenArtefact) -> Result<(), DatabaseError> {
-    if artefact.manifest().stream.format == StreamFormat::Sql {
-        return Ok(());
-    }
-    Err(DatabaseError::NotADatabase {
-        artefact: artefact.manifest().artefact.to_string(),
-        kind: artefact.manifest().kind.as_str(),
-    })
 }
 
 async fn read(artefact: Arc<OpenArtefact>, server: &Server) -> Result<String, DatabaseError> {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use holdfast_format::StreamFormat;
+
 use super::server::{Server, ServerError};
 use super::target;
 use super::tools::{Stderr, Tool, ToolError};
@@ -14,7 +16,6 @@ use crate::progress::{Limits, Progress};
 use crate::select::Selection;
 use crate::source::OpenArtefact;
 use crate::stream::{StreamError, write_stream};
-use holdfast_format::StreamFormat;
 
 /// How to restore a database.
 #[derive(Clone, Debug, Default)]
@@ -196,7 +197,7 @@ pub async fn restore_database(
     options: &DatabaseOptions,
     progress: Arc<Progress>,
 ) -> Result<DatabaseReport, DatabaseError> {
-    refuse_other_kinds(&artefact)?;
+    refuse_other_kinds(&artefact, StreamFormat::PgDump)?;
     let target = target::look(&artefact, server, options).await?;
     let info = artefact.manifest().database.clone();
     let mut report = DatabaseReport {
@@ -229,7 +230,7 @@ pub async fn try_database(
     server: &Server,
     options: &DatabaseOptions,
 ) -> Result<(), DatabaseError> {
-    refuse_other_kinds(&artefact)?;
+    refuse_other_kinds(&artefact, StreamFormat::PgDump)?;
     target::look(&artefact, server, options).await?;
     let task = tokio::task::spawn_blocking(move || {
         let (mut first, limits) = (FirstByte(false), Limits { threads: 1, cache: 0 });
@@ -265,8 +266,9 @@ impl Write for FirstByte {
     }
 }
 
-fn refuse_other_kinds(artefact: &OpenArtefact) -> Result<(), DatabaseError> {
-    if artefact.manifest().stream.format == StreamFormat::PgDump {
+/// Refuses an artefact whose stream is of another format.
+pub(super) fn refuse_other_kinds(artefact: &OpenArtefact, wanted: StreamFormat) -> Result<(), DatabaseError> {
+    if artefact.manifest().stream.format == wanted {
         return Ok(());
     }
     Err(DatabaseError::NotADatabase {
