@@ -125,6 +125,12 @@ impl RunView {
             .unwrap_or_default()
     }
 
+    /// The stack that it is of, if one was asked for.
+    pub(crate) fn stack(&self) -> Option<&str> {
+        let recorded = self.point.as_ref().and_then(|p| p.stack.as_deref());
+        recorded.or_else(|| self.expected.as_ref().and_then(|e| e.stack.as_deref()))
+    }
+
     /// Why it was started, in a word: `manual`, or the schedule's name.
     pub(crate) fn reason(&self) -> String {
         let reason = self

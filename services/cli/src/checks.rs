@@ -1,5 +1,6 @@
 //! Checks of what a backup needs: one line each, with what to do.
 
+pub(crate) mod docker;
 pub(crate) mod host;
 pub(crate) mod keys;
 pub(crate) mod places;

@@ -17,17 +17,16 @@ use crate::snapshot::{Counted, Snapshot};
 use crate::whole::Whole;
 use crate::{Clients, PgError, Program};
 
-/// Captures what the session is about.
-pub(crate) async fn capture(cx: &Context, session: Session, source: &Postgres) -> Result<(), JobError> {
+/// Captures what the session is about: of the source, the database of this name, or the globals.
+pub(crate) async fn capture(cx: &Context, session: Session, source: &Postgres, name: &str) -> Result<(), JobError> {
     match session.artefact().kind {
-        ArtefactKind::Database => database(cx, session, source).await,
+        ArtefactKind::Database => database(cx, session, source, name.to_owned()).await,
         ArtefactKind::Globals => globals(cx, session, source).await,
         kind => Err(JobError::Fail(format!("the dumper does not capture a {kind}"))),
     }
 }
 
-async fn database(cx: &Context, session: Session, source: &Postgres) -> Result<(), JobError> {
-    let name = session.artefact().name.clone();
+async fn database(cx: &Context, session: Session, source: &Postgres, name: String) -> Result<(), JobError> {
     let snapshot = Snapshot::open(source, &name).await?;
     let started = cx.now();
     let program = find(source, "pg_dump", snapshot.major).await?;
@@ -209,7 +208,7 @@ impl Dumped {
             database: info,
             warnings,
             tools: self.tools,
-            closing: Vec::new(),
+            ..Found::default()
         })
     }
 }

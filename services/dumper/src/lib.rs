@@ -6,6 +6,7 @@
 mod capture;
 mod client;
 mod connect;
+mod containers;
 mod dump;
 mod error;
 mod list;

@@ -10,7 +10,7 @@ use holdfast_events::{Job, RunState, Work, WorkStage};
 use holdfast_format::SourceName;
 use holdfast_service::{Context, JobError, Session, Stage, WorkerSpec, missing_captures, write_listing};
 
-use crate::{capture, list};
+use crate::{capture, containers, list};
 
 /// Lists and dumps PostgreSQL servers.
 pub struct Dumper {
@@ -47,14 +47,22 @@ impl Stage for Dumper {
                 if let Some(listed) = cx.catalogue.listed(work.run, source).await? {
                     return write_listing(cx, work.run, source, listed.artefacts.clone()).await;
                 }
-                let artefacts = list::artefacts(configured(&cx.settings, source)?, work.run, source).await?;
+                let artefacts = if containers::is_source(&cx.settings, source) {
+                    containers::artefacts(cx, work.run, source).await?
+                } else {
+                    list::artefacts(configured(&cx.settings, source)?, work.run, source).await?
+                };
                 write_listing(cx, work.run, source, artefacts).await
             }
             Job::Capture { source, .. } => {
                 let Some(session) = Session::begin(cx, &self.staging, work, delivery).await? else {
                     return Ok(());
                 };
-                capture::capture(cx, session, configured(&cx.settings, source)?).await
+                if containers::is_source(&cx.settings, source) {
+                    return containers::capture(cx, session).await;
+                }
+                let name = session.artefact().name.clone();
+                capture::capture(cx, session, configured(&cx.settings, source)?, &name).await
             }
             _ => Err(JobError::Fail(format!("the dumper does not do {}", work.stage()))),
         }

@@ -1,6 +1,8 @@
 //! From the configuration's words to the scheduler's.
 
-use holdfast_config::{Class as ConfiguredClass, Level as ConfiguredLevel, Schedule as Configured, Settings};
+use holdfast_config::{
+    Class as ConfiguredClass, DockerPart, Level as ConfiguredLevel, Schedule as Configured, Settings,
+};
 use holdfast_events::Trigger;
 use holdfast_format::{Class, Level, NameError, Site, SourceName};
 use jiff::SignedDuration;
@@ -21,14 +23,23 @@ impl Known {
         let volumes = settings.directory.iter().map(|source| (&source.name, Role::Volume));
         let system = settings.system.iter().map(|source| (&source.name, Role::System));
         let known = |(name, role): (&String, Role)| {
-            let site = settings.site_of(name).map_or_else(|| Ok(site.clone()), str::parse)?;
+            let site = settings
+                .site_of(name)
+                .map_or_else(|| Ok(site.clone()), |site| site.parse())?;
             Ok(KnownSource::new(name.parse()?, role, site))
         };
-        let sources = databases
-            .chain(volumes)
-            .chain(system)
-            .map(known)
-            .collect::<Result<_, _>>()?;
+        let docker = settings.docker_sources();
+        let docker = docker.iter().map(|source| {
+            let role = match source.part {
+                DockerPart::Volumes => Role::Volume,
+                DockerPart::Databases => Role::Database,
+            };
+            known((&source.name, role)).map(KnownSource::with_stacks)
+        });
+        let docker = docker.collect::<Result<Vec<_>, _>>()?;
+        let configured = databases.chain(volumes).map(known).collect::<Result<Vec<_>, _>>()?;
+        let system = system.map(known).collect::<Result<Vec<_>, _>>()?;
+        let sources = configured.into_iter().chain(docker).chain(system).collect();
         let grace = duration(settings.janitor.grace);
         Ok(Self {
             sources,
@@ -77,6 +88,7 @@ pub fn trigger_of(configured: &Configured) -> Result<Trigger, NameError> {
     Ok(Trigger {
         backup_type: configured.backup_type.as_str().to_owned(),
         sources,
+        stack: None,
         verify: configured.verify.map(level),
         sync_offsite: configured.sync_offsite,
         cleanup: configured.cleanup,
@@ -86,6 +98,7 @@ pub fn trigger_of(configured: &Configured) -> Result<Trigger, NameError> {
         fresh: false,
         timeout_seconds: Some(seconds),
         run: None,
+        wait: false,
     })
 }
 

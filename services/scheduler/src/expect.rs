@@ -36,6 +36,8 @@ pub struct KnownSource {
     pub source: ExpectedSource,
     /// Which types of backup it belongs to.
     pub role: Role,
+    /// Whether it holds stacks, of which one can be asked for.
+    pub stacks: bool,
 }
 
 /// Which types of backup a source belongs to.
@@ -72,7 +74,8 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
         asked => asked,
     };
     present(trigger, start.now)?;
-    let sources = chosen(backup_type, &trigger.sources, known)?;
+    let sources = chosen(backup_type, trigger, known)?;
+    let stack = stack(trigger)?;
     if trigger.sync_offsite && known.targets.is_empty() {
         return invalid("there is no target to copy to: configure a [[target]], or ask for no off-site copy");
     }
@@ -98,6 +101,7 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
         reason: start.reason,
         site: known.site.clone(),
         backup_type: backup_type.to_owned(),
+        stack,
         sources,
         steps,
         class: trigger.class.unwrap_or(start.class),
@@ -126,7 +130,8 @@ fn invalid<T>(why: impl Into<String>) -> Result<T, Refusal> {
 }
 
 /// The sources asked for, each once, in the order of the configuration.
-fn chosen(backup_type: &str, named: &[SourceName], known: &Known) -> Result<Vec<ExpectedSource>, Refusal> {
+fn chosen(backup_type: &str, trigger: &Trigger, known: &Known) -> Result<Vec<ExpectedSource>, Refusal> {
+    let named = trigger.sources.as_slice();
     let roles: &[Role] = match backup_type {
         "all" => &[Role::Database, Role::Volume],
         "databases" => &[Role::Database],
@@ -153,9 +158,13 @@ fn chosen(backup_type: &str, named: &[SourceName], known: &Known) -> Result<Vec<
         let (name, names) = (&other.source.name, known.names(of_type));
         return invalid(format!("source {name} is not among the {backup_type}: {names}"));
     }
+    if trigger.stack.is_some() && !known.sources.iter().any(|source| source.stacks) {
+        return invalid("stacks are known from a Docker engine alone: add [docker] to the configuration");
+    }
     let wanted = |source: &&KnownSource| match named {
-        [] => of_type(source),
-        _ => named.contains(&source.source.name),
+        // Of a stack, only who knows stacks can tell what belongs to it.
+        [] => of_type(source) && (trigger.stack.is_none() || source.stacks),
+        _ => named.contains(&source.source.name) || (trigger.stack.is_some() && source.stacks && of_type(source)),
     };
     let sources: Vec<_> = known.sources.iter().filter(wanted).map(|s| s.source.clone()).collect();
     if sources.is_empty() {
@@ -165,6 +174,17 @@ fn chosen(backup_type: &str, named: &[SourceName], known: &Known) -> Result<Vec<
         ));
     }
     Ok(sources)
+}
+
+/// The stack that is asked for; its name is one that Compose would take.
+fn stack(trigger: &Trigger) -> Result<Option<String>, Refusal> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    match &trigger.stack {
+        Some(stack) if stack.is_empty() || stack.len() > LABEL_MAX || !stack.chars().all(fits) => {
+            invalid("a stack is named by letters, digits, _ and -")
+        }
+        stack => Ok(stack.clone()),
+    }
 }
 
 /// Runs are ordered by their ids, so an id that is asked for must be of the present.
@@ -250,7 +270,17 @@ impl KnownSource {
             Role::Volume | Role::System => SourceKind::Files,
         };
         let source = ExpectedSource { name, kind, site };
-        Self { source, role }
+        Self {
+            source,
+            role,
+            stacks: false,
+        }
+    }
+
+    /// The same, holding stacks.
+    #[must_use]
+    pub fn with_stacks(self) -> Self {
+        Self { stacks: true, ..self }
     }
 }
 

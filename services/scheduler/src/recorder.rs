@@ -248,12 +248,29 @@ async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
         complete: state.is_complete(),
         reason: expected.reason.clone(),
         backup_type: expected.backup_type.clone(),
+        stack: expected.stack.clone(),
         class: expected.class,
         label: expected.label.clone(),
         hold_until: expected.hold_until,
         artefacts: artefacts.collect(),
         failed_sources: failed.collect(),
+        images: Vec::new(),
+        notes: Vec::new(),
     };
+    for source in &expected.sources {
+        // What cannot be read was named by whoever needs the artefacts in it.
+        let listed = cx
+            .catalogue
+            .listed(expected.run, &source.name)
+            .await
+            .or_else(none_if_damaged)?;
+        if let Some(listed) = listed {
+            point.images.extend(listed.images.iter().cloned());
+            let note = |note: &String| format!("{}: {note}", source.name);
+            point.notes.extend(listed.notes.iter().map(note));
+        }
+    }
+    point.images.sort();
     point
         .artefacts
         .sort_by(|a, b| (&a.source, &a.artefact.name).cmp(&(&b.source, &b.artefact.name)));

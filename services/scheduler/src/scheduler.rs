@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_bus::BusError;
-use holdfast_events::{Fact, Job, Refusal, Trigger, TriggerReply, Work};
+use holdfast_events::{Fact, Job, Outcome, Refusal, Trigger, TriggerReply, Work};
 use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
 use holdfast_service::{Context, JobError, none_if_damaged, unfinished};
 use holdfast_telemetry::failpoint;
@@ -20,6 +20,13 @@ use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, new_run
 
 /// How often the calendar is looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often the end of a run is looked for that somebody waits for.
+const END_EVERY: Duration = Duration::from_secs(1);
+
+/// How much is told of a run's failures: an answer fits into a message.
+const FAILURES_TOLD: usize = 50;
+const FAILURE_MAX: usize = 1000;
 
 /// Runs looked at for the class of the next one: more than a month of hourly runs.
 const HISTORY: usize = 800;
@@ -80,12 +87,41 @@ impl Scheduler {
             let scheduler = self.clone();
             async move {
                 match scheduler.start(&trigger, Reason::Manual).await {
+                    Ok(run) if trigger.wait => scheduler.ended(run).await,
                     Ok(run) => TriggerReply::Started(run),
                     Err(refusal) => TriggerReply::Refused(refusal),
                 }
             }
         };
         bus.serve_triggers(answer, drain).await
+    }
+
+    /// Waits for a run's end, for whoever waits for it.
+    async fn ended(&self, run: RunId) -> TriggerReply {
+        let mut every = tokio::time::interval(END_EVERY);
+        loop {
+            tokio::select! {
+                () = self.cx.drain.cancelled() => {
+                    let why = format!("the scheduler ends before run {run}: ask again with this run's id");
+                    return TriggerReply::Refused(Refusal::NotReady(why));
+                }
+                _ = every.tick() => {}
+            }
+            match self.cx.catalogue.finished(run).await {
+                Ok(Some(finished)) => {
+                    let told = finished.failures.iter().take(FAILURES_TOLD);
+                    return TriggerReply::Finished {
+                        run,
+                        complete: finished.outcome == Outcome::Complete.as_str(),
+                        failures: told.map(|why| why.chars().take(FAILURE_MAX).collect()).collect(),
+                    };
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "its end cannot be looked for yet");
+                }
+            }
+        }
     }
 
     /// Starts a run that somebody asks for.
@@ -133,7 +169,8 @@ impl Scheduler {
                 class: Class::Daily,
             },
         )?;
-        if trigger.class.is_none() {
+        // A run of one stack is not what the week or month is kept by.
+        if trigger.class.is_none() && expected.stack.is_none() {
             expected.class = self.class(&expected, zone).await.map_err(not_ready)?;
         }
         let open = self.unfinished().await.map_err(not_ready)?;
@@ -202,6 +239,9 @@ impl Scheduler {
             let (Some(point), Some(past)) = (point, past) else {
                 continue;
             };
+            if past.stack.is_some() {
+                continue;
+            }
             let sources = past.sources.iter().map(|s| s.name.clone()).collect();
             history.push(Past {
                 started: point.started,

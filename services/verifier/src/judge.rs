@@ -90,7 +90,7 @@ impl Drop for StopOnDrop {
 }
 
 fn is_tree(manifest: &Manifest) -> bool {
-    matches!(manifest.kind, ArtefactKind::Directory | ArtefactKind::System)
+    ArtefactKind::FILES.contains(&manifest.kind)
 }
 
 /// An artefact whose manifest or contents are no good, so that nothing else can be looked at.

@@ -1,8 +1,11 @@
-//! The volume-snapshotter: captures directories, and the system's configured paths, as PAX tars.
+//! The volume-snapshotter: captures directories, the system's configured paths, and Docker volumes, as PAX tars. It alone
+//! speaks to the Docker engine.
 //!
 //! Work in: `list-files`, `capture-files`. Leaves `runs/<run>/listed/<source>`, staged packs, a draft. A job that comes
 //! again finds the listing written or the draft staged, and only hands on.
 
+mod docker;
 mod stage;
 
+pub use docker::reach_from_host;
 pub use stage::Snapshotter;

@@ -9,11 +9,16 @@ use holdfast_capture::{LAYOUT, Root, Staging, TreeSpec, capture_tree};
 use holdfast_config::Settings;
 use holdfast_events::{Job, RunState, Work, WorkStage};
 use holdfast_format::{Artefact, ArtefactKind, SourceName};
-use holdfast_service::{Context, Found, Input, JobError, Session, Stage, WorkerSpec, missing_captures, write_listing};
+use holdfast_service::{
+    Context, Found, Input, JobError, Listing, Session, Stage, WorkerSpec, missing_captures, write_listing,
+};
 
-/// Captures directories and system paths.
+use crate::docker::Docker;
+
+/// Captures directories, system paths and Docker volumes.
 pub struct Snapshotter {
     staging: Arc<Staging>,
+    docker: Option<Arc<Docker>>,
     list: usize,
     capture: usize,
 }
@@ -24,6 +29,7 @@ impl Snapshotter {
     pub fn new(cx: &Context, staging: Arc<Staging>) -> Self {
         let workers = &cx.settings.workers;
         Self {
+            docker: Docker::of(&cx.settings, &staging).map(Arc::new),
             staging,
             list: workers.list,
             capture: workers.capture,
@@ -41,6 +47,14 @@ impl Stage for Snapshotter {
     }
 
     async fn run(&self, cx: &Context, work: &Work, delivery: &Delivery) -> Result<(), JobError> {
+        if let Job::List { source, .. } | Job::Capture { source, .. } = &work.job
+            && let Some(docker) = self.docker.as_ref().filter(|docker| docker.brings(source))
+        {
+            return match &work.job {
+                Job::List { .. } => self.list_docker(cx, docker, work, source).await,
+                _ => docker.capture(cx, work, delivery).await,
+            };
+        }
         match &work.job {
             Job::List { source, .. } => {
                 let kind = Configured::find(&cx.settings, source)?.kind;
@@ -61,8 +75,34 @@ impl Stage for Snapshotter {
         }
     }
 
+    async fn attend(&self, cx: &Context) {
+        if let Some(docker) = &self.docker {
+            docker.attend(cx).await;
+        }
+    }
+
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
         Ok(missing_captures(cx, &self.staging, &self.workers(), state))
+    }
+}
+
+impl Snapshotter {
+    async fn list_docker(
+        &self,
+        cx: &Context,
+        docker: &Docker,
+        work: &Work,
+        source: &SourceName,
+    ) -> Result<(), JobError> {
+        let listing = match cx.catalogue.listed(work.run, source).await? {
+            Some(listed) => Listing {
+                artefacts: listed.artefacts.clone(),
+                images: listed.images.clone(),
+                notes: listed.notes.clone(),
+            },
+            None => docker.list(cx, work, source).await?,
+        };
+        write_listing(cx, work.run, source, listing).await
     }
 }
 
@@ -105,15 +145,18 @@ impl<'a> Configured<'a> {
 fn read(spec: &TreeSpec, mut input: Input<'_, '_>) -> Result<Found, JobError> {
     let parent = input.parent.as_ref();
     let outcome = capture_tree(spec, parent, input.packer, input.contents, &mut input.watch)?;
-    let tools = [("holdfast", env!("CARGO_PKG_VERSION")), ("tar", LAYOUT)];
     Ok(Found {
         counts: outcome.counts,
-        database: None,
         warnings: outcome.warnings,
-        tools: tools
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect::<BTreeMap<_, _>>(),
+        tools: tools(LAYOUT),
         closing: outcome.closing,
+        ..Found::default()
     })
+}
+
+/// What took part in a capture of files.
+pub(crate) fn tools(layout: &str) -> BTreeMap<String, String> {
+    let tools = [("holdfast", env!("CARGO_PKG_VERSION")), ("tar", layout)];
+    let owned = tools.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
+    owned.collect()
 }

@@ -9,10 +9,12 @@
 //!   [`Disposition`] to acknowledgements, survives restarts of the server and the loss of its store, and drains.
 //! - [`Bus::facts`], [`Bus::new_facts`]: what happened, for people and for the record.
 //! - [`Bus::request`], [`Bus::serve_triggers`]: asking for a run.
+//! - [`Bus::ask_docker`], [`Bus::answer_docker`]: what one service must know of a Docker engine that another one speaks to.
 //! - [`Bus::exhausted`]: jobs whose deliveries ran out.
 //! - [`PrivateServer`]: a `nats-server` of our own on loopback, for a host without one.
 
 mod api;
+mod ask;
 mod backoff;
 mod connection;
 mod consumer;

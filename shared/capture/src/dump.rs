@@ -46,7 +46,8 @@ pub fn capture_stream<R: Read, W: Write>(
     Ok(packer.size() - before)
 }
 
-fn next<R: Read>(reader: &mut R, buffer: &mut [u8], stop: &dyn Fn() -> bool) -> Result<usize, CaptureError> {
+/// Reads once, unless the caller says stop.
+pub(crate) fn next<R: Read>(reader: &mut R, buffer: &mut [u8], stop: &dyn Fn() -> bool) -> Result<usize, CaptureError> {
     loop {
         if stop() {
             return Err(CaptureError::Stopped);

@@ -63,6 +63,17 @@ pub enum CaptureError {
     /// The stream broke.
     #[error("read the stream to capture")]
     Stream(#[source] io::Error),
+    /// An archive to capture is none that is taken.
+    #[error("the archive to capture, {at}: {problem}")]
+    Archive {
+        /// The name of the entry, or where it stands in the archive.
+        at: String,
+        /// The rule that it breaks.
+        problem: &'static str,
+    },
+    /// An archive to capture has no end: who made it failed.
+    #[error("the archive to capture was cut: it ends after {0} bytes, before its closing blocks")]
+    ArchiveCut(u64),
     /// The parent cannot be used; capture without it.
     #[error("use the parent's contents")]
     Parent(#[source] ParentError),
@@ -94,11 +105,16 @@ impl CaptureError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::NoDirectory { .. } | Self::Roots { .. } | Self::Pattern { .. } | Self::Piece(_) => Retry::Never,
+            Self::NoDirectory { .. }
+            | Self::Roots { .. }
+            | Self::Pattern { .. }
+            | Self::Archive { .. }
+            | Self::Piece(_) => Retry::Never,
             Self::Staging { source, .. } => source.retry(),
             Self::Root { .. }
             | Self::Exhausted { .. }
             | Self::Stream(_)
+            | Self::ArchiveCut(_)
             | Self::Parent(_)
             | Self::Contents(_)
             | Self::Injected(_)

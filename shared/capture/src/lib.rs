@@ -1,8 +1,9 @@
 //! Capture: streams into chunks, chunks into packs, packs into staging.
 //!
-//! A capture cuts a stream into *extents* ([`capture_tree`] for directories, [`capture_stream`] for dumps). The [`Packer`]
-//! references what the parent artefact already has and puts the rest into packs; full packs wait in [`Staging`], a bounded
-//! folder, until the encryptor has sealed them. Nothing here is async: call it where blocking is allowed.
+//! A capture cuts a stream into *extents* ([`capture_tree`] for directories, [`capture_archive`] for tars of them,
+//! [`capture_stream`] for dumps). The [`Packer`] references what the parent artefact already has and puts the rest into
+//! packs; full packs wait in [`Staging`], a bounded folder, until the encryptor has sealed them. Nothing here is async: call
+//! it where blocking is allowed.
 //!
 //! ```
 //! use std::collections::HashSet;
@@ -62,9 +63,9 @@ mod window;
 pub use dump::capture_stream;
 pub use error::{CaptureError, ParentError, Retry};
 pub use packer::{Packed, Packer, PackerOptions, Sink};
-pub use parent::{ContentsIter, Parent, ParentIndex};
+pub use parent::{ContentsIter, IndexMaker, Parent, ParentIndex};
 pub use staging::{
     Attempt, ContentsFile, Draft, DraftPack, MissingReceipt, Receipt, Staged, Staging, StagingError, Wait,
 };
-pub use tree::{LAYOUT, Root, TreeOutcome, TreeSpec, capture_tree};
+pub use tree::{LAYOUT, Root, TreeOutcome, TreeSpec, capture_archive, capture_tree};
 pub use watch::{Progress, Watch};

@@ -60,8 +60,8 @@ struct Adopted {
     index: ParentIndex,
     /// Own index of each of the parent's packs, once it is used.
     rows: Vec<Option<u32>>,
-    /// One bit for each chunk of the index: its bytes are counted as used.
-    counted: Vec<u64>,
+    /// Of each of the parent's packs, the offsets of extents whose bytes are counted as used, in order.
+    counted: Vec<Vec<u32>>,
 }
 
 /// Cuts nothing itself: it is given the pieces of a stream in order, and answers with the extent of each.
@@ -88,7 +88,7 @@ impl<'s> Packer<'s> {
     pub fn new(options: PackerOptions, sink: Sink<'s>) -> Self {
         let parent = options.parent.map(|index| Adopted {
             rows: vec![None; index.packs()],
-            counted: vec![0; index.len().div_ceil(64)],
+            counted: vec![Vec::new(); index.packs()],
             index,
         });
         Self {
@@ -144,7 +144,7 @@ impl<'s> Packer<'s> {
     /// What the sink answers; [`CaptureError::Piece`] if no pack can hold it.
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<Extent, CaptureError> {
         let id = self.key.chunk_id(bytes);
-        let (pack, offset, length) = match self.known(id, bytes.len()) {
+        let (pack, offset, length) = match self.known(id, bytes.len())? {
             Some(place) => place,
             None => {
                 let place = self.append(bytes, id)?;
@@ -227,13 +227,14 @@ impl<'s> Packer<'s> {
     }
 
     /// Where a chunk already is, in own numbering.
-    fn known(&mut self, id: ChunkId, length: usize) -> Option<(u32, u32, u32)> {
-        if let Some((_, extent)) = self.parent.as_ref().and_then(|p| p.index.find(id))
+    fn known(&mut self, id: ChunkId, length: usize) -> Result<Option<(u32, u32, u32)>, CaptureError> {
+        if let Some(parent) = &mut self.parent
+            && let Some(extent) = parent.index.find(id).map_err(CaptureError::Parent)?
             && extent.length as usize == length
         {
-            return self.adopt(extent).map(|own| (own.pack, own.offset, own.length));
+            return Ok(self.adopt(extent).map(|own| (own.pack, own.offset, own.length)));
         }
-        self.own.get(&id).copied().filter(|place| place.2 as usize == length)
+        Ok(self.own.get(&id).copied().filter(|place| place.2 as usize == length))
     }
 
     /// An extent of the parent in own numbering, its bytes counted as used.
@@ -254,14 +255,20 @@ impl<'s> Packer<'s> {
                 row
             }
         };
-        let first_use = match extent.id.and_then(|id| parent.index.find(id)) {
-            Some((rank, found)) if found == extent => {
-                let (word, bit) = (rank / 64, 1 << (rank % 64));
-                let fresh = parent.counted[word] & bit == 0;
-                parent.counted[word] |= bit;
-                fresh
+        // A stream mostly uses a pack from its beginning to its end.
+        let counted = &mut parent.counted[extent.pack as usize];
+        let first_use = match counted.last() {
+            Some(last) if *last >= extent.offset => match counted.binary_search(&extent.offset) {
+                Ok(_) => false,
+                Err(at) => {
+                    counted.insert(at, extent.offset);
+                    true
+                }
+            },
+            _ => {
+                counted.push(extent.offset);
+                true
             }
-            _ => true,
         };
         if let (true, Some(pack)) = (first_use, &mut self.rows[row as usize]) {
             pack.used = pack.used.saturating_add(extent.length).min(pack.plain);

@@ -1,6 +1,8 @@
 //! The parent: an earlier artefact of the same source, whose chunks a capture references in place of storing them again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use holdfast_format::{ChunkId, Content, ContentsError, Extent, Manifest, PackId, PackRef, Stamp};
 
@@ -42,15 +44,36 @@ struct Slot {
 /// Finds a parent's chunks by their ids.
 ///
 /// Only chunks of packs that may be referenced are in it: the parent uses half of the pack or more, and no verification
-/// found it damaged or missing.
+/// found it damaged or missing. It may be made beside the capture that uses it: who looks for a chunk waits for it then.
 pub struct ParentIndex {
-    packs: Vec<PackRef>,
-    usable: Vec<bool>,
+    packs: Arc<[PackRef]>,
+    usable: Arc<[bool]>,
+    chunks: Chunks,
+}
+
+enum Chunks {
+    Here(Slots),
+    Coming(Receiver<Result<Slots, ParentError>>),
+    /// They did not come, which was said once.
+    Lost,
+}
+
+struct Slots {
     slots: Vec<Slot>,
     /// Where the slots of each bucket begin, and where the last one's end. Ids are spread evenly, so a bucket holds a few:
     /// a search over all of a large parent would wait for memory at each step.
     buckets: Vec<u32>,
 }
+
+/// An index that is still to be made, on any thread.
+pub struct IndexMaker {
+    packs: Arc<[PackRef]>,
+    usable: Arc<[bool]>,
+    made: SyncSender<Result<Slots, ParentError>>,
+}
+
+/// After how many lines a maker looks whether it is to stop.
+const LOOK_EVERY: usize = 4096;
 
 /// Buckets of ids: by their first two bytes.
 const BUCKETS: usize = 1 << 16;
@@ -73,22 +96,41 @@ fn bounds(slots: &[Slot]) -> Vec<u32> {
     bounds
 }
 
-impl ParentIndex {
-    /// Reads a parent's contents. `packs` are its manifest's; `bad` those packs that a verification could not read.
-    ///
-    /// # Errors
-    /// [`ParentError`] if the contents do not read, or do not fit `packs`.
-    pub fn build(
-        packs: &[PackRef],
+impl IndexMaker {
+    /// Reads the parent's contents and hands the index over; stops early if `stop` says so.
+    pub fn make(self, contents: impl Iterator<Item = Result<Content, ContentsError>>, stop: &dyn Fn() -> bool) {
+        let Some(result) = self.read(contents, stop) else {
+            return;
+        };
+        // Nobody may want it by now.
+        let _ = self.made.send(result);
+    }
+
+    /// Fails the index with the reason why its contents do not read at all.
+    pub fn fail(self, error: ContentsError) {
+        let _ = self.made.send(Err(ParentError::Contents(error)));
+    }
+
+    fn read(
+        &self,
         contents: impl Iterator<Item = Result<Content, ContentsError>>,
-        bad: &HashSet<PackId>,
-    ) -> Result<Self, ParentError> {
-        let usable: Vec<bool> = packs.iter().map(|p| p.is_dense() && !bad.contains(&p.id)).collect();
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Result<Slots, ParentError>> {
         let mut slots = Vec::new();
-        for content in contents {
-            for extent in content.map_err(ParentError::Contents)?.extents() {
-                let index = check(packs, extent)?;
-                if let (Some(id), true) = (extent.id, usable[index]) {
+        for (at, content) in contents.enumerate() {
+            if at % LOOK_EVERY == 0 && stop() {
+                return None;
+            }
+            let content = match content {
+                Ok(content) => content,
+                Err(error) => return Some(Err(ParentError::Contents(error))),
+            };
+            for extent in content.extents() {
+                let index = match check(&self.packs, extent) {
+                    Ok(index) => index,
+                    Err(error) => return Some(Err(error)),
+                };
+                if let (Some(id), true) = (extent.id, self.usable[index]) {
                     slots.push(Slot {
                         id: *id.as_bytes(),
                         pack: extent.pack,
@@ -101,24 +143,65 @@ impl ParentIndex {
         slots.sort_unstable_by_key(|slot| (slot.id, slot.pack, slot.offset));
         slots.dedup_by_key(|slot| slot.id);
         slots.shrink_to_fit();
-        Ok(Self {
-            packs: packs.to_vec(),
-            usable,
+        Some(Ok(Slots {
             buckets: bounds(&slots),
             slots,
+        }))
+    }
+}
+
+impl Slots {
+    fn find(&self, id: ChunkId) -> Option<Extent> {
+        let bucket = bucket(id.as_bytes());
+        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let found = self.slots[start..end].binary_search_by(|slot| slot.id.cmp(id.as_bytes()));
+        let slot = &self.slots[start + found.ok()?];
+        Some(Extent {
+            pack: slot.pack,
+            offset: slot.offset,
+            length: slot.length,
+            id: Some(id),
         })
     }
+}
 
-    /// How many chunks can be referenced.
+impl ParentIndex {
+    /// An index, and its maker. `packs` are the parent's manifest's; `bad` those packs that a verification could not read.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.slots.len()
+    pub fn new(packs: &[PackRef], bad: &HashSet<PackId>) -> (Self, IndexMaker) {
+        let usable: Arc<[bool]> = packs.iter().map(|p| p.is_dense() && !bad.contains(&p.id)).collect();
+        let packs: Arc<[PackRef]> = packs.into();
+        let (made, coming) = sync_channel(1);
+        let maker = IndexMaker {
+            packs: packs.clone(),
+            usable: usable.clone(),
+            made,
+        };
+        let index = Self {
+            packs,
+            usable,
+            chunks: Chunks::Coming(coming),
+        };
+        (index, maker)
     }
 
-    /// Whether no chunk can be referenced.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+    /// An index that is made already.
+    #[cfg(test)]
+    pub(crate) fn build(
+        packs: &[PackRef],
+        contents: impl Iterator<Item = Result<Content, ContentsError>>,
+        bad: &HashSet<PackId>,
+    ) -> Result<Self, ParentError> {
+        let (mut index, maker) = Self::new(packs, bad);
+        maker.make(contents, &|| false);
+        index.find(ChunkId::from_bytes([0; 16]))?;
+        Ok(index)
+    }
+
+    /// Whether no chunk can be referenced, of an index that is made already.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(&self.chunks, Chunks::Here(slots) if slots.slots.is_empty())
     }
 
     pub(crate) fn pack(&self, index: u32) -> Option<&PackRef> {
@@ -133,20 +216,23 @@ impl ParentIndex {
         check(&self.packs, extent).is_ok_and(|index| self.usable[index])
     }
 
-    /// A chunk's rank among all, and its extent in the parent's numbering.
-    pub(crate) fn find(&self, id: ChunkId) -> Option<(usize, Extent)> {
-        let bucket = bucket(id.as_bytes());
-        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
-        let found = self.slots[start..end].binary_search_by(|slot| slot.id.cmp(id.as_bytes()));
-        let rank = start + found.ok()?;
-        let slot = &self.slots[rank];
-        let extent = Extent {
-            pack: slot.pack,
-            offset: slot.offset,
-            length: slot.length,
-            id: Some(id),
-        };
-        Some((rank, extent))
+    /// A chunk's extent in the parent's numbering. Waits for the index to be made.
+    ///
+    /// # Errors
+    /// [`ParentError`], once, if the contents do not read, or do not fit the manifest.
+    pub(crate) fn find(&mut self, id: ChunkId) -> Result<Option<Extent>, ParentError> {
+        if let Chunks::Coming(coming) = &self.chunks {
+            // A maker that has gone without a word had no chunks to tell of.
+            let made = coming.recv().map_or(Ok(None), |made| made.map(Some));
+            self.chunks = Chunks::Lost;
+            if let Some(slots) = made? {
+                self.chunks = Chunks::Here(slots);
+            }
+        }
+        match &self.chunks {
+            Chunks::Here(slots) => Ok(slots.find(id)),
+            _ => Ok(None),
+        }
     }
 }
 

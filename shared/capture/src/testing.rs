@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Read;
 use std::rc::Rc;
 
 use holdfast_format::{
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     CaptureError, ContentsIter, Packed, Packer, PackerOptions, Parent, ParentIndex, TreeOutcome, TreeSpec, Watch,
-    capture_tree,
+    capture_archive, capture_tree,
 };
 
 pub(crate) const ARTEFACT: ArtefactId = ArtefactId::from_bytes([1; 16]);
@@ -140,6 +141,29 @@ pub(crate) fn try_shoot(
     parent: Option<&Shot>,
     bad: &HashSet<PackId>,
 ) -> Result<Shot, CaptureError> {
+    shoot_with(store, parent, bad, |parent, packer, contents, watch| {
+        capture_tree(spec, parent, packer, contents, watch)
+    })
+}
+
+/// Captures a foreign archive.
+pub(crate) fn shoot_archive(store: &Store, archive: impl Read, parent: Option<&Shot>) -> Result<Shot, CaptureError> {
+    shoot_with(store, parent, &HashSet::new(), |parent, packer, contents, watch| {
+        capture_archive(archive, parent, packer, contents, watch)
+    })
+}
+
+fn shoot_with(
+    store: &Store,
+    parent: Option<&Shot>,
+    bad: &HashSet<PackId>,
+    capture: impl FnOnce(
+        Option<&Parent<'_>>,
+        &mut Packer<'_>,
+        &mut ContentsWriter<Vec<u8>>,
+        &mut Watch<'_>,
+    ) -> Result<TreeOutcome, CaptureError>,
+) -> Result<Shot, CaptureError> {
     let started = Timestamp::now();
     let read = || -> Result<ContentsIter<'_>, ContentsError> {
         let lines = parent
@@ -158,7 +182,7 @@ pub(crate) fn try_shoot(
         manifest: &p.manifest,
         contents: &read,
     });
-    let outcome = capture_tree(spec, parent.as_ref(), &mut packer, &mut contents, &mut watch)?;
+    let outcome = capture(parent.as_ref(), &mut packer, &mut contents, &mut watch)?;
     let packed = packer.finish()?;
     let (contents, _) = contents.finish(outcome.closing.clone()).unwrap();
     let reader = ContentsReader::new(&contents[..], ARTEFACT).unwrap();
@@ -196,6 +220,7 @@ pub(crate) fn manifest(started: Timestamp, packed: &Packed) -> Manifest {
         new: packed.new,
         counts: holdfast_format::Counts::default(),
         database: None,
+        volume: None,
         contents: ContentsRef {
             size: 1,
             sha256: digest,

@@ -14,25 +14,28 @@ use holdfast_format::{ContentsWriter, Counts, EntryKind, Extent, Path, SkipReaso
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-use crate::window::Window;
 use crate::{CaptureError, Packer, Parent, Watch};
 
+mod archive;
 mod emit;
 mod file;
 mod header;
 mod join;
 mod meta;
+mod out;
 mod regular;
 mod seam;
 mod sparse;
 mod spec;
 mod walk;
 
+pub use archive::capture_archive;
 pub use header::LAYOUT;
 pub use spec::{Root, TreeSpec};
 
 use join::Join;
 use meta::{Meta, XattrReader};
+use out::Out;
 use seam::Moment;
 use walk::{Names, Walk};
 
@@ -64,42 +67,21 @@ pub fn capture_tree<W: Write>(
     contents: &mut ContentsWriter<W>,
     watch: &mut Watch<'_>,
 ) -> Result<TreeOutcome, CaptureError> {
-    std::thread::scope(|scope| capture(spec, Join::new(parent, scope)?, packer, contents, watch))
-}
-
-fn capture<W: Write>(
-    spec: &TreeSpec,
-    join: Join,
-    packer: &mut Packer<'_>,
-    contents: &mut ContentsWriter<W>,
-    watch: &mut Watch<'_>,
-) -> Result<TreeOutcome, CaptureError> {
-    let mut capture = Capture {
-        spec,
-        join,
-        base: packer.size(),
-        window: Window::new(packer.cutter()),
-        packer,
-        contents,
-        watch,
-        counts: Counts::default(),
-        warnings: Warnings::default(),
-        linked: HashMap::new(),
-        header: Vec::new(),
-        xattrs: XattrReader::new(),
-        scratch: Vec::new(),
-        entries: 0,
-        refusal: None,
-        noatime: true,
-    };
-    for root in &spec.roots {
-        capture.root(root)?;
-    }
-    let closing = vec![capture.packer.chunk(&CLOSING)?];
-    Ok(TreeOutcome {
-        counts: capture.counts,
-        warnings: capture.warnings,
-        closing,
+    std::thread::scope(|scope| {
+        let mut capture = Capture {
+            spec,
+            join: Join::new(parent, scope)?,
+            out: Out::new(packer, contents, watch),
+            linked: HashMap::new(),
+            xattrs: XattrReader::new(),
+            scratch: Vec::new(),
+            refusal: None,
+            noatime: true,
+        };
+        for root in &spec.roots {
+            capture.root(root)?;
+        }
+        capture.out.finish()
     })
 }
 
@@ -127,19 +109,10 @@ struct Place<'a> {
 struct Capture<'c, 'p, 'w, W: Write> {
     spec: &'c TreeSpec,
     join: Join,
-    packer: &'c mut Packer<'p>,
-    contents: &'c mut ContentsWriter<W>,
-    watch: &'c mut Watch<'w>,
-    counts: Counts,
-    warnings: Warnings,
+    out: Out<'c, 'p, 'w, W>,
     linked: HashMap<(u64, u64), Linked>,
-    window: Window,
-    header: Vec<u8>,
     xattrs: XattrReader,
     scratch: Vec<u8>,
-    /// Bytes of the stream before this tree.
-    base: u64,
-    entries: u64,
     /// Why the last entry was refused.
     refusal: Option<Errno>,
     /// Whether the system lets us read without leaving a trace in access times.
@@ -168,9 +141,9 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             name: &name,
             path: Path(root.as_path.clone()),
         };
-        let skipped = self.counts.skipped;
+        let skipped = self.out.counts.skipped;
         let entered = self.visit(place, None)?;
-        if self.counts.skipped > skipped {
+        if self.out.counts.skipped > skipped {
             return Err(fault(self.refusal.map_or_else(
                 || io::Error::other("it is nothing that can be captured, or was just replaced"),
                 Into::into,
@@ -186,9 +159,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     fn step(&mut self, walk: &mut Walk) -> Result<(), CaptureError> {
-        if self.watch.stopped() {
-            return Err(CaptureError::Stopped);
-        }
+        self.out.go_on()?;
         // Before anything asks the file system: what hangs can be excluded.
         if self.spec.excludes(walk.path(), walk.below()) {
             return Ok(());
@@ -196,7 +167,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         let path = Path(walk.path().to_vec());
         seam::reached(Moment::Named, &path.0);
         let Some((dir, name)) = walk.entry() else {
-            return self.skip(&path, SkipReason::Vanished);
+            return self.out.skip(&path, SkipReason::Vanished);
         };
         let only = self.spec.one_file_system.then_some(walk.filesystem());
         if let Some(Entered { dir, names, identity }) = self.visit(Place { dir, name, path }, only)? {
@@ -213,14 +184,14 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             Err(error) => return self.refused(&place.path, error).map(|()| None),
         };
         if only.is_some_and(|filesystem| filesystem != meta.filesystem) {
-            return self.skip(&place.path, SkipReason::ExcludedMount).map(|()| None);
+            return self.out.skip(&place.path, SkipReason::ExcludedMount).map(|()| None);
         }
         seam::reached(Moment::Seen, &place.path.0);
         match meta.kind {
             Some(EntryKind::Dir) => return self.directory(place),
             Some(EntryKind::File) => self.file(place, meta)?,
             Some(kind) => self.special(place, &meta, kind)?,
-            None => self.skip(&place.path, SkipReason::Socket)?,
+            None => self.out.skip(&place.path, SkipReason::Socket)?,
         }
         Ok(None)
     }

@@ -24,6 +24,7 @@ pub mod well_known;
 pub use error::{ConfigError, Fault, InvalidValue};
 pub use secret::Secret;
 pub use sections::directory::Directory;
+pub use sections::docker::{Docker, DockerPart, DockerSource, DockerVolumes, ReadVolumes};
 pub use sections::encryption::{Encryption, Profile};
 pub use sections::janitor::Janitor;
 pub use sections::nats::Nats;

@@ -10,6 +10,7 @@ use crate::choice::choice;
 use crate::error::{ConfigError, Fault};
 use crate::reader::Context;
 use crate::sections::directory::Directory;
+use crate::sections::docker::{Docker, DockerSource};
 use crate::sections::encryption::Encryption;
 use crate::sections::janitor::Janitor;
 use crate::sections::nats::Nats;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub postgres: Vec<Postgres>,
     /// `[[directory]]`
     pub directory: Vec<Directory>,
+    /// `[docker]`
+    pub docker: Option<Docker>,
     /// `[system]`
     pub system: Option<System>,
     /// `[[schedule]]`
@@ -181,6 +184,8 @@ impl Settings {
         let nats = Nats::read(root.table("nats"));
         let postgres = all(root.tables("postgres").into_iter().map(Postgres::read));
         let directory = all(root.tables("directory").into_iter().map(Directory::read));
+        let docker = (root.has("docker"), root.table("docker"));
+        let docker = docker.0.then(|| Docker::read(docker.1));
         let system = (root.has("system"), root.table("system"));
         let system = system.0.then(|| System::read(system.1));
         let target = all(root.tables("target").into_iter().map(Target::read));
@@ -200,6 +205,10 @@ impl Settings {
             Some(system) => Some(system?),
             None => None,
         };
+        let docker = match docker {
+            Some(docker) => Some(docker?),
+            None => None,
+        };
         let settings = Self {
             site,
             state_dir,
@@ -209,6 +218,7 @@ impl Settings {
             nats: nats?,
             postgres: postgres?,
             directory: directory?,
+            docker,
             system,
             schedule: schedule?,
             target: target?,
@@ -235,7 +245,9 @@ impl Settings {
             .enumerate()
             .map(|(i, s)| (format!("directory[{i}].name"), s.name.as_str()));
         let system = self.system.iter().map(|s| ("system.name".to_owned(), s.name.as_str()));
-        unique(cx, "source", postgres.chain(directory).chain(system));
+        let docker = self.docker_sources();
+        let docker = docker.iter().map(|s| ("docker".to_owned(), s.name.as_str()));
+        unique(cx, "source", postgres.chain(directory).chain(system).chain(docker));
         unique(
             cx,
             "schedule",
@@ -253,7 +265,8 @@ impl Settings {
                 .map(|(i, t)| (format!("target[{i}].name"), t.name.as_str())),
         );
         self.check_places(cx);
-        let sources = self.source_names();
+        let names = self.source_names();
+        let sources: Vec<&str> = names.iter().map(String::as_str).collect();
         for (index, schedule) in self.schedule.iter().enumerate() {
             for (at, source) in schedule.sources.iter().enumerate() {
                 if !sources.contains(&source.as_str()) {
@@ -309,18 +322,31 @@ impl Settings {
         }
     }
 
-    /// The names of all configured sources: PostgreSQL servers, directories, the system.
+    /// The names of all configured sources: PostgreSQL servers, directories, Docker engines, the system.
     #[must_use]
-    pub fn source_names(&self) -> Vec<&str> {
-        let postgres = self.postgres.iter().map(|source| source.name.as_str());
-        let directory = self.directory.iter().map(|source| source.name.as_str());
-        let system = self.system.iter().map(|source| source.name.as_str());
-        postgres.chain(directory).chain(system).collect()
+    pub fn source_names(&self) -> Vec<String> {
+        let postgres = self.postgres.iter().map(|source| source.name.clone());
+        let directory = self.directory.iter().map(|source| source.name.clone());
+        let docker = self.docker_sources().into_iter().map(|source| source.name);
+        let system = self.system.iter().map(|source| source.name.clone());
+        postgres.chain(directory).chain(docker).chain(system).collect()
+    }
+
+    /// The sources that `[docker]` makes.
+    #[must_use]
+    pub fn docker_sources(&self) -> Vec<DockerSource> {
+        self.docker
+            .as_ref()
+            .map(|docker| docker.sources(&self.site))
+            .unwrap_or_default()
     }
 
     /// The site whose workers capture the named source: its own, else the configuration's.
     #[must_use]
-    pub fn site_of(&self, source: &str) -> Option<&str> {
+    pub fn site_of(&self, source: &str) -> Option<String> {
+        if let Some(docker) = self.docker_sources().into_iter().find(|docker| docker.name == source) {
+            return Some(docker.site);
+        }
         let postgres = self.postgres.iter().map(|s| (&s.name, &s.site));
         let directory = self.directory.iter().map(|s| (&s.name, &s.site));
         let system = self.system.iter().map(|s| (&s.name, &s.site));
@@ -328,7 +354,7 @@ impl Settings {
             .chain(directory)
             .chain(system)
             .find(|(name, _)| *name == source);
-        found.map(|(_, site)| site.as_deref().unwrap_or(&self.site))
+        found.map(|(_, site)| site.clone().unwrap_or_else(|| self.site.clone()))
     }
 
     /// The target of that name.

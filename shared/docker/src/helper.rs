@@ -180,6 +180,11 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<HelperError>
     failures
 }
 
+/// Whether there may be one.
+pub(crate) fn is_any(state_dir: &Path) -> bool {
+    owned::list(&folder(state_dir), "helper").is_ok_and(|paths| !paths.is_empty())
+}
+
 async fn remove(engine: &Engine, name: &str, named: Owned) -> Result<(), HelperError> {
     match engine.remove_container(name).await {
         Ok(()) => {}

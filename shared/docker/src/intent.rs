@@ -205,6 +205,11 @@ pub fn abandoned(state_dir: &Path) -> Result<Vec<Result<Held, IntentError>>, Int
     Ok(paths.into_iter().filter_map(adopt).collect())
 }
 
+/// Whether there may be one.
+pub(crate) fn is_any(state_dir: &Path) -> bool {
+    owned::list(&folder(state_dir), "json").is_ok_and(|paths| !paths.is_empty())
+}
+
 pub(crate) fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("quiet")
 }

@@ -29,6 +29,8 @@ pub struct Selection {
     pub exclude: Vec<Pattern>,
     /// Whether volumes without a name of their own are wanted, too.
     pub anonymous: bool,
+    /// Whether databases are dumped, so that volumes with their data directories need not be taken.
+    pub databases: bool,
 }
 
 /// All that is there.
@@ -346,7 +348,9 @@ fn leave(
     if own.policy.enable == Some(true) {
         return None;
     }
-    let dumped = databases.values().filter(|database| database.faults.is_empty());
+    let dumped = databases
+        .values()
+        .filter(|database| selection.databases && database.faults.is_empty());
     let mut holders = dumped.filter(|database| database.data_volume.as_deref() == Some(&volume.name));
     holders
         .next()

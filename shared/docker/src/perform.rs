@@ -16,11 +16,11 @@ use holdfast_telemetry::{chain, failpoint};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError};
-use crate::helper;
 use crate::intent::{self, Held, Intent, IntentError};
 use crate::labels::{Mode, OnFailure};
 use crate::owned;
 use crate::quiet::Plan;
+use crate::{helper, network};
 
 mod back;
 mod hook;
@@ -128,6 +128,9 @@ pub enum RecoveryFailure {
     /// A helper container.
     #[error(transparent)]
     Helper(#[from] helper::HelperError),
+    /// A network.
+    #[error(transparent)]
+    Network(#[from] network::JoinError),
 }
 
 /// The right to begin a quiet time: while it is there, nobody else has it.
@@ -156,6 +159,12 @@ struct Begun {
     since: Option<Instant>,
     /// Let go of last.
     _turn: File,
+}
+
+/// Whether there may be something in a state folder that a dead worker left: what [`Quiet::recover`] would look at.
+#[must_use]
+pub fn has_abandoned(state_dir: &Path) -> bool {
+    intent::is_any(state_dir) || helper::is_any(state_dir) || network::is_any(state_dir)
 }
 
 impl Quiet {
@@ -235,6 +244,8 @@ impl Quiet {
             }
         }
         let swept = helper::sweep(&self.engine, &self.state_dir).await;
+        recovery.failures.extend(swept.into_iter().map(RecoveryFailure::from));
+        let swept = network::sweep(&self.engine, &self.state_dir).await;
         recovery.failures.extend(swept.into_iter().map(RecoveryFailure::from));
         Ok(recovery)
     }

@@ -3,6 +3,7 @@
 //! Pure: no NATS, no I/O, no clock. NATS is the doorbell and the repository the ledger: every message here can be made
 //! again from the repository, and handlers act on what they find there.
 
+mod ask;
 mod codec;
 mod fact;
 mod fold;
@@ -11,6 +12,7 @@ mod subject;
 mod trigger;
 mod work;
 
+pub use ask::{DockerAnswer, DockerAsk, DockerQuestion};
 pub use codec::{CODEC_VERSION, CodecError, MAX_MESSAGE, Message, decode, encode, encode_json};
 pub use fact::{Fact, What};
 pub use fold::{ArtefactState, IllegalFact, Outcome, RunState, SourceState, Step, TargetState, Why};

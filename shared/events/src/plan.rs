@@ -31,7 +31,15 @@ impl RunState {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.sources.values().all(|s| s.failed.is_none() && s.is_listed())
+            && !self.lacks_stack()
             && self.artefacts.values().all(|a| a.is_good(&self.expected))
+    }
+
+    /// Whether a stack was asked for that nobody has anything of: a mistyped name must not pass for a backup.
+    fn lacks_stack(&self) -> bool {
+        self.expected.stack.is_some()
+            && self.artefacts.is_empty()
+            && self.sources.values().all(crate::SourceState::is_settled)
     }
 
     /// How the run ends, once nothing more is to be done.
@@ -82,6 +90,11 @@ impl RunState {
                     .iter()
                     .map(|(stage, why)| (format!("source {name}"), *stage, why.clone())),
             );
+        }
+        if self.lacks_stack() {
+            let stack = self.expected.stack.as_deref().unwrap_or_default();
+            let why = "no volume and no database of it was found; `docker compose ls` shows the names of stacks";
+            all.push((format!("stack {stack}"), Stage::List, why.to_owned()));
         }
         for (id, artefact) in &self.artefacts {
             let name = match &artefact.listed {

@@ -107,6 +107,12 @@ impl Subjects {
         format!("{}.trigger", self.prefix)
     }
 
+    /// Where questions about the Docker engine of a site are asked.
+    #[must_use]
+    pub fn ask_docker(&self, site: &Site) -> String {
+        format!("{}.ask.docker.{site}", self.prefix)
+    }
+
     /// Where bytes done so far are told; not kept by any stream.
     #[must_use]
     pub fn progress(&self, run: RunId) -> String {

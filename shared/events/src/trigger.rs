@@ -14,6 +14,9 @@ pub struct Trigger {
     /// Only these sources; empty means all of the type.
     #[serde(default)]
     pub sources: Vec<SourceName>,
+    /// Of Docker sources, only this stack's (a Compose project); other sources only if they are named.
+    #[serde(default)]
+    pub stack: Option<String>,
     /// Read everything back, to this level.
     #[serde(default)]
     pub verify: Option<Level>,
@@ -42,6 +45,9 @@ pub struct Trigger {
     /// that the first request started. Its time must be the present one, within an hour.
     #[serde(default)]
     pub run: Option<RunId>,
+    /// Answer only once the run has ended: a gate waits for the proof.
+    #[serde(default)]
+    pub wait: bool,
 }
 
 impl Message for Trigger {
@@ -68,6 +74,15 @@ pub enum TriggerReply {
     Started(RunId),
     /// It was not.
     Refused(Refusal),
+    /// It was started, and has ended.
+    Finished {
+        /// The run.
+        run: RunId,
+        /// Whether everything that was asked for is there and good: go or no go.
+        complete: bool,
+        /// What did not come, for people; the first of it.
+        failures: Vec<String>,
+    },
 }
 
 impl Message for TriggerReply {

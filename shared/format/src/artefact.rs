@@ -16,9 +16,26 @@ pub enum ArtefactKind {
     Directory,
     /// The system configuration's paths.
     System,
+    /// A Docker volume.
+    Volume,
+    /// What a Docker engine knows: containers, networks, volumes, images; and the Compose files of its stacks.
+    Engine,
 }
 
 impl ArtefactKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Database,
+        Self::Globals,
+        Self::Directory,
+        Self::System,
+        Self::Volume,
+        Self::Engine,
+    ];
+
+    /// The kinds whose stream is a tar.
+    pub const FILES: [Self; 4] = [Self::Directory, Self::System, Self::Volume, Self::Engine];
+
     /// Its name in records, ids and output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -27,6 +44,8 @@ impl ArtefactKind {
             Self::Globals => "globals",
             Self::Directory => "directory",
             Self::System => "system",
+            Self::Volume => "volume",
+            Self::Engine => "engine",
         }
     }
 
@@ -36,7 +55,7 @@ impl ArtefactKind {
         match self {
             Self::Database => StreamFormat::PgDump,
             Self::Globals => StreamFormat::Sql,
-            Self::Directory | Self::System => StreamFormat::Tar,
+            Self::Directory | Self::System | Self::Volume | Self::Engine => StreamFormat::Tar,
         }
     }
 }

@@ -24,13 +24,13 @@ pub use id::{ArtefactId, ChunkId, Digest, IdError, PackId, RepositoryId, RunId};
 pub use key::ObjectKey;
 pub use manifest::{
     ContentsRef, Counts, DatabaseGrant, DatabaseInfo, DatabaseSetting, Manifest, NewBytes, PackRef, Predecessor,
-    Stream, Warning, Warnings,
+    Stream, VolumeInfo, VolumeUser, Warning, Warnings,
 };
 pub use name::{NameError, PlaceName, Site, SourceName, Token};
 pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
 pub use run::{
-    Class, Expected, ExpectedSource, Failure, FailureSubject, Finished, Level, Listed, PointArtefact, PointStatus,
-    Reason, RestorePoint, SourceKind, Stage, Steps,
+    Class, Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Level, Listed, PointArtefact,
+    PointStatus, Reason, RestorePoint, SourceKind, Stage, Steps,
 };
 pub use verification::{Finding, RepositoryInfo, Verification};

@@ -56,6 +56,9 @@ pub struct Manifest {
     /// What a database is beside its dump; none for other kinds, and in manifests of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseInfo>,
+    /// What a Docker volume is beside its files; none for other kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeInfo>,
     /// The contents object.
     pub contents: ContentsRef,
     /// Every pack that the stream uses; extents name them by index.
@@ -152,6 +155,48 @@ pub struct DatabaseInfo {
     /// Who may do what with it; none where nobody ever changed PostgreSQL's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<DatabaseGrant>>,
+}
+
+/// What a Docker volume is beside its files, and how it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeInfo {
+    /// The driver that keeps it: `local`, or a plugin's name.
+    pub driver: String,
+    /// What was told to the driver, without what looks like a password.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The stack that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// The containers that have it mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<VolumeUser>,
+    /// What happened to the containers that write to it, while it was read: `live`, `pause`, `stop`.
+    pub mode: String,
+    /// The volumes that it was read together with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How it was read: `path`, `archive`.
+    pub read: String,
+    /// For how many milliseconds containers were quiet, if any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_ms: Option<u64>,
+}
+
+/// A container that has a volume mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUser {
+    /// Its name.
+    pub container: String,
+    /// Where the volume is in it.
+    pub destination: String,
+    /// Whether it may write to it.
+    pub writable: bool,
+    /// Whether it ran when the volume was listed.
+    pub running: bool,
 }
 
 /// A setting of a database.

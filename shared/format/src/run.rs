@@ -158,6 +158,9 @@ pub struct Expected {
     pub site: Site,
     /// What was asked for: `all`, `databases`, `volumes`, `full`.
     pub backup_type: String,
+    /// Of Docker sources, only this stack's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
     /// The sources.
     pub sources: Vec<ExpectedSource>,
     /// The steps.
@@ -199,6 +202,34 @@ pub struct Listed {
     pub at: Timestamp,
     /// What was found.
     pub artefacts: Vec<Artefact>,
+    /// The images in use, if the source is a Docker engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageInUse>,
+    /// What the operator should know of it: what is left out and why, labels without effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The image that a container was made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImageInUse {
+    /// The site of its engine.
+    pub site: Site,
+    /// The container's name.
+    pub container: String,
+    /// Its stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// The stack's service that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The image as it was asked for.
+    pub image: String,
+    /// The engine's id of it: `sha256:...` of its configuration.
+    pub id: String,
+    /// By what it can be pulled again exactly: `repository@sha256:...`. Empty for images made on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
 }
 
 /// What failed.
@@ -289,6 +320,9 @@ pub struct RestorePoint {
     pub reason: Reason,
     /// What was asked for.
     pub backup_type: String,
+    /// The stack that it is of, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
     /// What retention goes by.
     pub class: Class,
     /// A word that people find it by.
@@ -302,6 +336,12 @@ pub struct RestorePoint {
     /// Sources that could not be listed, and why.
     #[serde(default)]
     pub failed_sources: BTreeMap<SourceName, String>,
+    /// The images in use when the sources were listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageInUse>,
+    /// What the operator should know of the listings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl RestorePoint {

@@ -157,6 +157,40 @@ impl Repository {
         write_once(&self.inner.place, key, text).await
     }
 
+    /// Seals a message for the services alone: signed by the pipeline key and readable with it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::ReadOnly`] without a pipeline key.
+    pub async fn seal_told(&self, plain: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
+        let (keys, key) = (Arc::clone(&self.inner.keys), ObjectKey::Repository);
+        blocking(&key.clone(), move || {
+            let signer = keys.signer.as_ref().ok_or(RepositoryError::ReadOnly)?;
+            let sealed = sign_and_seal(signer, &signer.recipients(), keys.profile, &plain);
+            sealed.map_err(|source| RepositoryError::Seal {
+                key: Box::new(key),
+                source,
+            })
+        })
+        .await?
+    }
+
+    /// Opens what [`Repository::seal_told`] made.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`] or [`RepositoryError::NotSigned`] if no service of this repository made it.
+    pub async fn open_told(&self, sealed: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        let (keys, at, sealed) = (
+            Arc::clone(&self.inner.keys),
+            self.named(&ObjectKey::Repository),
+            sealed.to_vec(),
+        );
+        blocking(&ObjectKey::Repository, move || {
+            let opened = open_signed(&keys.secret, &keys.trusted, &sealed, sealed.len());
+            Ok(opened.map_err(|error| at.open(error))?.plaintext)
+        })
+        .await?
+    }
+
     /// An artefact's manifest; `None` if it has none. Kept in memory: whether it is still there, the place knows.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ async fn list(bed: &Bed, n: u64) {
         source: source.clone(),
         at: now(),
         artefacts: vec![shop(run(n))],
+        images: Vec::new(),
+        notes: Vec::new(),
     };
     let key = ObjectKey::Listed(run(n), source);
     bed.repository.write(&key, &listed).await.unwrap();
@@ -58,6 +60,7 @@ async fn runs_come_newest_first_with_their_records() {
         complete: false,
         reason: Reason::Manual,
         backup_type: "all".to_owned(),
+        stack: None,
         class: Class::Daily,
         label: None,
         hold_until: None,
@@ -70,6 +73,8 @@ async fn runs_come_newest_first_with_their_records() {
             },
         }],
         failed_sources: BTreeMap::new(),
+        images: Vec::new(),
+        notes: Vec::new(),
     };
     bed.repository
         .write(&ObjectKey::RestorePoint(run(2)), &point)

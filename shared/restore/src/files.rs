@@ -25,6 +25,7 @@ mod tree;
 mod write;
 
 pub use compare::compare_files;
+pub(crate) use plan::{adopted, check_link, components};
 
 use attributes::Xattrs;
 use plan::{Plan, Target};

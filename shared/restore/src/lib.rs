@@ -3,6 +3,7 @@
 //! - [`OpenArtefact`] fetches an artefact's manifest and contents; [`OpenArtefact::origin`] is what everything here reads
 //!   from. [`PackSource`] is the seam for tests and for packs that come from elsewhere.
 //! - [`write_stream`] writes the exact stream: a dump, SQL, or a tar (of a [`Selection`], too).
+//! - [`write_upload`] writes a tar whose names all begin with a prefix, for a Docker engine to unpack.
 //! - [`check`] tells whether an artefact is what was captured, object by object.
 //! - [`restore_files`] makes a tree of files, pack by pack and in parallel; [`compare_files`] compares one.
 //! - [`restore_database`] feeds `pg_restore`; [`compare_rows`] counts; [`restore_globals`] makes roles.
@@ -24,17 +25,20 @@ mod source;
 mod sparse;
 mod stream;
 mod tar;
+mod upload;
 
 pub use check::{CheckError, CheckOptions, Found, Previous, Report, check};
 pub use database::{
     DatabaseError, DatabaseOptions, DatabaseReport, GlobalsOptions, GlobalsReport, RowDifference, RowsReport, Server,
-    ServerError, Tool, ToolError, compare_rows, restore_database, restore_globals, try_database, try_globals,
+    ServerError, Tool, ToolError, compare_rows, replace_database, restore_database, restore_globals, try_database,
+    try_globals,
 };
 pub use files::{FileCounts, FilesError, FilesOptions, FilesReport, Problem, compare_files, restore_files};
 pub use progress::{Limits, Progress};
 pub use select::{NotFound, Selection};
 pub use source::{OpenArtefact, Origin, PackError, PackFault, PackSource, RepositoryPacks};
 pub use stream::{StreamError, Streamed, write_stream};
+pub use upload::write_upload;
 
 /// The restore script that stands in every repository: Python 3, gpg and zstd, nothing of Holdfast.
 pub const RESTORE_PY: &str = include_str!("../assets/restore.py");

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use holdfast_format::{ChunkId, Extent, ObjectKey};
+use holdfast_format::{ChunkId, Content, Extent, ObjectKey};
 use holdfast_repository::RepositoryError;
 
 use crate::in_order::{Broken, in_order};
@@ -51,6 +51,24 @@ pub enum StreamError {
         /// What differs.
         problem: String,
     },
+    /// An entry is not what it should be.
+    #[error("{object} holds an entry, {path}, that cannot be given out: {problem}")]
+    Entry {
+        /// The pack with its headers, or the contents.
+        object: ObjectKey,
+        /// Its path in the artefact, escaped for people.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The artefact is something else.
+    #[error("artefact {artefact} holds {kind}, not files")]
+    NotFiles {
+        /// The artefact.
+        artefact: String,
+        /// What it holds.
+        kind: &'static str,
+    },
     /// A selected path is not there.
     #[error(transparent)]
     NotFound(#[from] NotFound),
@@ -71,7 +89,12 @@ impl StreamError {
             Self::Contents(error) => error.retry(),
             Self::Write(error) => error.kind() == io::ErrorKind::Interrupted,
             Self::Stopped => true,
-            Self::Outside { .. } | Self::Chunk { .. } | Self::Digest { .. } | Self::NotFound(_) => false,
+            Self::Outside { .. }
+            | Self::Chunk { .. }
+            | Self::Digest { .. }
+            | Self::Entry { .. }
+            | Self::NotFiles { .. }
+            | Self::NotFound(_) => false,
         }
     }
 
@@ -81,7 +104,10 @@ impl StreamError {
         match self {
             Self::Pack(error) => error.is_damage().then_some(&error.object),
             Self::Contents(RepositoryError::Damaged { key, .. } | RepositoryError::Missing { key, .. }) => Some(key),
-            Self::Outside { object, .. } | Self::Chunk { object, .. } | Self::Digest { object, .. } => Some(object),
+            Self::Outside { object, .. }
+            | Self::Chunk { object, .. }
+            | Self::Digest { object, .. }
+            | Self::Entry { object, .. } => Some(object),
             _ => None,
         }
     }
@@ -147,11 +173,38 @@ pub fn write_stream(
     progress: &Progress,
     out: &mut dyn Write,
 ) -> Result<Streamed, StreamError> {
-    let mut selector = Selector::new(select);
+    let extents = extents(origin, Selector::new(select))?;
+    let put = |_: &Extent, (), bytes: &[u8], held: &mut Vec<u8>| {
+        held.extend_from_slice(bytes);
+        Ok(())
+    };
+    write_extents(origin, select.is_all(), limits, progress, extents, put, out)
+}
+
+/// Writes extents in order, each as `put` gives it: it is called with the extent, its tag, its bytes, and an empty buffer.
+/// Every chunk is compared with its id; if the extents are the whole stream, that is compared with the manifest before
+/// what was made of the last one is written.
+pub(crate) fn write_extents<T>(
+    origin: Origin<'_>,
+    whole: bool,
+    limits: Limits,
+    progress: &Progress,
+    extents: impl Iterator<Item = Result<(Extent, T), StreamError>>,
+    mut put: impl FnMut(&Extent, T, &[u8], &mut Vec<u8>) -> Result<(), StreamError>,
+    out: &mut dyn Write,
+) -> Result<Streamed, StreamError> {
     let mut digest = origin.key.extent_digest();
-    let mut last: Vec<u8> = Vec::new();
-    let extents = extents(origin, &mut selector)?;
-    in_order(origin, limits, progress, extents, |extent, (), bytes| {
+    let mut written = Streamed::default();
+    let mut held: Vec<u8> = Vec::new();
+    // Of the stream itself, which `put` may make longer.
+    let mut length = 0;
+    let mut write = |held: &[u8], length: u32| {
+        out.write_all(held).map_err(StreamError::Write)?;
+        written.size += held.len() as u64;
+        progress.add_done(u64::from(length));
+        Ok::<_, StreamError>(())
+    };
+    in_order(origin, limits, progress, extents, |extent, tag, bytes| {
         if progress.stopped() {
             return Err(StreamError::Stopped);
         }
@@ -161,37 +214,41 @@ pub fn write_stream(
             return Err(StreamError::chunk(origin, &extent, expected));
         }
         digest.add(extent.length, id);
-        out.write_all(&last).map_err(StreamError::Write)?;
-        progress.add_done(last.len() as u64);
-        last.clear();
-        last.extend_from_slice(bytes);
-        Ok(())
+        write(&held, length)?;
+        held.clear();
+        length = extent.length;
+        put(&extent, tag, bytes, &mut held)
     })
     .map_err(|broken| StreamError::from((origin, broken)))?;
-    selector.finish()?;
     let (size, extents, found) = digest.finish();
-    if select.is_all() {
+    if whole {
         compare(origin, size, extents, found)?;
     }
-    out.write_all(&last).map_err(StreamError::Write)?;
+    write(&held, length)?;
     out.flush().map_err(StreamError::Write)?;
-    progress.add_done(last.len() as u64);
-    Ok(Streamed { size, extents })
+    written.extents = extents;
+    Ok(written)
 }
 
-/// The extents of the selected lines.
+/// The extents of the selected lines. Complains at the last line about selected paths that were nowhere.
 fn extents(
     origin: Origin<'_>,
-    selector: &mut Selector<'_>,
+    mut selector: Selector<'_>,
 ) -> Result<impl Iterator<Item = Result<(Extent, ()), StreamError>>, StreamError> {
     Ok(origin.lines()?.flat_map(move |line| {
         let (extents, error) = match line {
-            Ok(content) if selector.takes(&content) => (content.extents().to_vec(), None),
+            Ok(content) if selector.takes(&content) => {
+                let missing = match content {
+                    Content::End(_) => selector.finish().err(),
+                    _ => None,
+                };
+                (content.extents().to_vec(), missing.map(StreamError::NotFound))
+            }
             Ok(_) => (Vec::new(), None),
-            Err(error) => (Vec::new(), Some(error)),
+            Err(error) => (Vec::new(), Some(StreamError::Contents(error))),
         };
         let extents = extents.into_iter().map(|extent| Ok((extent, ())));
-        extents.chain(error.map(|error| Err(StreamError::Contents(error))))
+        extents.chain(error.map(Err))
     }))
 }
 

@@ -1,8 +1,13 @@
 //! The headers of one tar entry, as captures write them (docs/format.md, section 4) and a little beyond.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use holdfast_format::EntryKind;
+
+mod rename;
+
+pub(crate) use rename::rename;
 
 pub(crate) const BLOCK: usize = 512;
 
@@ -24,37 +29,53 @@ pub(crate) struct Header {
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
+const BROKEN: &str = "a broken PAX record";
+
 /// Reads an entry's headers, which are all of `bytes`.
 ///
 /// # Errors
 /// What is wrong with them, for people.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Header, &'static str> {
+    let (text, block) = split(bytes)?;
+    let mut records = Records::default();
+    records.read(&text)?;
+    header(block, block[156], records)
+}
+
+/// PAX records and header block of an entry.
+fn split(bytes: &[u8]) -> Result<(Vec<u8>, &[u8; BLOCK]), &'static str> {
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
     if !rest.is_empty() {
         return Err("headers that are no whole blocks");
     }
-    let mut records = Records::default();
+    let mut records = Vec::new();
     let mut at = 0;
     loop {
         let block = blocks.get(at).ok_or("no header block")?;
         check(block)?;
         at += 1;
-        match block[156] {
-            b'x' => {
-                let size = usize::try_from(octal(block, 124..136)?).map_err(|_| "a PAX header without end")?;
-                let length = size.div_ceil(BLOCK);
-                let data = blocks.get(at..at + length).ok_or("a PAX header without end")?;
-                records.read(&data.as_flattened()[..size])?;
-                at += length;
-            }
-            flag => {
-                if at != blocks.len() {
-                    return Err("more behind the header block");
-                }
-                return header(block, flag, records);
-            }
+        if block[156] != b'x' {
+            return if at == blocks.len() {
+                Ok((records, block))
+            } else {
+                Err("more behind the header block")
+            };
         }
+        let size = usize::try_from(octal(block, 124..136)?).map_err(|_| "a PAX header without end")?;
+        let end = at.saturating_add(size.div_ceil(BLOCK));
+        let data = blocks.get(at..end).ok_or("a PAX header without end")?;
+        records.extend_from_slice(&data.as_flattened()[..size]);
+        at = end;
     }
+}
+
+/// A fingerprint of what headers and contents both say. Not secret, not stored: any hash does.
+pub(crate) fn agreed(kind: EntryKind, path: &[u8], link: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    kind.as_str().hash(&mut hasher);
+    path.hash(&mut hasher);
+    link.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn header(block: &[u8; BLOCK], flag: u8, records: Records) -> Result<Header, &'static str> {
@@ -153,15 +174,9 @@ struct Records {
 
 impl Records {
     fn read(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
-        const BROKEN: &str = "a broken PAX record";
         let (mut version, mut real) = (None, None);
         while !data.is_empty() {
-            let space = data.iter().take(20).position(|b| *b == b' ').ok_or(BROKEN)?;
-            let length = usize::try_from(decimal(&data[..space]).ok_or(BROKEN)?).map_err(|_| BROKEN)?;
-            let body = data.get(space + 1..length).ok_or(BROKEN)?;
-            let body = body.strip_suffix(b"\n").ok_or(BROKEN)?;
-            let equals = body.iter().position(|b| *b == b'=').ok_or(BROKEN)?;
-            let (keyword, value) = (&body[..equals], &body[equals + 1..]);
+            let (keyword, value, rest) = record(data).ok_or(BROKEN)?;
             match keyword {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
@@ -175,7 +190,7 @@ impl Records {
                     }
                 }
             }
-            data = &data[length..];
+            data = rest;
         }
         match version {
             None => Ok(()),
@@ -186,6 +201,15 @@ impl Records {
             Some(_) => Err("a sparse file of an unknown kind"),
         }
     }
+}
+
+/// Keyword and value of the first record, and what follows it.
+fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let space = data.iter().take(20).position(|b| *b == b' ')?;
+    let length = usize::try_from(decimal(&data[..space])?).ok()?;
+    let body = data.get(space + 1..length)?.strip_suffix(b"\n")?;
+    let equals = body.iter().position(|b| *b == b'=')?;
+    Some((&body[..equals], &body[equals + 1..], &data[length..]))
 }
 
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {

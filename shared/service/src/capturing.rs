@@ -13,8 +13,8 @@ use holdfast_capture::{
 };
 use holdfast_events::{Fact, Job, RunState, What, Work, after_close, after_list, missing};
 use holdfast_format::{
-    Artefact, ArtefactId, ContentsError, ContentsWriter, Counts, DatabaseInfo, Expected, Extent, Listed, ObjectKey,
-    PackId, Predecessor, RunId, SourceName, Warnings,
+    Artefact, ArtefactId, ContentsError, ContentsWriter, Counts, DatabaseInfo, Expected, Extent, ImageInUse, Listed,
+    ObjectKey, PackId, Predecessor, RunId, SourceName, VolumeInfo, Warnings,
 };
 use holdfast_repository::{Latest, SealedManifest};
 use holdfast_telemetry::failpoint;
@@ -53,6 +53,8 @@ pub struct Found {
     pub counts: Counts,
     /// What a database is beside its dump.
     pub database: Option<DatabaseInfo>,
+    /// What a Docker volume is beside its files.
+    pub volume: Option<VolumeInfo>,
     /// What the operator should know.
     pub warnings: Warnings,
     /// Versions of the programs that took part.
@@ -144,6 +146,18 @@ impl Session {
     #[must_use]
     pub fn artefact(&self) -> &Artefact {
         &self.artefact
+    }
+
+    /// The run that it is captured in.
+    #[must_use]
+    pub fn run_id(&self) -> RunId {
+        self.work.run
+    }
+
+    /// The source that it is of.
+    #[must_use]
+    pub fn source(&self) -> &SourceName {
+        &self.source
     }
 
     /// Cancelled when the job is no longer this worker's.
@@ -280,24 +294,17 @@ impl Blocking {
         let runtime = tokio::runtime::Handle::current();
         let mut parent = self.parent.as_ref();
         let mut contents_of_parent = None;
-        let mut index = None;
         if let Some(sealed) = parent {
-            let opened = runtime.block_on(repository.open_contents(&sealed.manifest, &cx.scratch));
-            let built = opened
-                .map_err(|e| holdfast_telemetry::chain(&e).to_string())
-                .and_then(|file| {
-                    let lines = file.reader().map_err(|e| holdfast_telemetry::chain(&e).to_string())?;
-                    let built = ParentIndex::build(&sealed.manifest.packs, lines, &self.bad);
-                    Ok((built.map_err(|e| holdfast_telemetry::chain(&e).to_string())?, file))
-                });
-            match built {
-                Ok((built, file)) => (index, contents_of_parent) = (Some(built), Some(file)),
-                Err(reason) => {
+            match runtime.block_on(repository.open_contents(&sealed.manifest, &cx.scratch)) {
+                Ok(file) => contents_of_parent = Some(file),
+                Err(error) => {
+                    let reason = holdfast_telemetry::chain(&error).to_string();
                     tracing::warn!(artefact = %sealed.manifest.artefact, reason, "its contents cannot serve as parent");
                     parent = None;
                 }
             }
         }
+        let (index, maker) = parent.map(|p| ParentIndex::new(&p.manifest.packs, &self.bad)).unzip();
         let (recipients, profile) = cx.recipients()?;
         let recipients = recipients.fingerprints();
         let options = PackerOptions {
@@ -340,20 +347,30 @@ impl Blocking {
                     .map_err(|e| ContentsError::Read(std::io::Error::other(e)))?;
                 Ok(Box::new(reader))
             };
-            let input = Input {
-                packer: &mut packer,
-                contents: &mut contents,
-                parent: parent.map(|p| Parent {
-                    manifest: &p.manifest,
-                    contents: &lines,
-                }),
-                previous: self.latest.manifest.as_deref(),
-                watch: Watch {
-                    progress: &mut progress,
-                    stop: &stop,
-                },
-            };
-            Ok((body(input)?, packer.finish()?))
+            // The parent's chunks are looked for only once something new comes, so they are read beside the capture.
+            let found = std::thread::scope(|scope| {
+                if let Some(maker) = maker {
+                    scope.spawn(|| match lines() {
+                        Ok(lines) => maker.make(lines, &stop),
+                        Err(error) => maker.fail(error),
+                    });
+                }
+                let input = Input {
+                    packer: &mut packer,
+                    contents: &mut contents,
+                    parent: parent.map(|p| Parent {
+                        manifest: &p.manifest,
+                        contents: &lines,
+                    }),
+                    previous: self.latest.manifest.as_deref(),
+                    watch: Watch {
+                        progress: &mut progress,
+                        stop: &stop,
+                    },
+                };
+                body(input)
+            });
+            Ok((found?, packer.finish()?))
         });
         self.session.staging.release_memory();
         let (found, packed) = captured?;
@@ -385,6 +402,7 @@ impl Blocking {
             new: packed.new,
             counts: found.counts,
             database: found.database,
+            volume: found.volume,
             warnings: found.warnings,
             packs: packed.packs,
             contents_plain,
@@ -482,6 +500,26 @@ pub fn missing_captures(cx: &Context, staging: &Staging, workers: &[WorkerSpec],
     missing(state).into_iter().filter(ours).collect()
 }
 
+/// What a source has, when it is listed.
+#[derive(Default)]
+pub struct Listing {
+    /// What is to be captured.
+    pub artefacts: Vec<Artefact>,
+    /// The images in use.
+    pub images: Vec<ImageInUse>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+impl From<Vec<Artefact>> for Listing {
+    fn from(artefacts: Vec<Artefact>) -> Self {
+        Self {
+            artefacts,
+            ..Self::default()
+        }
+    }
+}
+
 /// Writes a source's artefacts down, unless that was done, and hands on what is written: the captures, then the facts.
 ///
 /// # Errors
@@ -490,14 +528,21 @@ pub async fn write_listing(
     cx: &Context,
     run: RunId,
     source: &SourceName,
-    artefacts: Vec<Artefact>,
+    listing: impl Into<Listing>,
 ) -> Result<(), JobError> {
+    let Listing {
+        artefacts,
+        images,
+        notes,
+    } = listing.into();
     let expected = cx.expected(run).await?;
     let listed = Listed {
         run,
         source: source.clone(),
         at: cx.now(),
         artefacts,
+        images,
+        notes,
     };
     cx.repository
         .write(&ObjectKey::Listed(run, source.clone()), &listed)

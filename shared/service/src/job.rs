@@ -39,6 +39,16 @@ impl JobError {
         }
     }
 
+    /// The same, with what is to be said besides.
+    #[must_use]
+    pub fn and(self, besides: &str) -> Self {
+        match self {
+            Self::Retry(text) => Self::Retry(text + besides),
+            Self::Fail(text) => Self::Fail(text + besides),
+            Self::Superseded(text) => Self::Superseded(text + besides),
+        }
+    }
+
     /// Why, for people.
     #[must_use]
     pub fn reason(&self) -> &str {

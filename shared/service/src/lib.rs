@@ -7,6 +7,7 @@
 mod capturing;
 mod context;
 mod evidence;
+mod introduce;
 mod job;
 mod open;
 mod process;
@@ -15,10 +16,11 @@ mod serve;
 mod stage;
 
 pub use capturing::{
-    Found, Input, Session, ask_for_seals, hand_on_sealed, missing_captures, staged_artefacts, write_listing,
+    Found, Input, Listing, Session, ask_for_seals, hand_on_sealed, missing_captures, staged_artefacts, write_listing,
 };
 pub use context::Context;
 pub use evidence::{Evidence, evidence, none_if_damaged};
+pub use introduce::{DatabaseContainer, Reachable, Told, own_container};
 pub use job::JobError;
 pub use open::{
     OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, staging_dir, target_place,

@@ -38,6 +38,8 @@ impl Serving {
 pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Serving {
     let mut tasks = JoinSet::new();
     for stage in stages {
+        let (cx_of_stage, attending) = (cx.clone(), stage.clone());
+        tasks.spawn(async move { attending.attend(&cx_of_stage).await });
         for spec in stage.workers() {
             let lease = cx.settings.nats.lease.as_std().max(SHORTEST_LEASE);
             let options = WorkerOptions {

@@ -63,6 +63,9 @@ pub trait Stage: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What it does beside its jobs, until the process drains.
+    async fn attend(&self, _: &Context) {}
+
     /// The jobs of its worker groups that a run lacks the result of.
     ///
     /// # Errors

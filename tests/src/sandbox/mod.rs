@@ -175,6 +175,14 @@ impl Sandbox {
         self.start_command(self.command(arguments))
     }
 
+    /// As [`Sandbox::start`], of a command that was made by [`Sandbox::command`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(&self, command: Command) -> Result<Background> {
+        self.start_command(command)
+    }
+
     fn start_command(&self, mut command: Command) -> Result<Background> {
         let words: Vec<_> = command
             .get_args()

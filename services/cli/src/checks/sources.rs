@@ -5,7 +5,7 @@ use std::path::Path;
 use holdfast_config::{Postgres, Settings};
 use holdfast_dumper::{Clients, Databases, PgError, connect, databases};
 
-use super::Check;
+use super::{Check, docker};
 use crate::human;
 
 /// Looks at every configured source of this site.
@@ -34,7 +34,12 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
                 .map(|path| readable(&format!("system {}", source.name), path)),
         );
     }
-    let elsewhere: Vec<&str> = settings.source_names().into_iter().filter(|name| !ours(name)).collect();
+    if let Some(docker) = &settings.docker
+        && settings.docker_sources().iter().any(|source| ours(&source.name))
+    {
+        checks.extend(docker::all(docker, settings.nats.url.is_some()).await);
+    }
+    let elsewhere: Vec<String> = settings.source_names().into_iter().filter(|name| !ours(name)).collect();
     if !elsewhere.is_empty() {
         checks.push(Check::ok(
             "sources elsewhere",
@@ -42,7 +47,7 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
         ));
     }
     if settings.source_names().is_empty() {
-        let advice = "add [[postgres]], [[directory]] or [system] to the configuration";
+        let advice = "add [[postgres]], [[directory]], [docker] or [system] to the configuration";
         checks.push(Check::fail("sources", "none are configured", advice));
     }
     checks

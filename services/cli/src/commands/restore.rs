@@ -1,14 +1,16 @@
 //! `holdfast restore`: gives databases, roles, directories and files back, from any place, on any machine.
 
 mod database;
+mod docker;
 mod files;
+mod stack;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use holdfast_config::Settings;
-use holdfast_format::{ArtefactKind, Manifest, PlaceName};
+use holdfast_format::{ArtefactId, ArtefactKind, Manifest, PlaceName};
 use holdfast_restore::OpenArtefact;
 use holdfast_sealing::SecretKeys;
 use serde::Serialize;
@@ -34,10 +36,12 @@ pub(crate) enum Restore {
     Database(database::DatabaseArgs),
     /// Roles and tablespaces into a PostgreSQL server.
     Globals(database::GlobalsArgs),
-    /// A whole directory (a volume, or the system's paths) into a directory.
+    /// A whole directory (a volume, or the system's paths) into a directory or a Docker volume.
     Volume(files::VolumeArgs),
     /// Chosen paths of a directory into a directory.
     Files(files::FilesArgs),
+    /// A stack as of a restore point: its volumes, the databases of its containers, and the images that it ran.
+    Stack(stack::StackArgs),
 }
 
 /// What every restore takes.
@@ -47,6 +51,19 @@ pub(crate) struct SourceArgs {
     /// "2026-11-24 02:00" or RFC 3339), or a run's id.
     #[arg(value_name = "WHAT")]
     pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a restore reads from.
+#[derive(Debug, Args)]
+pub(crate) struct FromArgs {
     /// Read from this place of the configuration instead of the local repository.
     #[arg(long, value_name = "PLACE", value_parser = parse::place, conflicts_with = "repository")]
     pub(crate) place: Option<PlaceName>,
@@ -56,12 +73,6 @@ pub(crate) struct SourceArgs {
     pub(crate) repository: Option<String>,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
-    /// Say what would be done, and do nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, CliError> {
@@ -71,6 +82,7 @@ pub(crate) async fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Cli
         Restore::Globals(args) => Box::pin(database::run_globals(global, args)).await,
         Restore::Volume(args) => Box::pin(files::run_volume(global, args)).await,
         Restore::Files(args) => Box::pin(files::run_files(global, args)).await,
+        Restore::Stack(args) => Box::pin(stack::run(global, args)).await,
     }
 }
 
@@ -81,33 +93,38 @@ pub(crate) struct Opened {
     pub(crate) settings: Option<Arc<Settings>>,
     /// Holds the contents, sealed, as long as the artefact is read.
     _scratch: TempDir,
-    _logs: Logs,
+    _from: Arc<From>,
 }
 
 impl SourceArgs {
     /// Finds and opens the artefact.
     pub(crate) async fn open(&self, global: &Global, kinds: &[ArtefactKind]) -> Result<Opened, CliError> {
-        let (settings, access, keys, logs) = self.access(global).await?;
-        let found = resolve::artefact(&access.catalogue, &self.what, kinds).await?;
-        let id = found.manifest.artefact;
-        let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
-        let opened = OpenArtefact::open(&access.repository, keys, id, scratch.path()).await?;
-        let artefact = opened.ok_or_else(|| CliError::failed(format!("artefact {id} has gone in this moment")))?;
-        let place = access.repository.place().name().clone();
-        Ok(Opened {
-            artefact: Arc::new(artefact),
-            place,
-            settings,
-            _scratch: scratch,
-            _logs: logs,
-        })
+        let from = self.from.access(global).await?;
+        let found = resolve::artefact(&from.access.catalogue, &self.what, kinds).await?;
+        Opened::open(&Arc::new(from), found.manifest.artefact).await
     }
+}
 
-    async fn access(&self, global: &Global) -> Result<(Option<Arc<Settings>>, Access, SecretKeys, Logs), CliError> {
+/// A place to restore from, with its keys.
+pub(crate) struct From {
+    pub(crate) settings: Option<Arc<Settings>>,
+    pub(crate) access: Access,
+    keys: SecretKeys,
+    _logs: Logs,
+}
+
+impl FromArgs {
+    /// Opens the place.
+    pub(crate) async fn access(&self, global: &Global) -> Result<From, CliError> {
         if let Some(url) = &self.repository {
             let logs = Logs::start(global, None, None)?;
             let (access, keys) = Access::without_config(url, &self.keys).await?;
-            return Ok((None, access, keys, logs));
+            return Ok(From {
+                settings: None,
+                access,
+                keys,
+                _logs: logs,
+            });
         }
         // The passphrase of keys that are not used may well be elsewhere.
         let sections = if self.keys.keys.is_empty() {
@@ -119,11 +136,30 @@ impl SourceArgs {
         let logs = Logs::start(global, Some(&settings), None)?;
         let keys = self.keys.need(Some(&settings))?;
         let access = Access::open_with(&settings, self.place.as_ref(), Some(&keys), &self.keys.signers).await?;
-        Ok((Some(settings), access, keys, logs))
+        Ok(From {
+            settings: Some(settings),
+            access,
+            keys,
+            _logs: logs,
+        })
     }
 }
 
 impl Opened {
+    /// Opens an artefact.
+    pub(crate) async fn open(from: &Arc<From>, id: ArtefactId) -> Result<Self, CliError> {
+        let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
+        let opened = OpenArtefact::open(&from.access.repository, from.keys.clone(), id, scratch.path()).await?;
+        let artefact = opened.ok_or_else(|| CliError::failed(format!("artefact {id} has gone in this moment")))?;
+        Ok(Self {
+            artefact: Arc::new(artefact),
+            place: from.access.repository.place().name().clone(),
+            settings: from.settings.clone(),
+            _scratch: scratch,
+            _from: from.clone(),
+        })
+    }
+
     /// Its manifest.
     pub(crate) fn manifest(&self) -> &Manifest {
         self.artefact.manifest()

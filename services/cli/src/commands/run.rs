@@ -57,6 +57,10 @@ pub(crate) struct RunArgs {
     /// What to capture.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) backup_type: BackupType,
+    /// Of Docker's volumes and databases only those of this stack (a Compose project), and no other sources but those
+    /// that --source names.
+    #[arg(long, value_name = "STACK")]
+    pub(crate) stack: Option<String>,
     /// Only this source. Repeatable.
     #[arg(long = "source", value_name = "NAME", value_parser = parse::source)]
     pub(crate) sources: Vec<SourceName>,
@@ -102,6 +106,7 @@ impl RunArgs {
                 .map(|v| v.get_name().to_owned())
                 .unwrap_or_default(),
             sources: self.sources.clone(),
+            stack: self.stack.clone(),
             verify: self.verify.map(|level| level.unwrap_or_else(configured)),
             sync_offsite: self.sync_offsite,
             cleanup: self.cleanup,
@@ -111,6 +116,7 @@ impl RunArgs {
             fresh: self.fresh,
             timeout_seconds: self.timeout.map(|timeout| timeout.as_secs()),
             run: None,
+            wait: false,
         }
     }
 }
@@ -196,7 +202,7 @@ impl Session<'_> {
             let run = Some(new_run_id(holdfast_telemetry::clock::system().now()));
             let trigger = Trigger { run, ..trigger.clone() };
             match self.ask(&trigger).await? {
-                TriggerReply::Started(run) => return Ok(run),
+                TriggerReply::Started(run) | TriggerReply::Finished { run, .. } => return Ok(run),
                 TriggerReply::Refused(Refusal::Overlap(earlier)) if self.link.is_own() => {
                     view.say(&format!(
                         "run {earlier} was cut off before its end: it is finished first"

@@ -1,7 +1,7 @@
 //! `holdfast show`: one artefact or one run in full.
 
 use clap::Args;
-use holdfast_format::{ArtefactKind, Failure, Hold, Manifest, PlaceName, RunId, Verification};
+use holdfast_format::{ArtefactKind, Failure, Hold, ImageInUse, Manifest, PlaceName, RunId, Verification};
 use holdfast_repository::{Catalogue, SealedManifest};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,14 +12,6 @@ use crate::logs::Logs;
 use crate::output::{Output, Table};
 use crate::resolve::{self, What};
 use crate::{CliError, Exit, Global, human, parse};
-
-/// Every kind: `show` asks for none in particular.
-pub(crate) const ALL_KINDS: [ArtefactKind; 4] = [
-    ArtefactKind::Database,
-    ArtefactKind::Globals,
-    ArtefactKind::Directory,
-    ArtefactKind::System,
-];
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
@@ -50,6 +42,7 @@ struct ShownRun {
     started: Timestamp,
     state: String,
     backup_type: String,
+    stack: Option<String>,
     reason: String,
     class: &'static str,
     label: Option<String>,
@@ -62,6 +55,8 @@ struct ShownRun {
     targets: Vec<PlaceName>,
     artefacts: Vec<Row>,
     failures: Vec<Failure>,
+    images: Vec<ImageInUse>,
+    notes: Vec<String>,
 }
 
 pub(crate) async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
@@ -76,7 +71,7 @@ pub(crate) async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliErr
             out.print(&shown, |out| run_text(out, &shown));
         }
         what => {
-            let found = resolve::artefact(&access.catalogue, what, &ALL_KINDS).await?;
+            let found = resolve::artefact(&access.catalogue, what, &ArtefactKind::ALL).await?;
             let verifications = access.catalogue.verifications(found.manifest.artefact).await?;
             let verifications = verifications.iter().map(|v| (**v).clone()).collect();
             let shown = ShownArtefact {
@@ -100,6 +95,7 @@ async fn shown_run(catalogue: &Catalogue, place: PlaceName, view: RunView) -> Re
         started: view.started(),
         state: view.state(Timestamp::now()).to_owned(),
         backup_type: view.backup_type().to_owned(),
+        stack: view.stack().map(str::to_owned),
         reason: view.reason(),
         class: view.class(),
         label: view.label().map(str::to_owned),
@@ -110,6 +106,8 @@ async fn shown_run(catalogue: &Catalogue, place: PlaceName, view: RunView) -> Re
         targets: expected.map(|e| e.steps.targets.clone()).unwrap_or_default(),
         artefacts,
         failures: failures.iter().map(|f| (**f).clone()).collect(),
+        images: view.point.as_ref().map(|p| p.images.clone()).unwrap_or_default(),
+        notes: view.point.as_ref().map(|p| p.notes.clone()).unwrap_or_default(),
     })
 }
 
@@ -119,6 +117,7 @@ fn run_text(out: Output, run: &ShownRun) -> String {
     lines.add("state", &run.state);
     lines.add("started", human::time(run.started));
     lines.add("asked for", format!("{} ({})", run.backup_type, run.reason));
+    lines.some("stack", run.stack.as_deref());
     lines.add("class", run.class);
     lines.some("label", run.label.as_deref());
     lines.some("verify", run.verify);
@@ -143,7 +142,24 @@ fn run_text(out: Output, run: &ShownRun) -> String {
             human::shown(&failure.reason)
         ));
     }
-    text
+    for note in &run.notes {
+        text.push_str(&format!("note: {}\n", human::shown(note)));
+    }
+    text + &images_text(out, &run.images)
+}
+
+/// The images in use then, and by what they can be pulled again exactly.
+fn images_text(out: Output, images: &[ImageInUse]) -> String {
+    if images.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["container", "stack", "image", "digest"]);
+    for image in images {
+        let digest = image.digests.first().map_or("(made on the host)", String::as_str);
+        let stack = image.stack.as_deref().unwrap_or_default();
+        table.row([image.container.as_str(), stack, &image.image, digest]);
+    }
+    format!("\n{}", out.table(&table))
 }
 
 fn until(time: Timestamp) -> String {
@@ -221,6 +237,22 @@ fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verifica
             m.parent.map_or("none".to_owned(), |p| p.to_string())
         ),
     );
+    if let Some(volume) = &m.volume {
+        let stack = volume
+            .stack
+            .as_deref()
+            .map_or_else(String::new, |stack| format!(" of stack {stack}"));
+        lines.add(
+            "volume",
+            format!(
+                "driver {}{stack}, read by {} ({})",
+                volume.driver, volume.read, volume.mode
+            ),
+        );
+        let users: Vec<&str> = volume.containers.iter().map(|user| user.container.as_str()).collect();
+        lines.some("mounted in", (!users.is_empty()).then(|| users.join(", ")));
+        lines.some("quiet for", volume.quiet_ms.map(|ms| format!("{ms} ms")));
+    }
     lines.add("sealed to", m.recipients.join(", "));
     let tools: Vec<String> = m
         .tools

@@ -129,13 +129,21 @@ async fn status_of(
     source: SourceName,
     now: Timestamp,
 ) -> Result<SourceStatus, CliError> {
-    let configured = settings.source_names().contains(&source.as_str());
-    let of_source = |view: &&RunView| view.expected.as_ref().is_none_or(|e| e.source(&source).is_some());
+    let configured = settings.source_names().iter().any(|name| name == source.as_str());
+    let docker = settings.docker_sources();
+    let docker = docker.iter().any(|known| known.name == source.as_str());
+    // A run of one stack is no backup of the whole engine.
+    let of_source = |view: &&RunView| {
+        let has = view.expected.as_ref().is_none_or(|e| e.source(&source).is_some());
+        has && (!docker || view.stack().is_none())
+    };
     let (mut newest_good, mut newest_verified, mut last_run) = (None, None, None);
     for view in views.iter().filter(of_source) {
         let rows = catalog::rows(&access.catalogue, std::slice::from_ref(view), |a| a.source == source).await?;
-        let whole = !rows.is_empty() && rows.iter().all(|row| row.status == "good");
         let state = view.state(now);
+        // An engine may have no volume, or no database, and all is well.
+        let nothing = docker && rows.is_empty() && state == "complete";
+        let whole = nothing || (!rows.is_empty() && rows.iter().all(|row| row.status == "good"));
         if last_run.is_none() && matches!(state, "complete" | "partial" | "failed") {
             last_run = Some(LastRun {
                 run: view.run,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use holdfast_config::Settings;
-use holdfast_format::{ArtefactId, Finding, Level, PlaceName, RunId, SourceName};
+use holdfast_format::{ArtefactId, ArtefactKind, Finding, Level, PlaceName, RunId, SourceName};
 use holdfast_repository::{Catalogue, SealedManifest};
 use holdfast_sealing::SecretKeys;
 use holdfast_verifier::{Checked, VerifyError, VerifyOptions, record, verify_artefact};
@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use crate::access::{self, Access, DECRYPTING, KeyArgs};
 use crate::catalog::{self, RunView, Standing, Unreadable};
-use crate::commands::show::ALL_KINDS;
 use crate::logs::Logs;
 use crate::output::{Output, Table};
 use crate::progress::Meter;
@@ -156,7 +155,7 @@ async fn chosen(catalogue: &Catalogue, args: &VerifyArgs) -> Result<Vec<Artefact
 }
 
 async fn by_what(catalogue: &Catalogue, what: &What) -> Result<Arc<SealedManifest>, CliError> {
-    resolve::artefact(catalogue, what, &ALL_KINDS).await
+    resolve::artefact(catalogue, what, &ArtefactKind::ALL).await
 }
 
 fn of_run(view: &RunView) -> Vec<ArtefactId> {

@@ -172,6 +172,7 @@ impl Bed {
             reason: Reason::Manual,
             site: "host-a".parse().unwrap(),
             backup_type: "all".to_owned(),
+            stack: None,
             sources: Vec::new(),
             steps: Steps::default(),
             class,
@@ -206,6 +207,8 @@ impl Bed {
             source: source.clone(),
             at: self.clock.now(),
             artefacts: vec![artefact.clone()],
+            images: Vec::new(),
+            notes: Vec::new(),
         };
         self.write(ObjectKey::Listed(run, source.clone()), &listed).await;
         let mut refs = Vec::new();
@@ -251,6 +254,7 @@ impl Bed {
             complete: !failed,
             reason: expected.reason,
             backup_type: expected.backup_type,
+            stack: None,
             class: expected.class,
             label: expected.label,
             hold_until: expected.hold_until,
@@ -260,6 +264,8 @@ impl Bed {
                 status,
             }],
             failed_sources: BTreeMap::new(),
+            images: Vec::new(),
+            notes: Vec::new(),
         };
         self.write(ObjectKey::RestorePoint(run), &point).await;
     }

@@ -73,6 +73,7 @@ pub(super) fn manifest(
         new: NewBytes::default(),
         counts: Counts::default(),
         database: None,
+        volume: None,
         contents: ContentsRef {
             size: 8,
             sha256: digest(b"contents"),

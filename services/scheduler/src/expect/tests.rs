@@ -204,3 +204,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stack_is_asked_of_those_that_know_stacks() {
+    let mut known = known();
+    let site: holdfast_format::Site = "host-a".parse().unwrap();
+    let docker = KnownSource::new("docker".parse().unwrap(), Role::Volume, site).with_stacks();
+    let of = |sources: &[&str]| Trigger {
+        stack: Some("shop".to_owned()),
+        ..ask("all", sources)
+    };
+    let why = refused(&of(&[]), &known);
+    assert!(why.contains("[docker]"), "{why}");
+    known.sources.push(docker);
+    let expected = expect(&of(&[]), &known, start(1)).unwrap();
+    assert_eq!(
+        (names(&expected), expected.stack.as_deref()),
+        (vec!["docker"], Some("shop"))
+    );
+    let expected = expect(&of(&["uploads"]), &known, start(1)).unwrap();
+    assert_eq!(names(&expected), ["uploads", "docker"]);
+    for bad in ["", "a b", "../x"] {
+        let trigger = Trigger {
+            stack: Some(bad.to_owned()),
+            ..ask("all", &[])
+        };
+        assert!(refused(&trigger, &known).contains("named by"));
+    }
+}

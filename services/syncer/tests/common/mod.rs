@@ -92,6 +92,7 @@ pub fn expected(run: RunId) -> Expected {
         reason: Reason::Manual,
         site: "here".parse().unwrap(),
         backup_type: "all".to_owned(),
+        stack: None,
         sources: vec![ExpectedSource {
             name: "main".parse().unwrap(),
             kind: SourceKind::Postgres,
@@ -123,6 +124,8 @@ pub async fn begin_run(bed: &Bed, run: RunId, artefacts: &[Artefact]) {
         source: source.clone(),
         at: now(),
         artefacts: artefacts.to_vec(),
+        images: Vec::new(),
+        notes: Vec::new(),
     };
     bed.repository
         .write(&ObjectKey::Listed(run, source), &listed)
@@ -139,6 +142,7 @@ pub async fn record_run(bed: &Bed, run: RunId, artefacts: &[(Artefact, Arc<Seale
         complete: true,
         reason: Reason::Manual,
         backup_type: "all".to_owned(),
+        stack: None,
         class: holdfast_format::Class::Daily,
         label: None,
         hold_until: None,
@@ -154,6 +158,8 @@ pub async fn record_run(bed: &Bed, run: RunId, artefacts: &[(Artefact, Arc<Seale
             })
             .collect(),
         failed_sources: BTreeMap::new(),
+        images: Vec::new(),
+        notes: Vec::new(),
     };
     bed.repository
         .write(&ObjectKey::RestorePoint(run), &point)

@@ -168,6 +168,7 @@ pub async fn begin_run(bed: &Bed, run: RunId, artefact: &Artefact, level: Level)
         reason: Reason::Manual,
         site: "here".parse().unwrap(),
         backup_type: "all".to_owned(),
+        stack: None,
         sources: vec![ExpectedSource {
             name: source.clone(),
             kind: SourceKind::Files,
@@ -194,6 +195,8 @@ pub async fn begin_run(bed: &Bed, run: RunId, artefact: &Artefact, level: Level)
         source: source.clone(),
         at: now(),
         artefacts: vec![artefact.clone()],
+        images: Vec::new(),
+        notes: Vec::new(),
     };
     bed.repository
         .write(&ObjectKey::Listed(run, source), &listed)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use holdfast_format::{
     ArtefactId, ArtefactKind, Class, ContentsRef, Counts, DatabaseInfo, Manifest, NewBytes, PackId, PackRef,
-    Predecessor, RunId, Site, SourceName, Stream, Warnings,
+    Predecessor, RunId, Site, SourceName, Stream, VolumeInfo, Warnings,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,9 @@ pub struct Draft {
     /// What a database is beside its dump.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseInfo>,
+    /// What a Docker volume is beside its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeInfo>,
     /// What the operator should know.
     pub warnings: Warnings,
     /// Every pack that the stream uses.
@@ -117,6 +120,7 @@ impl Draft {
             new: self.new,
             counts: self.counts,
             database: self.database,
+            volume: self.volume,
             contents,
             warnings: self.warnings,
         })

@@ -411,6 +411,7 @@ fn draft(packs: Vec<DraftPack>) -> Draft {
         new: NewBytes::default(),
         counts: Counts::default(),
         database: None,
+        volume: None,
         warnings: Warnings::default(),
         packs,
         contents_plain: 100,

@@ -80,10 +80,12 @@ fn stamp(seconds: i64, nanoseconds: u64) -> Stamp {
 
 impl Meta {
     /// Whether the parent's entry describes the same inode in the same state. Its kind and link are the caller's to
-    /// compare. An unchanged ctime says that owner, mode and extended attributes are unchanged as well.
+    /// compare. An unchanged ctime says that owner, mode and extended attributes are unchanged as well. An entry that came
+    /// from an archive has neither: its inode is zero.
     pub(super) fn stands_as(&self, entry: &Entry) -> bool {
         let is_file = entry.kind == EntryKind::File;
-        self.inode == entry.inode
+        entry.inode != 0
+            && self.inode == entry.inode
             && self.ctime == entry.ctime
             && self.mtime == entry.mtime
             && (!is_file || self.size == entry.size)

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
-use holdfast_format::{Entry, EntryKind, Extent, Path, SkipReason};
+use holdfast_format::{Entry, EntryKind, Path, SkipReason};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
@@ -11,7 +11,7 @@ use super::file::FileData;
 use super::meta::{Meta, Of, Xattrs};
 use super::seam::{self, Moment};
 use super::sparse::{self, Map, Segment};
-use super::{Capture, Linked, Place};
+use super::{Capture, Linked, Place, out};
 use crate::CaptureError;
 
 const OPEN_FILE: OFlags = OFlags::RDONLY
@@ -46,8 +46,7 @@ impl Opened {
 impl<W: Write> Capture<'_, '_, '_, W> {
     pub(super) fn file(&mut self, place: Place<'_>, meta: Meta) -> Result<(), CaptureError> {
         if let Some(first) = self.linked_to(&meta) {
-            let entry = self.entry(EntryKind::Hardlink, place.path, &meta, Some(first))?;
-            return self.plain(entry, (0, 0), &Vec::new());
+            return self.hard_link(place.path, &meta, first);
         }
         let entry = self.entry(EntryKind::File, place.path.clone(), &meta, None)?;
         if !entry.extents.is_empty() {
@@ -59,7 +58,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         }
         match self.open_file(&place) {
             Ok(Some(opened)) => self.read(place.path, &opened),
-            Ok(None) => self.skip(&place.path, SkipReason::Vanished),
+            Ok(None) => self.out.skip(&place.path, SkipReason::Vanished),
             Err(error) => self.refused(&place.path, error),
         }
     }
@@ -92,7 +91,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
 
     /// Takes a file over from the parent, if its chunks can be referenced. `entry` holds its extents there.
     fn unread(&mut self, place: &Place<'_>, mut entry: Entry) -> Result<bool, CaptureError> {
-        let data = Self::data_size(&entry.extents);
+        let data = out::data_size(&entry.extents);
         let Some(stored) = sparse::stored_size(entry.size, data).filter(|stored| *stored <= entry.size) else {
             return Ok(false);
         };
@@ -101,14 +100,14 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             return Ok(false);
         };
         let sparse = (stored < entry.size).then_some(entry.size);
-        self.make_header(&entry, stored, sparse, (0, 0), &found.xattrs);
-        let Some(extents) = self.reuse(&entry.extents, &found.xattrs)? else {
+        self.out.make_header(&entry, stored, sparse, (0, 0), &found.xattrs);
+        let Some(extents) = self.out.reuse(&entry.extents, self.join.same_layout, &found.xattrs)? else {
             return Ok(false);
         };
-        self.warn_of_xattrs(&entry.path, found.incomplete);
+        self.out.warn_of_xattrs(&entry.path, found.incomplete);
         entry.extents = extents;
-        self.counts.unread += 1;
-        self.write(entry)?;
+        self.out.counts.unread += 1;
+        self.out.write(entry)?;
         Ok(true)
     }
 
@@ -120,7 +119,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             return Ok(None);
         }
         let found = self.xattrs.read(Of::Open(fd.as_fd()))?;
-        self.warn_of_xattrs(&place.path, found.incomplete);
+        self.out.warn_of_xattrs(&place.path, found.incomplete);
         let map = sparse::map(fd.as_fd(), meta.size, meta.allocated);
         seam::reached(Moment::Opened, &place.path.0);
         Ok(Some(Opened {
@@ -136,8 +135,10 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     fn read(&mut self, path: Path, file: &Opened) -> Result<(), CaptureError> {
         let segments = file.segments();
         let mut data = FileData::new(file.fd.as_fd(), &segments, sparse::padding(file.meta.size));
-        self.window.reset();
-        self.window.fill(|buffer| Ok::<_, CaptureError>(data.read(buffer)))?;
+        self.out.window.reset();
+        self.out
+            .window
+            .fill(|buffer| Ok::<_, CaptureError>(data.read(buffer)))?;
         if let Some(error) = data.fault {
             return self.refused(&path, error);
         }
@@ -157,47 +158,22 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         };
         let stored = file.map.as_ref().map_or(file.meta.size, |map| map.stored);
         let sparse = file.map.is_some().then_some(file.meta.size);
-        self.make_header(&entry, stored, sparse, (0, 0), &file.xattrs);
-        entry.extents.push(self.literal(&file.xattrs)?);
+        self.out.make_header(&entry, stored, sparse, (0, 0), &file.xattrs);
+        entry.extents.push(self.out.literal(&file.xattrs)?);
         if let Some(map) = &file.map {
-            for part in map.text.chunks(self.packer.cutter().window()) {
-                entry.extents.push(self.packer.chunk(part)?);
+            for part in map.text.chunks(self.out.packer.cutter().window()) {
+                entry.extents.push(self.out.packer.chunk(part)?);
             }
         }
         let length = segments.iter().map(|s| s.length).sum();
-        self.data(&entry.path, length, &mut data, &mut entry.extents)?;
+        self.out
+            .data(&entry.path, length, |buffer| Ok(data.read(buffer)), &mut entry.extents)?;
         entry.changed = data.shrunk || data.fault.is_some() || differs(file);
         if data.fault.is_some() {
-            self.warnings.add("unreadable", &entry.path.display());
+            self.out.warnings.add("unreadable", &entry.path.display());
         }
         self.remember(&file.meta, entry.path.clone());
-        self.write(entry)
-    }
-
-    /// Cuts a file's data, the head of which is in the window.
-    fn data(
-        &mut self,
-        path: &Path,
-        length: u64,
-        data: &mut FileData<'_>,
-        extents: &mut Vec<Extent>,
-    ) -> Result<(), CaptureError> {
-        if length <= self.packer.cutter().whole() as u64 {
-            if length > 0 {
-                extents.push(self.packer.chunk(self.window.bytes())?);
-            }
-            return Ok(());
-        }
-        while let Some(chunk) = self.window.cut(self.packer.cutter()) {
-            extents.push(self.packer.chunk(chunk)?);
-            seam::reached(Moment::Reading, &path.0);
-            if self.watch.stopped() {
-                return Err(CaptureError::Stopped);
-            }
-            self.tell();
-            self.window.fill(|buffer| Ok::<_, CaptureError>(data.read(buffer)))?;
-        }
-        Ok(())
+        self.out.write(entry)
     }
 }
 

@@ -11,8 +11,9 @@ use holdfast_format::{Content, ContentsReader};
 use rustix::fs::{FileType, XattrFlags, lsetxattr, mkdirat, mknodat};
 
 use super::*;
-use crate::testing::{ARTEFACT, Shot, Store, noise, shoot, try_shoot};
+use crate::testing::{ARTEFACT, Shot, Store, noise, shoot, shoot_archive, try_shoot};
 
+mod archive;
 mod faults;
 mod random;
 

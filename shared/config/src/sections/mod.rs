@@ -1,6 +1,7 @@
 //! The sections of the configuration, one file each: its keys, their defaults and its own rules.
 
 pub(crate) mod directory;
+pub(crate) mod docker;
 pub(crate) mod encryption;
 pub(crate) mod janitor;
 pub(crate) mod nats;

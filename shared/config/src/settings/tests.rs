@@ -232,7 +232,7 @@ fn a_full_configuration_is_read() {
             settings.site_of("uploads"),
             settings.site_of("x")
         ),
-        (Some("host-a"), Some("host-b"), None)
+        (Some("host-a".to_owned()), Some("host-b".to_owned()), None)
     );
     let target = settings.target("s3").unwrap();
     assert_eq!(target.storage_class[&Class::Monthly], "GLACIER");

@@ -57,6 +57,7 @@ fn selection(include: &[&str], exclude: &[&str], anonymous: bool) -> Selection {
         include: patterns(include),
         exclude: patterns(exclude),
         anonymous,
+        databases: true,
     }
 }
 

@@ -97,6 +97,7 @@ async fn what_is_there_is_told() {
         include: vec!["*".parse().unwrap()],
         exclude: Vec::new(),
         anonymous: false,
+        databases: true,
     };
     let inventory = inventory::take(&containers, &volumes, &everything);
     assert_eq!(inventory.databases["db"].networks[0].name, "back");

@@ -7,6 +7,7 @@ use holdfast_docker::engine::{Engine, Limits};
 use holdfast_docker::facts::State;
 use holdfast_docker::helper::{Access, Helper};
 use holdfast_docker::labels::Mode;
+use holdfast_docker::network::Joined;
 use holdfast_docker::perform::Quiet;
 use holdfast_telemetry::{chain, failpoint};
 use holdfast_tests::process::Process;
@@ -242,4 +243,37 @@ async fn a_stop_that_an_engine_took_before_it_hung_leaves_nothing_down() {
     assert!(refused.ends_with("\n[]"), "{refused}");
     assert_eq!(docker.states(&["one", "two"]).await, [State::Running; 2]);
     assert_eq!(docker.intents(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_was_joined_is_left_by_its_owner_or_by_a_successor() {
+    let docker = Docker::start().await;
+    docker.docker(&["network", "create", "shop"]);
+    docker.run("dumper", &[], OBEDIENT);
+    let id = |kind: &[&str]| docker.docker(&[kind, &["--format", "{{.Id}}"]].concat());
+    let (network, dumper) = (id(&["network", "inspect", "shop"]), id(&["inspect", "dumper"]));
+    let networks = || {
+        docker.docker(&[
+            "inspect",
+            "--format",
+            "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}",
+            "dumper",
+        ])
+    };
+    let before = networks();
+    let join = || Joined::join(&docker.client, docker.state_dir(), &network, &dumper);
+    let joined = join().await.unwrap();
+    assert!(networks().contains("shop"), "{}", networks());
+    joined.leave().await.unwrap();
+    assert_eq!(networks(), before);
+
+    // While its owner lives, nobody ends it.
+    let quiet = Quiet::new(docker.client.clone(), docker.state_dir());
+    let joined = join().await.unwrap();
+    quiet.recover().await.unwrap();
+    assert!(networks().contains("shop"), "{}", networks());
+    drop(joined);
+    let recovery = quiet.recover().await.unwrap();
+    assert!(recovery.failures.is_empty(), "{:?}", recovery.failures);
+    assert_eq!(networks(), before);
 }

@@ -26,6 +26,7 @@ fn expected() -> Expected {
         reason: Reason::Manual,
         site: site.clone(),
         backup_type: "all".to_owned(),
+        stack: None,
         sources: vec![source("a"), source("b")],
         steps: Steps {
             verify: Some(Level::Decrypt),

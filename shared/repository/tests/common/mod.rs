@@ -205,6 +205,7 @@ pub fn manifest(artefact: &Artefact, run: RunId, sequence: u64, contents: Conten
         new: NewBytes { bytes: 5, packs: 1 },
         counts: Counts::default(),
         database: None,
+        volume: None,
         contents,
         packs: vec![pack],
         warnings: Warnings::default(),

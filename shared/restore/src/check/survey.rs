@@ -1,7 +1,5 @@
 //! Contents laid out by pack, to look at each pack once.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use holdfast_format::{Content, Entry, EntryKind, Extent, ObjectKey, StreamFormat};
 
 use super::{CheckError, Findings};
@@ -100,7 +98,7 @@ impl Survey {
             let data = entry.extents[1..].iter().map(|x| u64::from(x.length)).sum();
             self.headers.push(Wanted {
                 place: header.place,
-                hash: agreed(entry.kind, &entry.path.0, link_of(entry)),
+                hash: tar::agreed(entry.kind, &entry.path.0, link_of(entry)),
                 size: entry.size,
                 data,
             });
@@ -152,7 +150,7 @@ impl Survey {
         };
         let wanted = &self.headers[at];
         let header = tar::parse(bytes)?;
-        if agreed(header.kind, &header.path, &header.link) != wanted.hash {
+        if tar::agreed(header.kind, &header.path, &header.link) != wanted.hash {
             return Err("another kind, path or link");
         }
         let is_file = header.kind == EntryKind::File;
@@ -178,13 +176,4 @@ impl Survey {
 
 fn link_of(entry: &Entry) -> &[u8] {
     entry.link.as_ref().map_or(&[], |link| link.0.as_slice())
-}
-
-/// A fingerprint of what headers and contents both say. Not secret, not stored: any hash does.
-fn agreed(kind: EntryKind, path: &[u8], link: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    kind.as_str().hash(&mut hasher);
-    path.hash(&mut hasher);
-    link.hash(&mut hasher);
-    hasher.finish()
 }

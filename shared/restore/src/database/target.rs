@@ -169,6 +169,14 @@ fn said(error: &tokio_postgres::Error) -> String {
         .map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
+/// A connection to a database that every server has, and that is not the server's own.
+pub(super) async fn beside(server: &Server) -> Result<Client, ServerError> {
+    if server.database() == "postgres" {
+        return server.with_database("template1").connect().await;
+    }
+    maintenance(server).await
+}
+
 /// A connection to a database that every server has.
 async fn maintenance(server: &Server) -> Result<Client, ServerError> {
     match server.with_database("postgres").connect().await {

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use holdfast_format::{Content, Entry, EntryKind, Extent, Path, Stamp};
+use holdfast_repository::RepositoryError;
 
 use super::{FileCounts, FilesError, Problem};
 use crate::ledger::Ledger;
@@ -183,7 +184,7 @@ impl Plan {
 }
 
 /// Files that are not selected while a hard link to them is: by their path, the link that gets their data.
-fn adopted(origin: Origin<'_>, select: &Selection) -> Result<HashMap<Path, Path>, FilesError> {
+pub(crate) fn adopted(origin: Origin<'_>, select: &Selection) -> Result<HashMap<Path, Path>, RepositoryError> {
     let mut adopted = HashMap::new();
     if select.is_all() {
         return Ok(adopted);
@@ -352,7 +353,11 @@ fn meta(entry: &Entry) -> Meta {
     }
 }
 
-fn check_link(kind: EntryKind, link: &[u8]) -> Result<(), &'static str> {
+/// Whether a link may be made, whatever there is at its target.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_link(kind: EntryKind, link: &[u8]) -> Result<(), &'static str> {
     match kind {
         EntryKind::Hardlink => match components(link) {
             Ok(parts) if !parts.is_empty() => Ok(()),
@@ -367,7 +372,7 @@ fn check_link(kind: EntryKind, link: &[u8]) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// Why it is no path below the root.
-pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
+pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
     if path == b"." {
         return Ok(Vec::new());
     }

@@ -270,6 +270,7 @@ impl<'r> Draft<'r> {
             new: NewBytes::default(),
             counts: Counts::default(),
             database: None,
+            volume: None,
             contents: ContentsRef {
                 size,
                 sha256,

@@ -68,7 +68,7 @@ fn everything_comes_back_as_it_was() {
 }
 
 /// Compares what stands at a path with what should.
-fn same(root: &Path, spec: &Spec) {
+pub(crate) fn same(root: &Path, spec: &Spec) {
     use std::os::unix::ffi::OsStrExt;
     let path = root.join(std::ffi::OsStr::from_bytes(&spec.path));
     let meta = fs::symlink_metadata(&path).unwrap();

@@ -11,3 +11,4 @@ mod files;
 mod hostile;
 mod script;
 mod stream;
+mod upload;

@@ -86,6 +86,10 @@ pipeline_key = "keys/pipeline.sec.asc"
 # path = "/srv/uploads"
 # exclude = ["cache/**"]
 
+# [docker]                          # volumes, and databases in containers with the label holdfast.postgres=true
+# host = "unix:///var/run/docker.sock"
+# volumes = { exclude = ["*_cache"] }
+
 # [system]                          # captured by `holdfast run --backup-type full`
 # paths = ["/etc"]
 
@@ -177,7 +181,10 @@ mod tests {
             .join("\n");
         // The files of secrets do not exist here.
         let settings = load(dir.path(), &all, &[]);
-        assert_eq!(settings.source_names(), ["main", "uploads", "system"]);
+        assert_eq!(
+            settings.source_names(),
+            ["main", "uploads", "docker-postgres", "docker", "system"]
+        );
         assert_eq!(
             (settings.schedule.len(), settings.target.len(), settings.retention.len()),
             (1, 1, 2)

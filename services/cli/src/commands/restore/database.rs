@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use holdfast_config::Secret;
+use holdfast_config::{Secret, Settings};
 use holdfast_format::ArtefactKind;
 use holdfast_restore::{
-    DatabaseError, DatabaseOptions, GlobalsOptions, Progress, Server, ServerError, restore_database, restore_globals,
-    try_database, try_globals,
+    DatabaseError, DatabaseOptions, GlobalsOptions, Progress, Server, ServerError, replace_database, restore_database,
+    restore_globals, try_database, try_globals,
 };
 use serde::Serialize;
 
@@ -130,6 +130,75 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
     };
     out.print(&report, |_| database_text(&report, &opened, &to));
     Ok(Exit::Good)
+}
+
+/// The server in a container.
+pub(crate) struct Place {
+    server: Server,
+    container: String,
+}
+
+impl Place {
+    /// Looks how to reach it.
+    ///
+    /// # Errors
+    /// If there is no such container that runs, or it does not let us in.
+    pub(crate) async fn look(settings: Option<&Settings>, container: &str, database: &str) -> Result<Self, CliError> {
+        let engine = super::docker::engine(settings).await?;
+        let found = holdfast_volume_snapshotter::reach_from_host(&engine, container).await;
+        let found = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
+        let wrong = || {
+            CliError::failed(format!(
+                "container {container} has an address or user that makes no sense"
+            ))
+        };
+        let mut url = url::Url::parse("postgres://localhost/").map_err(|_| wrong())?;
+        url.set_host(Some(&found.host)).map_err(|_| wrong())?;
+        url.set_port(Some(found.port)).map_err(|()| wrong())?;
+        url.set_username(&found.user).map_err(|()| wrong())?;
+        let password = found.password.as_deref().map(Secret::new);
+        let server = Server::from_url(url.as_str(), password).map_err(server_error)?;
+        let name = if database.is_empty() { &found.database } else { database };
+        let place = Self {
+            server: server.with_database(name),
+            container: container.to_owned(),
+        };
+        let first = place.server.with_database(&found.database);
+        first.connect().await.map_err(server_error)?;
+        Ok(place)
+    }
+}
+
+/// Restores a database, or the globals, into the server in a container. Gives what the operator should know.
+pub(crate) async fn into_container(opened: &Opened, place: &Place, replace: bool) -> Result<Vec<String>, CliError> {
+    let (artefact, server) = (opened.artefact.clone(), &place.server);
+    if opened.manifest().kind == ArtefactKind::Globals {
+        let done = restore_globals(artefact, server, GlobalsOptions { overwrite: replace }).await;
+        let failed = done.map_err(database_error)?.failed.into_iter();
+        return Ok(failed
+            .map(|(statement, why)| format!("{}: {statement}: {why}", place.container))
+            .collect());
+    }
+    let options = DatabaseOptions {
+        create: true,
+        client_dirs: opened.client_dirs(),
+        ..DatabaseOptions::default()
+    };
+    let progress = Arc::new(Progress::default());
+    let meter = Meter::of(&opened.manifest().name, opened.manifest().stream.size, &progress);
+    let (stop, stopper) = (interrupt(), progress.clone());
+    let watching = tokio::spawn(async move {
+        stop.cancelled().await;
+        stopper.stop();
+    });
+    let done = if replace {
+        Box::pin(replace_database(artefact, server, &options, progress)).await
+    } else {
+        Box::pin(restore_database(artefact, server, &options, progress)).await
+    };
+    watching.abort();
+    drop(meter);
+    Ok(done.map_err(database_error)?.warnings)
 }
 
 #[derive(Serialize)]

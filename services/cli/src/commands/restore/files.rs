@@ -9,7 +9,7 @@ use holdfast_format::ArtefactKind;
 use holdfast_restore::{FilesError, FilesOptions, FilesReport, Progress, Selection, restore_files};
 use serde::Serialize;
 
-use super::{Common, Opened, SourceArgs, interrupt};
+use super::{Common, Opened, SourceArgs, docker, interrupt};
 use crate::output::Output;
 use crate::progress::Meter;
 use crate::{CliError, Exit, Global, human};
@@ -17,7 +17,7 @@ use crate::{CliError, Exit, Global, human};
 /// Where to, and how.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The directory to restore into; made if it is missing.
+    /// The directory to restore into, or docker:NAME for a Docker volume; made if it is missing.
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
     /// Restore into a directory that is not empty, and replace what is in the way.
@@ -90,11 +90,19 @@ async fn restore(
     target: &TargetArgs,
     select: Selection,
 ) -> Result<Exit, CliError> {
-    let opened = source
-        .open(global, &[ArtefactKind::Directory, ArtefactKind::System])
-        .await?;
+    let opened = source.open(global, &ArtefactKind::FILES).await?;
     let out = Output::new(source.json);
     let to = target.to.display().to_string();
+    let mut volume = None;
+    let existing = if target.overwrite {
+        docker::Existing::Overwrite
+    } else {
+        docker::Existing::Refuse
+    };
+    if let Some(name) = docker::volume_of(&target.to) {
+        let found = docker::Target::look(opened.settings.as_deref(), name?, existing).await?;
+        volume = Some(found.with_labels(docker::labels_of(&opened)));
+    }
     eprintln!("restoring {} into {to}", opened.describe());
     let options = FilesOptions {
         overwrite: target.overwrite,
@@ -102,7 +110,10 @@ async fn restore(
         owners: !target.no_owner,
         ..FilesOptions::default()
     };
-    let done = run(&opened, select, &target.to, options).await?;
+    let done = match &mut volume {
+        None => run(&opened, select, &target.to, options).await?,
+        Some(volume) => into_volume(&opened, select, volume, options).await?,
+    };
     let report = report(&opened, to, source.dry_run, done);
     out.print(&report, |_| text(&report));
     Ok(Exit::good_if(report.lost == 0))
@@ -133,6 +144,42 @@ async fn run(opened: &Opened, select: Selection, to: &Path, options: FilesOption
         Ok(done) => done.map_err(files_error),
         Err(error) => Err(CliError::because("restoring was broken off", error)),
     }
+}
+
+/// Into a Docker volume: at its mount point if that can be reached, else through the engine.
+async fn into_volume(
+    opened: &Opened,
+    select: Selection,
+    volume: &mut docker::Target,
+    options: FilesOptions,
+) -> Result<FilesReport, CliError> {
+    // A dry run into nothing tells what the artefact holds.
+    let nowhere = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
+    let dry_run = FilesOptions {
+        dry_run: true,
+        ..options
+    };
+    if options.dry_run {
+        return run(opened, select, nowhere.path(), dry_run).await;
+    }
+    match volume.make().await? {
+        Some(way) => {
+            let done = run(opened, select, way.folder()?, options).await;
+            way.finish(done.as_ref().is_ok_and(|report| report.lost == 0))?;
+            done
+        }
+        None => {
+            let report = run(opened, select.clone(), nowhere.path(), dry_run).await?;
+            volume.upload(opened, select).await?;
+            Ok(report)
+        }
+    }
+}
+
+/// All of a volume, owners included. How many entries are not as they were.
+pub(crate) async fn whole_volume(opened: &Opened, volume: &mut docker::Target) -> Result<u64, CliError> {
+    let done = into_volume(opened, Selection::all(), volume, FilesOptions::default()).await?;
+    Ok(done.lost)
 }
 
 fn files_error(error: FilesError) -> CliError {

@@ -26,6 +26,8 @@ pub(super) struct Report {
     /// Copies of the restore point, and retention, by place.
     steps: Vec<StepLine>,
     failures: Vec<FailureLine>,
+    /// What the operator should know of what was listed.
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +69,7 @@ impl Report {
     pub(super) async fn new(catalogue: &Catalogue, state: &RunState, outcome: Outcome) -> Self {
         let expected = &state.expected;
         // The report does not depend on it: the run has ended, whether or not the record can be read just now.
+        let point = catalogue.restore_point(expected.run).await.ok().flatten();
         let finished = catalogue.finished(expected.run).await.ok().flatten().map(|f| f.at);
         let mut artefacts = Vec::new();
         for (id, artefact) in &state.artefacts {
@@ -95,6 +98,7 @@ impl Report {
                 .chain(step("retention", &state.cleaned))
                 .collect(),
             failures: state.failures().into_iter().map(failure).collect(),
+            notes: point.map(|point| point.notes.clone()).unwrap_or_default(),
         }
     }
 
@@ -136,6 +140,9 @@ impl Report {
         } else {
             out.table(&table)
         };
+        for note in &self.notes {
+            text.push_str(&format!("note: {}\n", human::shown(note)));
+        }
         for failure in &self.failures {
             let (subject, reason) = (human::shown(&failure.subject), human::shown(&failure.reason));
             text.push_str(&format!("failed in {}: {subject}: {reason}\n", failure.stage));

@@ -1,0 +1,188 @@
+//! Databases in containers: found by their labels, reached as whoever speaks to the engine says.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use holdfast_config::{Period, Postgres, Secret, Settings, SslMode};
+use holdfast_events::{DockerAsk, DockerQuestion};
+use holdfast_format::{Artefact, ArtefactKind, RunId, SourceName};
+use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Session, Told};
+use url::Url;
+
+use crate::{capture, list};
+
+/// How often the way to a database is asked for anew, so that it stays open.
+const RENEW_EVERY: Duration = Duration::from_secs(DockerAsk::HOLDS_SECONDS / 4);
+
+/// Whether the source is databases in containers.
+pub(crate) fn is_source(settings: &Settings, source: &SourceName) -> bool {
+    let mut docker = settings.docker_sources().into_iter();
+    docker.any(|found| found.name == source.as_str() && found.part == holdfast_config::DockerPart::Databases)
+}
+
+/// The artefacts that a run is to bring: `CONTAINER/DATABASE` for each database, `CONTAINER` for its globals. What cannot be
+/// listed is expected all the same, so that its capture fails with the reason, and the rest goes on.
+pub(crate) async fn artefacts(cx: &Context, run: RunId, source: &SourceName) -> Result<Vec<Artefact>, JobError> {
+    let expected = cx.expected(run).await?;
+    let question = DockerQuestion::Databases {
+        stack: expected.stack.clone(),
+    };
+    let Told::Databases(containers) = cx.ask_docker(question).await? else {
+        return Err(unexpected());
+    };
+    let listing = containers.iter().map(|found| of_container(cx, run, source, found));
+    let mut artefacts: Vec<Artefact> = join_all(listing).await.into_iter().flatten().collect();
+    artefacts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(artefacts)
+}
+
+async fn of_container(cx: &Context, run: RunId, source: &SourceName, found: &DatabaseContainer) -> Vec<Artefact> {
+    let container = &found.container;
+    let globals = Artefact::new(run, source, ArtefactKind::Globals, container);
+    if found.fault.is_some() {
+        return vec![globals];
+    }
+    match databases(cx, container).await {
+        Ok(names) => {
+            let database =
+                |name: String| Artefact::new(run, source, ArtefactKind::Database, &format!("{container}/{name}"));
+            names.into_iter().map(database).chain([globals]).collect()
+        }
+        Err(error) => {
+            tracing::warn!(container, reason = error.reason(), "its databases cannot be listed");
+            vec![globals]
+        }
+    }
+}
+
+async fn databases(cx: &Context, container: &str) -> Result<Vec<String>, JobError> {
+    let ticket = ticket();
+    let server = reach(cx, container, ticket).await?;
+    let listed = async {
+        let client = crate::connect(&server, &server.database()).await?;
+        list::databases(&server, &client).await
+    };
+    let listed = listed.await;
+    release(cx, ticket).await;
+    let listed = listed?;
+    for database in listed.closed {
+        tracing::warn!(
+            container,
+            database,
+            "it does not allow connections, and is not backed up"
+        );
+    }
+    Ok(listed.open)
+}
+
+/// Captures a database of a container, or its globals.
+pub(crate) async fn capture(cx: &Context, session: Session) -> Result<(), JobError> {
+    let name = session.artefact().name.clone();
+    let (container, database) = name.split_once('/').unwrap_or((&name, ""));
+    let ticket = ticket();
+    let server = reach(cx, container, ticket).await?;
+    let captured = {
+        let renewing = async {
+            loop {
+                tokio::time::sleep(RENEW_EVERY).await;
+                if let Err(error) = reach(cx, container, ticket).await {
+                    tracing::warn!(
+                        container,
+                        reason = error.reason(),
+                        "the way to its databases could not be kept open"
+                    );
+                }
+            }
+        };
+        tokio::select! {
+            captured = Box::pin(globals_of_all(cx, session, &server, container, database)) => captured,
+            () = renewing => Ok(()),
+        }
+    };
+    release(cx, ticket).await;
+    captured.map_err(|error| error.during(&format!("container {container}")))
+}
+
+/// The globals come last and alone if the databases of a container could not be listed: then that is what failed.
+async fn globals_of_all(
+    cx: &Context,
+    session: Session,
+    server: &Postgres,
+    container: &str,
+    database: &str,
+) -> Result<(), JobError> {
+    if session.artefact().kind == ArtefactKind::Globals {
+        let listed = cx.catalogue.listed(session.run_id(), session.source()).await?;
+        let prefix = format!("{container}/");
+        let any = listed.is_some_and(|listed| listed.artefacts.iter().any(|one| one.name.starts_with(&prefix)));
+        if !any {
+            let client = crate::connect(server, &server.database()).await?;
+            let there = list::databases(server, &client).await?.open;
+            if !there.is_empty() {
+                return Err(JobError::Fail(format!(
+                    "its databases could not be listed when the run began, and are not in it: {}",
+                    there.join(", ")
+                )));
+            }
+        }
+    }
+    capture::capture(cx, session, server, database).await
+}
+
+/// Names one way to a database: others to the same one stay open when it is not needed any more.
+fn ticket() -> u128 {
+    uuid::Uuid::new_v4().as_u128()
+}
+
+async fn reach(cx: &Context, container: &str, ticket: u128) -> Result<Postgres, JobError> {
+    let question = DockerQuestion::Reach {
+        container: container.to_owned(),
+        ticket,
+    };
+    match cx.ask_docker(question).await? {
+        Told::Reachable(reachable) => server(cx, container, &reachable),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn release(cx: &Context, ticket: u128) {
+    if let Err(error) = cx.ask_docker(DockerQuestion::Release { ticket }).await {
+        tracing::debug!(reason = error.reason(), "the way to a database closes by itself");
+    }
+}
+
+/// The server as if it were configured.
+fn server(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgres, JobError> {
+    let wrong = || {
+        JobError::Fail(format!(
+            "container {container} has an address, user or database that makes no sense"
+        ))
+    };
+    let mut url = Url::parse("postgres://localhost/").map_err(|_| wrong())?;
+    url.set_host(Some(&reachable.host)).map_err(|_| wrong())?;
+    url.set_port(Some(reachable.port)).map_err(|()| wrong())?;
+    url.set_username(&reachable.user).map_err(|()| wrong())?;
+    url.path_segments_mut()
+        .map_err(|()| wrong())?
+        .clear()
+        .push(&reachable.database);
+    let docker = cx.settings.docker.as_ref();
+    Ok(Postgres {
+        name: container.to_owned(),
+        site: None,
+        url,
+        password: reachable.password.as_deref().map(Secret::new),
+        include: vec!["*".to_owned()],
+        exclude: Vec::new(),
+        client_dirs: docker.map(|docker| docker.client_dirs.clone()).unwrap_or_default(),
+        globals: true,
+        lock_timeout: Period::seconds(60),
+        min_ratio: 0.5,
+        sslmode: SslMode::Prefer,
+        sslrootcert: None,
+    })
+}
+
+fn unexpected() -> JobError {
+    JobError::Fail("the answer about databases in containers is to another question".to_owned())
+}

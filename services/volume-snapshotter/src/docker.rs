@@ -1,0 +1,194 @@
+//! Volumes, metadata and databases of a Docker engine.
+//!
+//! What is there is asked when a run lists it, and again when it is captured: nothing is kept of an engine but where it is.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use glob::Pattern;
+use holdfast_bus::Delivery;
+use holdfast_capture::Staging;
+use holdfast_config::{Docker as Section, DockerPart, Settings};
+use holdfast_docker::engine::{Engine, EngineError, Limits};
+use holdfast_docker::facts::Container;
+use holdfast_docker::inventory::{self, Inventory, Selection};
+use holdfast_docker::perform::{Quiet, Recovery};
+use holdfast_events::Work;
+use holdfast_format::{ArtefactKind, SourceName};
+use holdfast_service::{Context, JobError, Session, own_container};
+use holdfast_telemetry::chain;
+use tokio::sync::{Mutex, OnceCell};
+
+mod databases;
+mod gate;
+mod list;
+mod metadata;
+mod volume;
+
+pub use databases::reach_from_host;
+
+/// How long a process that is to end waits for its containers to be back.
+const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The engine of this worker's site.
+pub(crate) struct Docker {
+    section: Section,
+    source: String,
+    state_dir: PathBuf,
+    staging: Arc<Staging>,
+    engine: OnceCell<Engine>,
+    /// Held from a turn until what was read in it is staged: whoever is next finds it done.
+    quieting: Mutex<()>,
+    at_once: usize,
+}
+
+/// What an engine has, at one moment.
+pub(crate) struct Seen {
+    containers: Vec<Container>,
+    inventory: Inventory,
+}
+
+impl Docker {
+    /// The engine that the configuration gives this worker's site, if it does.
+    pub(crate) fn of(settings: &Settings, staging: &Arc<Staging>) -> Option<Self> {
+        let mut sources = settings.docker_sources().into_iter();
+        let here = sources.find(|source| source.site == settings.site && source.part == DockerPart::Volumes)?;
+        Some(Self {
+            section: settings.docker.clone()?,
+            source: here.name,
+            state_dir: settings.state_dir.clone(),
+            staging: staging.clone(),
+            engine: OnceCell::new(),
+            quieting: Mutex::new(()),
+            at_once: settings.workers.capture.max(1),
+        })
+    }
+
+    /// Whether it brings this source.
+    pub(crate) fn brings(&self, source: &SourceName) -> bool {
+        self.source == source.as_str()
+    }
+
+    async fn engine(&self) -> Result<&Engine, JobError> {
+        let connect = || Engine::connect(&self.section.host, Limits::default());
+        self.engine.get_or_try_init(connect).await.map_err(of_engine)
+    }
+
+    async fn quiet(&self) -> Result<Quiet, JobError> {
+        Ok(Quiet::new(self.engine().await?.clone(), &self.state_dir))
+    }
+
+    async fn look(&self) -> Result<Seen, JobError> {
+        let engine = self.engine().await?;
+        let containers = engine.containers().await.map_err(of_engine)?;
+        let volumes = engine.volumes().await.map_err(of_engine)?;
+        let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::new(text).ok()).collect();
+        let selection = Selection {
+            include: patterns(&self.section.volumes.include),
+            exclude: patterns(&self.section.volumes.exclude),
+            anonymous: self.section.volumes.anonymous,
+            databases: self.section.databases,
+        };
+        let inventory = inventory::take(&containers, &volumes, &selection);
+        Ok(Seen { containers, inventory })
+    }
+
+    /// Captures a volume, or what the engine knows.
+    pub(crate) async fn capture(&self, cx: &Context, work: &Work, delivery: &Delivery) -> Result<(), JobError> {
+        let Some(session) = Session::begin(cx, &self.staging, work, delivery).await? else {
+            return Ok(());
+        };
+        match session.artefact().kind {
+            ArtefactKind::Volume => Box::pin(self.volume(cx, session, work, delivery)).await,
+            ArtefactKind::Engine => self.metadata(cx, session).await,
+            kind => Err(JobError::Fail(format!(
+                "no {kind} is captured from a Docker engine here"
+            ))),
+        }
+    }
+
+    /// Brings back what a worker left quiet that died, and answers the dumper, until the process drains.
+    pub(crate) async fn attend(self: &Arc<Self>, cx: &Context) {
+        let recovering = async {
+            let mut every = tokio::time::interval(std::time::Duration::from_secs(60));
+            loop {
+                tokio::select! {
+                    () = cx.drain.cancelled() => return,
+                    _ = every.tick() => {}
+                }
+                if holdfast_docker::perform::has_abandoned(&self.state_dir) {
+                    self.recover().await;
+                }
+            }
+        };
+        tokio::join!(recovering, self.answer(cx));
+        // A quiet time that was given up is ended beside its job: the process must not end before.
+        if holdfast_docker::perform::has_abandoned(&self.state_dir)
+            && tokio::time::timeout(END_WITHIN, self.all_back()).await.is_err()
+        {
+            tracing::error!("containers are not back yet; the next worker of this site brings them back");
+        }
+    }
+
+    async fn all_back(&self) {
+        match self.quiet().await {
+            Ok(quiet) => match quiet.turn(END_WITHIN).await {
+                Ok(turn) => log(turn.recovery()),
+                Err(error) => tracing::warn!("{}", chain(&error)),
+            },
+            Err(error) => tracing::warn!("{}", error.reason()),
+        }
+    }
+
+    async fn recover(&self) {
+        let Ok(quiet) = self.quiet().await else {
+            tracing::warn!(
+                "containers of a worker that died cannot be brought back yet: the Docker engine does not answer"
+            );
+            return;
+        };
+        match quiet.recover().await {
+            Ok(recovery) => log(&recovery),
+            Err(error) => tracing::warn!("{}", chain(&error)),
+        }
+    }
+}
+
+/// Tells what was found of the dead.
+fn log(recovery: &Recovery) {
+    for ended in &recovery.ended {
+        for failure in &ended.brought_back.failures {
+            tracing::error!(run = ended.run, covers = ended.covers, "{}", chain(failure));
+        }
+        let back = ended.brought_back.back.join(", ");
+        tracing::warn!(
+            run = ended.run,
+            covers = ended.covers,
+            back,
+            "ended a quiet time of a worker that died"
+        );
+    }
+    for failure in &recovery.failures {
+        tracing::error!("{}", chain(failure));
+    }
+}
+
+/// The containers that Holdfast itself runs in and needs: its own, and those of its stack.
+fn own(containers: &[Container]) -> BTreeSet<String> {
+    let Some(id) = own_container() else {
+        return BTreeSet::new();
+    };
+    let project = containers.iter().find(|one| one.id == id).and_then(inventory::project);
+    let ours = |one: &&Container| one.id == id || (project.is_some() && inventory::project(one) == project);
+    containers.iter().filter(ours).map(|one| one.id.clone()).collect()
+}
+
+fn of_engine(error: EngineError) -> JobError {
+    JobError::new(error.is_transient(), &error)
+}
+
+/// Where the files of a volume of the local driver are seen, if `volumes_dir` says so.
+fn below(volumes_dir: &Path, volume: &str) -> PathBuf {
+    volumes_dir.join(volume).join("_data")
+}

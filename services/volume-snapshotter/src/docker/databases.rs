@@ -1,0 +1,289 @@
+//! What the dumper is told of databases in containers: which there are, and how to reach one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_docker::engine::{Engine, Exec, Outcome};
+use holdfast_docker::facts::{Container, State};
+use holdfast_docker::inventory::{self, Database, DatabaseNetwork, Password, Selection};
+use holdfast_docker::network::Joined;
+use holdfast_events::{DockerAsk, DockerQuestion};
+use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Told};
+use holdfast_telemetry::chain;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::{Docker, Seen, of_engine};
+
+/// How long a password may take to be read in its container.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// No password file is larger.
+const PASSWORD_MAX: usize = 64 * 1024;
+
+/// How often ways that nobody asked for any more are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Networks that were joined for dumpers, by network and dumper.
+type Ways = Arc<Mutex<BTreeMap<(String, String), Way>>>;
+
+struct Way {
+    joined: Joined,
+    /// What it was asked for by, each with the time until which it is held.
+    needed: BTreeMap<u128, Instant>,
+}
+
+impl Docker {
+    /// Answers the dumper until the process drains; then leaves the networks that were joined for it.
+    pub(super) async fn answer(self: &Arc<Self>, cx: &Context) {
+        if !self.section.databases {
+            return;
+        }
+        let ways = Ways::default();
+        let (docker, of_answers) = (self.clone(), ways.clone());
+        let answering = cx.answer_docker(&cx.site, move |question, from| {
+            let (docker, ways) = (docker.clone(), of_answers.clone());
+            async move { docker.told(question, from, &ways).await }
+        });
+        let leaving = async {
+            let mut every = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tokio::select! {
+                    () = cx.drain.cancelled() => return,
+                    _ = every.tick() => leave(&ways, |_, until| *until > Instant::now()).await,
+                }
+            }
+        };
+        tokio::join!(answering, leaving);
+        leave(&ways, |_, _| false).await;
+    }
+
+    async fn told(&self, question: DockerQuestion, from: Option<String>, ways: &Ways) -> Result<Told, JobError> {
+        match question {
+            DockerQuestion::Databases { stack } => {
+                let seen = self.look().await?;
+                Ok(Told::Databases(databases(&seen, stack.as_deref())))
+            }
+            DockerQuestion::Reach { container, ticket } => {
+                let seen = self.look().await?;
+                let database = seen.inventory.databases.get(&container);
+                let database = database.ok_or_else(|| {
+                    JobError::Fail(format!(
+                        "container {container} is not there any more, or not marked as PostgreSQL any more"
+                    ))
+                })?;
+                let reachable = self.reach(database, &seen.containers, (from, ticket), ways).await;
+                Ok(Told::Reachable(reachable.map_err(|error| {
+                    error.during(&format!("reach the databases of container {container}"))
+                })?))
+            }
+            DockerQuestion::Release { ticket } => {
+                let now = Instant::now();
+                leave(ways, |held, until| *held != ticket && *until > now).await;
+                Ok(Told::Released)
+            }
+        }
+    }
+
+    async fn reach(
+        &self,
+        database: &Database,
+        containers: &[Container],
+        asker: (Option<String>, u128),
+        ways: &Ways,
+    ) -> Result<Reachable, JobError> {
+        if let Some(fault) = fault(database) {
+            return Err(JobError::Fail(fault));
+        }
+        let engine = self.engine().await?;
+        let host = self.address(engine, database, containers, asker, ways).await?;
+        reachable(engine, database, host).await
+    }
+
+    /// The address at which whoever asks reaches it: in a network that both are in, else in one of its own, which whoever
+    /// asks is put into for as long as it asks. The host itself reaches every bridge.
+    async fn address(
+        &self,
+        engine: &Engine,
+        database: &Database,
+        containers: &[Container],
+        (from, ticket): (Option<String>, u128),
+        ways: &Ways,
+    ) -> Result<String, JobError> {
+        let address = |network: &DatabaseNetwork| network.address.clone().unwrap_or_default();
+        let mut networks = database.networks.iter().filter(has_address);
+        // A worker may run in a container of another engine, which can be told nothing.
+        let dumper = from.and_then(|id| containers.iter().find(|one| one.id == id));
+        let Some(dumper) = dumper else {
+            return address_from_host(database);
+        };
+        if database.on_host_network {
+            return if dumper.network_mode == "host" {
+                Ok("127.0.0.1".to_owned())
+            } else {
+                Err(JobError::Fail(format!(
+                    "it is in the host's network, which the dumper's container {} is not: name it in a [[postgres]] of its own",
+                    dumper.name
+                )))
+            };
+        }
+        let shared = networks.clone().find(|network| {
+            let mut own = dumper.networks.values();
+            own.any(|endpoint| endpoint.network_id == network.id)
+        });
+        let network = match shared {
+            Some(network) => network,
+            None => networks
+                .next()
+                .ok_or_else(|| JobError::Retry("it has no address yet".to_owned()))?,
+        };
+        let key = (network.id.clone(), dumper.id.clone());
+        let mut all = ways.lock().await;
+        let until = Instant::now() + Duration::from_secs(DockerAsk::HOLDS_SECONDS);
+        match all.get_mut(&key) {
+            Some(way) => drop(way.needed.insert(ticket, until)),
+            None if shared.is_none() => {
+                let joined = Joined::join(engine, &self.state_dir, &network.id, &dumper.id).await;
+                let joined = joined.map_err(|error| JobError::new(error.is_transient(), &error))?;
+                tracing::info!(
+                    network = network.name,
+                    dumper = dumper.name,
+                    "joined for the time of a dump"
+                );
+                let needed = BTreeMap::from([(ticket, until)]);
+                all.insert(key, Way { joined, needed });
+            }
+            None => {}
+        }
+        Ok(address(network))
+    }
+}
+
+/// How a process on the engine's own host reaches the databases of a container that is marked as PostgreSQL.
+///
+/// # Errors
+/// With the reason, if there is no such container, it does not run, or its password cannot be read.
+pub async fn reach_from_host(engine: &Engine, container: &str) -> Result<Reachable, JobError> {
+    let containers = engine.containers().await.map_err(of_engine)?;
+    let nothing = Selection {
+        include: Vec::new(),
+        exclude: Vec::new(),
+        anonymous: false,
+        databases: true,
+    };
+    let inventory = inventory::take(&containers, &[], &nothing);
+    let database = inventory.databases.get(container).ok_or_else(|| {
+        JobError::Fail(format!(
+            "there is no container {container} with the label holdfast.postgres=true: bring it up first"
+        ))
+    })?;
+    if let Some(fault) = fault(database) {
+        return Err(JobError::Fail(format!("container {container}: {fault}")));
+    }
+    let host = address_from_host(database)?;
+    reachable(engine, database, host).await
+}
+
+/// The host reaches every bridge.
+fn address_from_host(database: &Database) -> Result<String, JobError> {
+    if database.on_host_network {
+        return Ok("127.0.0.1".to_owned());
+    }
+    let first = database.networks.iter().find(has_address);
+    let address = first.and_then(|network| network.address.clone());
+    address.ok_or_else(|| JobError::Retry("it has no address yet".to_owned()))
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn has_address(network: &&DatabaseNetwork) -> bool {
+    network.address.as_deref().is_some_and(|address| !address.is_empty())
+}
+
+async fn reachable(engine: &Engine, database: &Database, host: String) -> Result<Reachable, JobError> {
+    let password = match &database.password {
+        Password::Absent => None,
+        Password::Value(password) => Some(password.expose().to_owned()),
+        Password::File(path) => Some(read_password(engine, &database.id, path).await?),
+    };
+    Ok(Reachable {
+        host,
+        port: database.port,
+        user: database.user.clone(),
+        database: database.database.clone(),
+        password,
+    })
+}
+
+/// Leaves the networks that nobody needs any more.
+async fn leave(ways: &Ways, is_needed: impl Fn(&u128, &Instant) -> bool) {
+    let mut all = ways.lock().await;
+    for way in all.values_mut() {
+        way.needed.retain(|ticket, until| is_needed(ticket, until));
+    }
+    let idle: Vec<_> = all
+        .iter()
+        .filter(|(_, way)| way.needed.is_empty())
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in idle {
+        let Some(way) = all.remove(&key) else { continue };
+        if let Err(error) = way.joined.leave().await {
+            tracing::warn!("{}; the next recovery tries again", chain(&error));
+        }
+    }
+}
+
+fn databases(seen: &Seen, stack: Option<&str>) -> Vec<DatabaseContainer> {
+    let of_stack = |name: &str| {
+        let mut containers = seen.containers.iter();
+        stack.is_none() || containers.any(|one| one.name == name && inventory::project(one) == stack)
+    };
+    let wanted = seen.inventory.databases.values().filter(|one| of_stack(&one.container));
+    let told = |database: &Database| DatabaseContainer {
+        container: database.container.clone(),
+        fault: fault(database),
+    };
+    wanted.map(told).collect()
+}
+
+/// Why nothing of it can be dumped.
+fn fault(database: &Database) -> Option<String> {
+    if !database.faults.is_empty() {
+        let faults: Vec<String> = database.faults.iter().map(ToString::to_string).collect();
+        return Some(faults.join("; "));
+    }
+    match database.state {
+        State::Running => None,
+        State::Paused => Some("it is paused".to_owned()),
+        State::Restarting => Some("it ends and is started again and again".to_owned()),
+        State::Stopped => Some("it does not run".to_owned()),
+    }
+}
+
+async fn read_password(engine: &Engine, container: &str, path: &str) -> Result<String, JobError> {
+    let exec = Exec {
+        command: &["cat", "--", path],
+        user: None,
+        timeout: READ_WITHIN,
+        keep: PASSWORD_MAX,
+    };
+    let read = engine.exec(container, &exec).await.map_err(of_engine)?;
+    match read.outcome {
+        Outcome::Ended(0) if !read.cut => {}
+        Outcome::Ended(code) => {
+            return Err(JobError::Fail(format!(
+                "its password file {path} cannot be read in it (exit code {code})"
+            )));
+        }
+        Outcome::TimedOut => {
+            return Err(JobError::Retry(format!(
+                "its password file {path} was not read in time"
+            )));
+        }
+    }
+    let text = String::from_utf8(read.stdout)
+        .map_err(|_| JobError::Fail(format!("its password file {path} does not hold text")))?;
+    // As its image reads it: without the line ends behind it.
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}

@@ -1,0 +1,84 @@
+//! Questions between services: request and reply, nothing kept.
+
+use std::time::Duration;
+
+use async_nats::RequestErrorKind;
+use bytes::Bytes;
+use futures::StreamExt;
+use holdfast_events::{DockerAnswer, DockerAsk, decode, encode};
+use holdfast_format::Site;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Bus;
+use crate::error::{BusError, Cause};
+use crate::publish::encoded;
+
+/// How many questions are answered at once; more wait.
+const AT_ONCE: usize = 32;
+
+impl Bus {
+    /// Asks whoever speaks to the Docker engine of `site`.
+    ///
+    /// # Errors
+    /// [`BusError::NobodyAnswers`] if nobody does; [`BusError::NotInTime`]; [`BusError::Reply`] if the answer is none.
+    pub async fn ask_docker(&self, site: &Site, ask: &DockerAsk, timeout: Duration) -> Result<DockerAnswer, BusError> {
+        let subject = self.subjects().ask_docker(site);
+        let request = async_nats::Request::new()
+            .payload(encoded(&subject, ask)?)
+            .timeout(Some(timeout));
+        let answer = self.client().send_request(subject, request).await;
+        let message = answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => BusError::NobodyAnswers,
+            RequestErrorKind::TimedOut => BusError::NotInTime { timeout },
+            _ => BusError::Request {
+                source: Cause::new(error),
+            },
+        })?;
+        decode(&message.payload).map_err(|source| BusError::Reply { source })
+    }
+
+    /// Answers questions about the Docker engine of `site` until `drain` is cancelled. Of several that do, each question
+    /// reaches one.
+    ///
+    /// # Errors
+    /// [`BusError::Subscribe`] if the connection is closed; [`BusError::Closed`] if it closes later.
+    pub async fn answer_docker<F, Fut>(&self, site: &Site, handler: F, drain: CancellationToken) -> Result<(), BusError>
+    where
+        F: Fn(DockerAsk) -> Fut + Send + Sync,
+        Fut: Future<Output = DockerAnswer> + Send + 'static,
+    {
+        let subject = self.subjects().ask_docker(site);
+        let subscribed = self
+            .client()
+            .queue_subscribe(subject.clone(), "docker".to_owned())
+            .await;
+        let mut questions = subscribed.map_err(|error| BusError::Subscribe {
+            subject,
+            source: Cause::new(error),
+        })?;
+        let mut answering = JoinSet::new();
+        loop {
+            if answering.len() >= AT_ONCE {
+                answering.join_next().await;
+            }
+            let question = tokio::select! {
+                biased;
+                () = drain.cancelled() => return Ok(()),
+                Some(_) = answering.join_next() => continue,
+                question = questions.next() => question.ok_or(BusError::Closed)?,
+            };
+            let (Some(inbox), Ok(ask)) = (question.reply, decode::<DockerAsk>(&question.payload)) else {
+                tracing::warn!("a question that cannot be read is passed over");
+                continue;
+            };
+            let (client, answer) = (self.client().clone(), handler(ask));
+            answering.spawn(async move {
+                let answer = encode(&answer.await).unwrap_or_default();
+                if let Err(error) = client.publish(inbox, Bytes::from(answer)).await {
+                    tracing::warn!(%error, "a question could not be answered");
+                }
+            });
+        }
+    }
+}

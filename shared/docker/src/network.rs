@@ -1,0 +1,158 @@
+//! Networks that a container of Holdfast's is put into for a while, to reach a database.
+//!
+//! A file in the state folder, locked while its owner lives, names network and container before anything is done; so a
+//! successor takes the container out again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, EngineError};
+use crate::owned::{self, Owned};
+
+/// A network cannot be joined or left.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The file that names it cannot be used.
+    #[error("keep the name of a joined network in {}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine refuses.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl JoinError {
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::File { .. } => false,
+            Self::Engine(error) => error.is_transient(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Names {
+    network: String,
+    container: String,
+}
+
+/// A container in a network that it was not in before. To be ended by [`Joined::leave`]; if it is dropped, the next recovery
+/// does that.
+#[derive(Debug)]
+pub struct Joined {
+    engine: Engine,
+    named: Owned,
+    network: String,
+    container: String,
+}
+
+impl Joined {
+    /// Puts `container` into `network`, both by their ids.
+    ///
+    /// # Errors
+    /// If one of them is not there, or the engine does not answer.
+    pub async fn join(engine: &Engine, state_dir: &Path, network: &str, container: &str) -> Result<Self, JoinError> {
+        let name = format!("{}-{}.joined", short(network), short(container));
+        let path = folder(state_dir).join(name);
+        let names = Names {
+            network: network.to_owned(),
+            container: container.to_owned(),
+        };
+        let file = |source| JoinError::File {
+            path: path.clone(),
+            source,
+        };
+        let text = serde_json::to_vec(&names).map_err(|error| file(error.into()))?;
+        let named = match Owned::create(&path, &text) {
+            Ok(named) => named,
+            // Of a dead owner, who wanted the same.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let adopted = Owned::adopt(&path).map_err(file)?;
+                adopted.map(|(named, _)| named).ok_or_else(|| file(error))?
+            }
+            Err(error) => return Err(file(error)),
+        };
+        let joined = Self {
+            engine: engine.clone(),
+            named,
+            network: network.to_owned(),
+            container: container.to_owned(),
+        };
+        match engine.join_network(network, container).await {
+            Ok(()) => Ok(joined),
+            Err(error) => {
+                // The engine may have done it all the same.
+                let _ = joined.leave().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes it out again.
+    ///
+    /// # Errors
+    /// If the engine does not; then the next recovery does.
+    pub async fn leave(self) -> Result<(), JoinError> {
+        self.engine.leave_network(&self.network, &self.container).await?;
+        let path = self.named.path().to_owned();
+        self.named.remove().map_err(|source| JoinError::File { path, source })
+    }
+}
+
+/// Ends what the dead left; gives what failed.
+pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<JoinError> {
+    let folder = folder(state_dir);
+    let paths = match owned::list(&folder, "joined") {
+        Ok(paths) => paths,
+        Err(source) => return vec![JoinError::File { path: folder, source }],
+    };
+    let mut failures = Vec::new();
+    for path in paths {
+        let (named, content) = match Owned::adopt(&path) {
+            Ok(Some(adopted)) => adopted,
+            Ok(None) => continue,
+            Err(source) => {
+                failures.push(JoinError::File { path, source });
+                continue;
+            }
+        };
+        match serde_json::from_slice::<Names>(&content) {
+            Ok(Names { network, container }) => {
+                let joined = Joined {
+                    engine: engine.clone(),
+                    named,
+                    network,
+                    container,
+                };
+                failures.extend(joined.leave().await.err());
+            }
+            Err(error) => failures.push(JoinError::File {
+                path,
+                source: error.into(),
+            }),
+        }
+    }
+    failures
+}
+
+/// Whether there may be something to end.
+pub(crate) fn is_any(state_dir: &Path) -> bool {
+    owned::list(&folder(state_dir), "joined").is_ok_and(|paths| !paths.is_empty())
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("networks")
+}

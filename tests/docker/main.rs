@@ -1,0 +1,10 @@
+//! Docker volumes, databases in containers and stacks, backed up and restored with the `holdfast` program on real engines.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod databases;
+mod faults;
+mod quiet;
+mod setup;
+mod stacks;
+mod volumes;
