@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// How long one request waits before it is made again: a scheduler that died cannot answer, its successor can.
 const EACH: Duration = Duration::from_secs(10);
 /// How long a scheduler of this host may take to listen, and how often it is asked.
-const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(100));
+const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(10));
 
 /// How long a run is waited for if nobody said how long it may take: the longest that the scheduler gives it.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{self, ChildStdin, Command};
 use tokio::time::Instant;
 
@@ -133,6 +133,12 @@ impl Child {
 
     /// Stops the server, and returns when it has ended.
     pub(super) async fn stop(mut self) {
+        // It would write its store down for a while, which nobody needs: all that it holds can be made again from the
+        // repository, and what it has written is with the system, which does not end.
+        let server = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(server) = server {
+            let _ = kill_process(server, Signal::KILL);
+        }
         drop(self.leash.take());
         let group = self
             .shell

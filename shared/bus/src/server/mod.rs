@@ -155,7 +155,7 @@ impl PrivateServer {
         *self.pid.borrow()
     }
 
-    /// Stops it gracefully, and waits until it has ended.
+    /// Ends it, and waits until it has ended.
     pub async fn stop(self) {
         drop(self.stop);
         // The keeper returns once the child has ended; what goes wrong meanwhile it has logged.
