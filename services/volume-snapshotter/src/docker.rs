@@ -18,7 +18,7 @@ use holdfast_events::Work;
 use holdfast_format::{ArtefactKind, SourceName};
 use holdfast_service::{Context, JobError, Session, own_container};
 use holdfast_telemetry::chain;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 mod databases;
 mod gate;
@@ -40,7 +40,8 @@ pub(crate) struct Docker {
     engine: OnceCell<Engine>,
     /// Held from a turn until what was read in it is staged: whoever is next finds it done.
     quieting: Mutex<()>,
-    at_once: usize,
+    /// How many volumes are read at the same time.
+    reading: Arc<Semaphore>,
 }
 
 /// What an engine has, at one moment.
@@ -61,7 +62,7 @@ impl Docker {
             staging: staging.clone(),
             engine: OnceCell::new(),
             quieting: Mutex::new(()),
-            at_once: settings.workers.capture.max(1),
+            reading: Arc::new(Semaphore::new(settings.workers.capture.max(1))),
         })
     }
 

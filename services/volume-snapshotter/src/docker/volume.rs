@@ -1,5 +1,6 @@
 //! One volume, or all volumes of a group, in one quiet time if their containers must be quiet.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use holdfast_bus::Delivery;
 use holdfast_capture::{LAYOUT, Root, TreeOutcome, TreeSpec, capture_archive, capture_tree};
 use holdfast_config::ReadVolumes;
 use holdfast_docker::engine::{Archive, Engine};
+use holdfast_docker::facts::{Container, State};
 use holdfast_docker::helper::{Access, Helper, HelperError};
 use holdfast_docker::inventory::{Decision, User, VolumeEntry};
 use holdfast_docker::perform::{BroughtBack, QuietError, QuietTime};
@@ -63,22 +65,12 @@ impl Docker {
         let seen = self.look().await?;
         let entry = wanted(&seen, &session.artefact().name)?.clone();
         let members = self.members(cx, work, &entry, &seen).await?;
-        let plan = quiet::plan(&seen.containers, &covered(&members), &own(&seen.containers)).map_err(refused)?;
-        if !plan.is_empty() {
+        if may_need_quiet(&seen.containers, &members) {
             drop(session);
             return self.quiet_time(cx, work, delivery, (members, &seen)).await;
         }
         let reading = self.reading(entry, &seen).await?;
-        let warnings = plan.warnings;
-        session
-            .run(cx.now(), move |mut input| {
-                let mut found = reading.read(&mut input)?;
-                for warning in &warnings {
-                    found.warnings.add("docker", warning);
-                }
-                Ok(found)
-            })
-            .await
+        session.run(cx.now(), move |mut input| reading.read(&mut input)).await
     }
 
     /// The volumes of the run that are read together with this one, itself among them.
@@ -205,7 +197,7 @@ impl Docker {
             entry,
             engine: self.engine().await?.clone(),
             state_dir: self.state_dir.clone(),
-            turns: Arc::new(Semaphore::new(self.at_once)),
+            turns: self.reading.clone(),
         })
     }
 
@@ -316,7 +308,7 @@ impl Reading {
             container: user.name.clone(),
             destination: user.destination.clone(),
             writable: user.writable,
-            running: user.state == holdfast_docker::facts::State::Running,
+            running: user.state == State::Running,
         };
         let secret = |value: &str| SECRETS.iter().any(|word| value.to_ascii_lowercase().contains(word));
         let options = entry.volume.options.iter().map(|(name, value)| {
@@ -398,6 +390,18 @@ fn closed(error: &JobError) -> Closed {
         reason: error.reason().to_owned(),
         retry: matches!(error, JobError::Retry(_)),
     }
+}
+
+/// Whether a container would be made quiet if all ran. One that does not run now may have been stopped by another quiet
+/// time, which the plan that is made in its turn finds out.
+fn may_need_quiet(containers: &[Container], members: &[(Artefact, VolumeEntry)]) -> bool {
+    let running = |one: &Container| Container {
+        state: State::Running,
+        ..one.clone()
+    };
+    let all: Vec<Container> = containers.iter().map(running).collect();
+    let plan = quiet::plan(&all, &covered(members), &BTreeSet::new());
+    plan.map_or(true, |plan| !plan.is_empty())
 }
 
 /// Ends the quiet time. What was read while a container ran after all is void; a container that does not come back is a
