@@ -16,6 +16,9 @@ use crate::labels::Mode;
 /// How long is waited before an engine that did not answer is asked again: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long a container that was started may take to end at once.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// How bringing back went.
 #[derive(Debug, Default)]
 pub struct BroughtBack {
@@ -105,6 +108,7 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
         }
     }
     done.ended = Some(Instant::now());
+    settle(engine, &containers, &mut done).await;
     for entry in containers.iter().rev().filter(|entry| entry.hooked) {
         let (step, failed) = (&entry.step, |failure: &BackFailure| {
             failure.container == entry.step.name
@@ -127,6 +131,32 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
         done.warnings.push(chain(&error).to_string());
     }
     done
+}
+
+/// Looks once more at what was started, after a moment: a program that cannot go on needs one to find that out.
+async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
+    let started = |entry: &&Entry| entry.step.action == Mode::Stop && done.back.contains(&entry.step.name);
+    let started: Vec<&Entry> = containers.iter().filter(started).collect();
+    if started.is_empty() {
+        return;
+    }
+    tokio::time::sleep(SETTLE).await;
+    for entry in started {
+        let name = &entry.step.name;
+        // An engine that does not answer now has done so a moment ago.
+        let Ok(now) = engine.container(&entry.step.id).await else {
+            continue;
+        };
+        if now.state == State::Stopped {
+            done.back.retain(|back| back != name);
+            done.failures.push(BackFailure {
+                container: name.clone(),
+                problem: BackProblem::Ended {
+                    exit_code: now.exit_code.unwrap_or_default(),
+                },
+            });
+        }
+    }
 }
 
 /// Asks an engine that does not answer again, for so long in all.
