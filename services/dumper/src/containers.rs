@@ -7,7 +7,6 @@ use holdfast_config::{Period, Postgres, Secret, Settings, SslMode};
 use holdfast_events::{DockerAsk, DockerQuestion};
 use holdfast_format::{Artefact, ArtefactKind, RunId, SourceName};
 use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Session, Told};
-use url::Url;
 
 use crate::{capture, list};
 
@@ -153,19 +152,11 @@ async fn release(cx: &Context, ticket: u128) {
 
 /// The server as if it were configured.
 fn server(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgres, JobError> {
-    let wrong = || {
+    let url = reachable.url().ok_or_else(|| {
         JobError::Fail(format!(
             "container {container} has an address, user or database that makes no sense"
         ))
-    };
-    let mut url = Url::parse("postgres://localhost/").map_err(|_| wrong())?;
-    url.set_host(Some(&reachable.host)).map_err(|_| wrong())?;
-    url.set_port(Some(reachable.port)).map_err(|()| wrong())?;
-    url.set_username(&reachable.user).map_err(|()| wrong())?;
-    url.path_segments_mut()
-        .map_err(|()| wrong())?
-        .clear()
-        .push(&reachable.database);
+    })?;
     let docker = cx.settings.docker.as_ref();
     Ok(Postgres {
         name: container.to_owned(),

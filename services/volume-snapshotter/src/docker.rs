@@ -3,10 +3,9 @@
 //! What is there is asked when a run lists it, and again when it is captured: nothing is kept of an engine but where it is.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use glob::Pattern;
 use holdfast_bus::Delivery;
 use holdfast_capture::Staging;
 use holdfast_config::{Docker as Section, DockerPart, Settings};
@@ -84,14 +83,7 @@ impl Docker {
         let engine = self.engine().await?;
         let containers = engine.containers().await.map_err(of_engine)?;
         let volumes = engine.volumes().await.map_err(of_engine)?;
-        let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::new(text).ok()).collect();
-        let selection = Selection {
-            include: patterns(&self.section.volumes.include),
-            exclude: patterns(&self.section.volumes.exclude),
-            anonymous: self.section.volumes.anonymous,
-            databases: self.section.databases,
-        };
-        let inventory = inventory::take(&containers, &volumes, &selection);
+        let inventory = inventory::take(&containers, &volumes, &Selection::of(&self.section));
         Ok(Seen { containers, inventory })
     }
 
@@ -187,9 +179,4 @@ fn own(containers: &[Container]) -> BTreeSet<String> {
 
 fn of_engine(error: EngineError) -> JobError {
     JobError::new(error.is_transient(), &error)
-}
-
-/// Where the files of a volume of the local driver are seen, if `volumes_dir` says so.
-fn below(volumes_dir: &Path, volume: &str) -> PathBuf {
-    volumes_dir.join(volume).join("_data")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::RequestErrorKind;
 use bytes::Bytes;
 use futures::StreamExt;
-use holdfast_events::{DockerAnswer, DockerAsk, decode, encode};
+use holdfast_events::{DockerAnswer, DockerAsk, Message, decode, encode};
 use holdfast_format::Site;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 use crate::publish::encoded;
+use crate::trace;
 
 /// How many questions are answered at once; more wait.
 const AT_ONCE: usize = 32;
@@ -23,9 +24,19 @@ impl Bus {
     /// # Errors
     /// [`BusError::NobodyAnswers`] if nobody does; [`BusError::NotInTime`]; [`BusError::Reply`] if the answer is none.
     pub async fn ask_docker(&self, site: &Site, ask: &DockerAsk, timeout: Duration) -> Result<DockerAnswer, BusError> {
-        let subject = self.subjects().ask_docker(site);
+        self.ask(self.subjects().ask_docker(site), ask, timeout).await
+    }
+
+    /// Sends a question, and waits for the first answer.
+    pub(crate) async fn ask<Q: Message, A: Message>(
+        &self,
+        subject: String,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<A, BusError> {
         let request = async_nats::Request::new()
-            .payload(encoded(&subject, ask)?)
+            .payload(encoded(&subject, question)?)
+            .headers(trace::headers())
             .timeout(Some(timeout));
         let answer = self.client().send_request(subject, request).await;
         let message = answer.map_err(|error| match error.kind() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, RequestErrorKind};
+use async_nats::Message;
 use bytes::Bytes;
 use futures::StreamExt;
 use holdfast_events::{Refusal, Trigger, TriggerReply, decode, encode, encode_json};
@@ -16,7 +16,6 @@ use tracing::Instrument;
 use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 use crate::names::TRIGGER_GROUP;
-use crate::publish::encoded;
 use crate::trace;
 
 /// How many requests are answered at once; more wait.
@@ -31,20 +30,7 @@ impl Bus {
     /// [`BusError::NobodyAnswers`] if no scheduler is connected; [`BusError::NotInTime`] if it does not answer within
     /// `timeout` (it may have started the run all the same); [`BusError::Reply`] if its answer is none.
     pub async fn request(&self, trigger: &Trigger, timeout: Duration) -> Result<TriggerReply, BusError> {
-        let subject = self.subjects().trigger();
-        let request = async_nats::Request::new()
-            .payload(encoded(&subject, trigger)?)
-            .headers(trace::headers())
-            .timeout(Some(timeout));
-        let answer = self.client().send_request(subject, request).await;
-        let message = answer.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => BusError::NobodyAnswers,
-            RequestErrorKind::TimedOut => BusError::NotInTime { timeout },
-            _ => BusError::Request {
-                source: Cause::new(error),
-            },
-        })?;
-        decode(&message.payload).map_err(|source| BusError::Reply { source })
+        self.ask(self.subjects().trigger(), trigger, timeout).await
     }
 
     /// Answers requests for runs until `drain` is cancelled; requests in hand are finished. Of several schedulers each

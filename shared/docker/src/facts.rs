@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_config::Secret;
@@ -125,6 +126,24 @@ pub struct Volume {
     pub labels: Labels,
     /// What was told to the driver.
     pub options: BTreeMap<String, String>,
+}
+
+impl Volume {
+    /// Whether its files are always where its mount point says: a volume with options of its own may be mounted only while
+    /// a container runs, and be an empty folder else.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.driver == "local" && self.options.is_empty()
+    }
+
+    /// Where its files are seen: below `volumes_dir`, if that is where the engine's volumes are mounted here.
+    #[must_use]
+    pub fn folder(&self, volumes_dir: Option<&Path>) -> PathBuf {
+        match volumes_dir {
+            Some(folder) => folder.join(&self.name).join("_data"),
+            None => PathBuf::from(&self.mountpoint),
+        }
+    }
 }
 
 /// A network.

@@ -33,6 +33,20 @@ pub struct Selection {
     pub databases: bool,
 }
 
+impl Selection {
+    /// What a configuration wants. Its patterns were checked when it was loaded.
+    #[must_use]
+    pub fn of(section: &holdfast_config::Docker) -> Self {
+        let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::new(text).ok()).collect();
+        Self {
+            include: patterns(&section.volumes.include),
+            exclude: patterns(&section.volumes.exclude),
+            anonymous: section.volumes.anonymous,
+            databases: section.databases,
+        }
+    }
+}
+
 /// All that is there.
 #[derive(Debug, Default)]
 pub struct Inventory {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast_events::{DockerAnswer, DockerAsk, DockerQuestion};
 use holdfast_format::Site;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::{Context, JobError};
 
@@ -34,6 +35,19 @@ pub struct Reachable {
     pub database: String,
     /// The role's password, if it has one.
     pub password: Option<String>,
+}
+
+impl Reachable {
+    /// Where that is, without the password; `None` if host, user or port make no sense.
+    #[must_use]
+    pub fn url(&self) -> Option<Url> {
+        let mut url = Url::parse("postgres://localhost/").ok()?;
+        url.set_host(Some(&self.host)).ok()?;
+        url.set_port(Some(self.port)).ok()?;
+        url.set_username(&self.user).ok()?;
+        url.path_segments_mut().ok()?.clear().push(&self.database);
+        Some(url)
+    }
 }
 
 /// What is told.

@@ -1,6 +1,5 @@
 //! A Docker engine: whether it answers, what would be taken and what not.
 
-use glob::Pattern;
 use holdfast_config::Docker;
 use holdfast_docker::engine::{Engine, EngineError, Kind, Limits};
 use holdfast_docker::inventory::{self, Decision, Inventory, Reason, Selection};
@@ -33,14 +32,8 @@ pub(crate) async fn all(section: &Docker, apart: bool) -> Vec<Check> {
 async fn look(engine: &Engine, section: &Docker) -> Result<(String, Inventory), EngineError> {
     let version = engine.version().await?;
     let (containers, volumes) = (engine.containers().await?, engine.volumes().await?);
-    let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::new(text).ok()).collect();
-    let selection = Selection {
-        include: patterns(&section.volumes.include),
-        exclude: patterns(&section.volumes.exclude),
-        anonymous: section.volumes.anonymous,
-        databases: section.databases,
-    };
-    Ok((version.engine, inventory::take(&containers, &volumes, &selection)))
+    let found = inventory::take(&containers, &volumes, &Selection::of(section));
+    Ok((version.engine, found))
 }
 
 fn unreachable(section: &Docker, error: &EngineError) -> Check {

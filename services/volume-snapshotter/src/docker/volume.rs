@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
 
 use super::gate::{Closed, Gate, Pass, Quieted};
-use super::{Docker, Seen, below, log, of_engine, own};
+use super::{Docker, Seen, log, of_engine, own};
 use crate::stage::tools;
 
 /// How long a turn is waited for before the job is given back.
@@ -201,22 +201,17 @@ impl Docker {
         })
     }
 
-    /// Where its files can be read. A volume with options of its own may be mounted only while a container runs, and be an
-    /// empty folder else, so that is never taken for it.
+    /// Where its files can be read.
     async fn way(&self, entry: &VolumeEntry, seen: &Seen) -> Result<Way, JobError> {
         let (volume, read) = (&entry.volume, self.section.volumes.read);
-        let is_plain = volume.driver == "local" && volume.options.is_empty();
-        let path = match &self.section.volumes_dir {
-            Some(folder) => below(folder, &volume.name),
-            None => PathBuf::from(&volume.mountpoint),
-        };
+        let path = volume.folder(self.section.volumes_dir.as_deref());
         if read == ReadVolumes::Archive {
             return Ok(Way::Archive(place(entry, seen)));
         }
         let looked_at = path.clone();
         let opened = tokio::task::spawn_blocking(move || std::fs::read_dir(&looked_at).map(drop)).await?;
         match opened {
-            Ok(()) if is_plain && path.is_absolute() => Ok(Way::Path(path)),
+            Ok(()) if volume.is_plain() && path.is_absolute() => Ok(Way::Path(path)),
             _ if read == ReadVolumes::Auto => Ok(Way::Archive(place(entry, seen))),
             Ok(()) => Err(JobError::Fail(format!(
                 "volume {} is mounted by its driver's own rules, so its mount point cannot be relied on: \

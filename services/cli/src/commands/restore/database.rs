@@ -147,15 +147,11 @@ impl Place {
         let engine = super::docker::engine(settings).await?;
         let found = holdfast_volume_snapshotter::reach_from_host(&engine, container).await;
         let found = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
-        let wrong = || {
+        let url = found.url().ok_or_else(|| {
             CliError::failed(format!(
                 "container {container} has an address or user that makes no sense"
             ))
-        };
-        let mut url = url::Url::parse("postgres://localhost/").map_err(|_| wrong())?;
-        url.set_host(Some(&found.host)).map_err(|_| wrong())?;
-        url.set_port(Some(found.port)).map_err(|()| wrong())?;
-        url.set_username(&found.user).map_err(|()| wrong())?;
+        })?;
         let password = found.password.as_deref().map(Secret::new);
         let server = Server::from_url(url.as_str(), password).map_err(server_error)?;
         let name = if database.is_empty() { &found.database } else { database };

@@ -300,14 +300,8 @@ fn remove(folder: &Path) -> Result<(), CliError> {
 
 /// Where a volume's files are seen, if they can be written there.
 fn path_of(volume: &Volume, volumes_dir: Option<&Path>) -> Option<PathBuf> {
-    if volume.driver != "local" || !volume.options.is_empty() {
-        return None;
-    }
-    let path = match volumes_dir {
-        Some(folder) => folder.join(&volume.name).join("_data"),
-        None => PathBuf::from(&volume.mountpoint),
-    };
-    std::fs::read_dir(&path).is_ok().then_some(path)
+    let path = volume.folder(volumes_dir);
+    (volume.is_plain() && std::fs::read_dir(&path).is_ok()).then_some(path)
 }
 
 /// Whether an archive holds nothing but the folder itself.
