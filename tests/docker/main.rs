@@ -4,6 +4,7 @@
 
 mod databases;
 mod faults;
+mod hosts;
 mod quiet;
 mod setup;
 mod stacks;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_tests::{Result, ensure, wait_until};
+use holdfast_tests::{Result, bail, ensure, wait_until};
 
 use crate::support::{DISTURBED, Setup};
 
@@ -44,6 +44,30 @@ fn a_killed_server_that_comes_back_goes_on() -> Result<()> {
     setup.nats.restart()?;
     gate.open()?;
     setup.wait_for_end(&mut services, 1)?;
+    services.stop(Duration::from_secs(60))?.good()?;
+    setup.check()
+}
+
+/// The node that leads a stream, and so answers for it, is killed; the two others elect another one.
+#[test]
+fn a_cluster_that_loses_a_node_goes_on() -> Result<()> {
+    let mut setup = Setup::clustered()?;
+    let (mut services, gate) = setup.run_up_to(UNDER_WAY)?;
+    let info = setup
+        .nats
+        .client()?
+        .jetstream("STREAM.INFO.HOLDFAST_WORK", &serde_json::Value::Null)?;
+    assert_eq!(info["config"]["num_replicas"], 3);
+    match info["cluster"]["leader"].as_str() {
+        Some("n0") => setup.nats.kill(),
+        Some("n1") => setup.nodes[0].kill(),
+        Some("n2") => setup.nodes[1].kill(),
+        other => bail!("the leader of the work is {other:?}"),
+    }
+    gate.open()?;
+    setup.wait_for_end(&mut services, 1)?;
+    // And who comes anew finds one that lives.
+    setup.sandbox.run(&["run", "--verify"])?.good()?;
     services.stop(Duration::from_secs(60))?.good()?;
     setup.check()
 }

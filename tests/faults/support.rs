@@ -17,12 +17,24 @@ pub(crate) struct Setup {
     // Dropped in this order: the sandbox looks whether anything is left over.
     pub(crate) sandbox: Sandbox,
     pub(crate) nats: nats::Server,
+    /// The other nodes, if it is one of a cluster.
+    pub(crate) nodes: Vec<nats::Server>,
     pub(crate) source: Cluster,
     files: tempfile::TempDir,
 }
 
 impl Setup {
     pub(crate) fn new() -> Result<Self> {
+        Self::on(nats::Server::start()?, Vec::new())
+    }
+
+    /// With a cluster of three, each of which keeps everything.
+    pub(crate) fn clustered() -> Result<Self> {
+        let mut nodes = nats::Server::cluster(3)?;
+        Self::on(nodes.remove(0), nodes)
+    }
+
+    fn on(nats: nats::Server, nodes: Vec<nats::Server>) -> Result<Self> {
         let source = Cluster::start()?;
         source.pgbench("bench", 2)?;
         let files = tempfile::tempdir()?;
@@ -35,16 +47,20 @@ impl Setup {
                 ..Shape::default()
             },
         )?;
-        let nats = nats::Server::start()?;
-        let sandbox = Sandbox::builder()
+        let mut builder = Sandbox::builder()
             .postgres("main", &source)
             .directory("uploads", &uploads)
             .nats(&nats)
-            .target_directory("offsite")
-            .build()?;
+            .target_directory("offsite");
+        if !nodes.is_empty() {
+            let servers: Vec<String> = nodes.iter().map(nats::Server::url).collect();
+            builder = builder.section("nats", &format!("servers = {servers:?}\nreplicas = 3"))?;
+        }
+        let sandbox = builder.build()?;
         Ok(Self {
             sandbox,
             nats,
+            nodes,
             source,
             files,
         })

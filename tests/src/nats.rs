@@ -20,6 +20,8 @@ const ATTEMPTS: u32 = 5;
 pub struct Server {
     binary: PathBuf,
     port: u16,
+    /// What makes it one of a cluster, in its configuration.
+    cluster: String,
     process: Option<Process>,
     dir: TempDir,
 }
@@ -30,9 +32,38 @@ impl Server {
     /// # Errors
     /// If there is no `nats-server`, or it does not start; with its log.
     pub fn start() -> Result<Self> {
+        Self::start_as(String::new())
+    }
+
+    /// Starts the nodes of a cluster, named `n0`, `n1` and so on, and waits until they have a leader.
+    ///
+    /// # Errors
+    /// As [`Server::start`], or if they do not come together.
+    pub fn cluster(nodes: usize) -> Result<Vec<Self>> {
+        let ports: Vec<u16> = (0..nodes).map(|_| free_port()).collect::<Result<_>>()?;
+        let routes: Vec<String> = ports
+            .iter()
+            .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+            .collect();
+        let start = |(number, port): (usize, &u16)| {
+            Self::start_as(format!(
+                "server_name: n{number}\ncluster {{\n  name: tests\n  listen: \"127.0.0.1:{port}\"\n  routes: [{}]\n}}\n",
+                routes.join(", ")
+            ))
+        };
+        let servers: Vec<Self> = ports.iter().enumerate().map(start).collect::<Result<_>>()?;
+        wait_until("the cluster has a leader", Duration::from_secs(60), || {
+            let answers = |server: &Self| server.client()?.jetstream("INFO", &serde_json::Value::Null);
+            Ok(servers.iter().all(|server| answers(server).is_ok()))
+        })?;
+        Ok(servers)
+    }
+
+    fn start_as(cluster: String) -> Result<Self> {
         let mut server = Self {
             binary: tools::nats_server()?,
             port: 0,
+            cluster,
             process: None,
             dir: tempfile::Builder::new().prefix("hf-nats-").tempdir()?,
         };
@@ -83,9 +114,10 @@ impl Server {
     fn spawn(&self) -> Result<Process> {
         let config = self.dir.path().join("nats.conf");
         let text = format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{\n  store_dir: \"{}\"\n  sync_interval: always\n}}\n",
+            "listen: \"127.0.0.1:{}\"\njetstream {{\n  store_dir: \"{}\"\n  sync_interval: always\n}}\n{}",
             self.port,
-            self.dir.path().join("store").display()
+            self.dir.path().join("store").display(),
+            self.cluster
         );
         std::fs::write(&config, text)?;
         let log = std::fs::File::create(self.log_file())?;

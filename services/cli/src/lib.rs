@@ -25,6 +25,7 @@ mod progress;
 mod resolve;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -40,9 +41,26 @@ pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process; called by a service's name, that service.
 pub fn main() -> ExitCode {
-    run(std::env::args_os()).into()
+    match std::env::args_os().next().and_then(|name| service(Path::new(&name))) {
+        Some(serve) => serve(),
+        None => run(std::env::args_os()).into(),
+    }
+}
+
+/// What a service's program does: so one program is enough where all are wanted, as in an image.
+fn service(name: &Path) -> Option<fn() -> ExitCode> {
+    Some(match name.file_name()?.to_str()? {
+        "holdfast-scheduler" => holdfast_scheduler::main,
+        "holdfast-dumper" => holdfast_dumper::main,
+        "holdfast-volume-snapshotter" => holdfast_volume_snapshotter::main,
+        "holdfast-encryptor" => holdfast_encryptor::main,
+        "holdfast-verifier" => holdfast_verifier::main,
+        "holdfast-syncer" => holdfast_syncer::main,
+        "holdfast-janitor" => holdfast_janitor::main,
+        _ => return None,
+    })
 }
 
 /// Runs a command line, its first word being the program's name; prints what it has to say, and gives the exit code.

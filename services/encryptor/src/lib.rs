@@ -5,7 +5,9 @@
 //! receipt or the manifest, and only hands on; a pack that is stored already is never written twice.
 
 mod close;
+mod process;
 mod seal;
 mod stage;
 
+pub use process::main;
 pub use stage::Encryptor;

@@ -19,6 +19,7 @@ mod error;
 mod others;
 mod places;
 pub mod plan;
+mod process;
 mod stage;
 mod view;
 
@@ -27,5 +28,6 @@ pub use clean::{Applied, apply_place, plan_place};
 pub use error::CleanError;
 pub use places::Places;
 pub use plan::{Action, Plan, Rules};
+pub use process::main;
 pub use stage::Janitor;
 pub use view::{Sight, look};

@@ -12,9 +12,11 @@ mod error;
 mod object;
 mod packs;
 mod point;
+mod process;
 mod stage;
 mod told;
 
 pub use copier::{Copied, Copier, CopyOptions};
 pub use error::SyncError;
+pub use process::main;
 pub use stage::Syncer;

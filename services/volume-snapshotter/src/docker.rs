@@ -25,7 +25,7 @@ mod list;
 mod metadata;
 mod volume;
 
-pub use databases::reach_from_host;
+pub use databases::reach_from_here;
 
 /// How long a process that is to end waits for its containers to be back.
 const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
@@ -167,14 +167,11 @@ fn log(recovery: &Recovery) {
     }
 }
 
-/// The containers that Holdfast itself runs in and needs: its own, and those of its stack.
+/// The containers that Holdfast itself runs in and needs.
 fn own(containers: &[Container]) -> BTreeSet<String> {
-    let Some(id) = own_container() else {
-        return BTreeSet::new();
-    };
-    let project = containers.iter().find(|one| one.id == id).and_then(inventory::project);
-    let ours = |one: &&Container| one.id == id || (project.is_some() && inventory::project(one) == project);
-    containers.iter().filter(ours).map(|one| one.id.clone()).collect()
+    own_container()
+        .map(|id| inventory::needed_by(&id, containers))
+        .unwrap_or_default()
 }
 
 fn of_engine(error: EngineError) -> JobError {

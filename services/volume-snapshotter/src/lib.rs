@@ -5,7 +5,9 @@
 //! again finds the listing written or the draft staged, and only hands on.
 
 mod docker;
+mod process;
 mod stage;
 
-pub use docker::reach_from_host;
+pub use docker::reach_from_here;
+pub use process::main;
 pub use stage::Snapshotter;

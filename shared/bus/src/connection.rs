@@ -157,7 +157,11 @@ async fn dial(options: &BusOptions, prompts: &Arc<watch::Sender<u64>>) -> Result
     loop {
         let attempt = (deadline - Instant::now()).clamp(Duration::from_millis(100), ANSWER);
         let client = client_options(options, attempt, prompts).await?;
-        let error = match client.connect(options.url.as_str()).await {
+        let servers: Vec<&str> = std::iter::once(&options.url)
+            .chain(&options.servers)
+            .map(String::as_str)
+            .collect();
+        let error = match client.connect(servers).await {
             Ok(client) => return Ok(client),
             Err(error) => connect_error(options, error),
         };

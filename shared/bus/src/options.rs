@@ -31,6 +31,8 @@ pub enum Auth {
 pub struct BusOptions {
     /// `nats://host:port` or `tls://host:port`, without credentials.
     pub url: String,
+    /// Further servers of its cluster, likewise: any that answers will do.
+    pub servers: Vec<String>,
     /// Who we are.
     pub auth: Auth,
     /// Certificates of the authorities to believe besides the system's.
@@ -46,11 +48,12 @@ pub struct BusOptions {
 }
 
 impl BusOptions {
-    /// Options for this server with everything else at its default: no credentials, prefix `holdfast`, one replica, 10 s.
+    /// Options for this server alone with everything else at its default: no credentials, prefix `holdfast`, one replica, 10 s.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            servers: Vec::new(),
             auth: Auth::None,
             tls_ca: None,
             prefix: "holdfast".to_owned(),

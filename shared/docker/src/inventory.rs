@@ -202,6 +202,24 @@ pub fn project(container: &Container) -> Option<&str> {
     container.label(PROJECT)
 }
 
+/// The containers that the one with this id needs to work, itself among them, by id: of its stack, those that share a network
+/// with it. Others of the stack are taken for what it looks after. What a container without a network of its own needs
+/// cannot be told, so all of its stack.
+#[must_use]
+pub fn needed_by(id: &str, containers: &[Container]) -> BTreeSet<String> {
+    let Some(one) = containers.iter().find(|container| container.id == id) else {
+        return [id.to_owned()].into();
+    };
+    let near = |other: &Container| {
+        let alone = one.networks.is_empty() || other.networks.is_empty();
+        alone || other.networks.keys().any(|network| one.networks.contains_key(network))
+    };
+    let needed = |other: &&Container| {
+        other.id == id || (project(one).is_some() && project(other) == project(one) && near(other))
+    };
+    containers.iter().filter(needed).map(|other| other.id.clone()).collect()
+}
+
 /// The service of its stack that a container runs.
 #[must_use]
 pub fn service(container: &Container) -> Option<&str> {

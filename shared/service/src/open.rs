@@ -67,6 +67,7 @@ pub fn bus_options(settings: &Settings, url: &str, name: &str) -> BusOptions {
     let nats = &settings.nats;
     BusOptions {
         url: url.to_owned(),
+        servers: nats.servers.iter().map(ToString::to_string).collect(),
         auth: auth(settings),
         tls_ca: nats.tls_ca.clone(),
         prefix: nats.prefix.clone(),

@@ -1,6 +1,6 @@
 //! Keys: readable, alive, matching, and able to do what they are for.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -161,10 +161,12 @@ fn matching(name: &str, settings: &Settings, secret: &SecretKeys, now: SystemTim
     }
 }
 
-/// A secret key that others on this host can read.
+/// A secret key that others on this host can read. Root's group can read everything anyway.
 fn exposed(name: &str, path: &PathBuf) -> Option<Check> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| {
+    let file = std::fs::metadata(path).ok()?;
+    let mode = file.permissions().mode();
+    let others = if file.gid() == 0 { 0o027 } else { 0o077 };
+    (mode & others != 0).then(|| {
         let found = format!(
             "its mode is {:03o}: others on this host may read the secret key",
             mode & 0o777

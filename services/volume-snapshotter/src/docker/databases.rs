@@ -1,6 +1,7 @@
 //! What the dumper is told of databases in containers: which there are, and how to reach one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use holdfast_docker::facts::{Container, State};
 use holdfast_docker::inventory::{self, Database, DatabaseNetwork, Password, Selection};
 use holdfast_docker::network::Joined;
 use holdfast_events::{DockerAsk, DockerQuestion};
-use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Told};
+use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Told, own_container};
 use holdfast_telemetry::chain;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -111,39 +112,18 @@ impl Docker {
         (from, ticket): (Option<String>, u128),
         ways: &Ways,
     ) -> Result<String, JobError> {
-        let address = |network: &DatabaseNetwork| network.address.clone().unwrap_or_default();
-        let mut networks = database.networks.iter().filter(has_address);
         // A worker may run in a container of another engine, which can be told nothing.
         let dumper = from.and_then(|id| containers.iter().find(|one| one.id == id));
-        let Some(dumper) = dumper else {
-            return address_from_host(database);
-        };
-        if database.on_host_network {
-            return if dumper.network_mode == "host" {
-                Ok("127.0.0.1".to_owned())
-            } else {
-                Err(JobError::Fail(format!(
-                    "it is in the host's network, which the dumper's container {} is not: name it in a [[postgres]] of its own",
-                    dumper.name
-                )))
-            };
-        }
-        let shared = networks.clone().find(|network| {
-            let mut own = dumper.networks.values();
-            own.any(|endpoint| endpoint.network_id == network.id)
-        });
-        let network = match shared {
-            Some(network) => network,
-            None => networks
-                .next()
-                .ok_or_else(|| JobError::Retry("it has no address yet".to_owned()))?,
+        let route = route(database, dumper)?;
+        let (Some(dumper), Some(network)) = (dumper, route.network) else {
+            return Ok(route.address);
         };
         let key = (network.id.clone(), dumper.id.clone());
         let mut all = ways.lock().await;
         let until = Instant::now() + Duration::from_secs(DockerAsk::HOLDS_SECONDS);
         match all.get_mut(&key) {
             Some(way) => drop(way.needed.insert(ticket, until)),
-            None if shared.is_none() => {
+            None if !route.shared => {
                 let joined = Joined::join(engine, &self.state_dir, &network.id, &dumper.id).await;
                 let joined = joined.map_err(|error| JobError::new(error.is_transient(), &error))?;
                 tracing::info!(
@@ -156,15 +136,64 @@ impl Docker {
             }
             None => {}
         }
-        Ok(address(network))
+        Ok(route.address)
     }
 }
 
-/// How a process on the engine's own host reaches the databases of a container that is marked as PostgreSQL.
+/// How the databases of a container are reached.
+struct Route<'a> {
+    address: String,
+    /// The network that whoever asks has to be in; none for the host, which reaches every bridge.
+    network: Option<&'a DatabaseNetwork>,
+    /// Whether it is in it.
+    shared: bool,
+}
+
+/// By a network that both are in, else by one of the database's own. `asker` is the container that asks, of the same engine.
+fn route<'a>(database: &'a Database, asker: Option<&Container>) -> Result<Route<'a>, JobError> {
+    let on_host = asker.is_none_or(|asker| asker.network_mode == "host");
+    if database.on_host_network && on_host {
+        return Ok(Route {
+            address: "127.0.0.1".to_owned(),
+            network: None,
+            shared: true,
+        });
+    }
+    if let Some(asker) = asker.filter(|_| database.on_host_network) {
+        return Err(JobError::Fail(format!(
+            "it is in the host's network, which the container {} is not: name it in a [[postgres]] of its own",
+            asker.name
+        )));
+    }
+    let is_shared = |network: &DatabaseNetwork| {
+        let mut own = asker.into_iter().flat_map(|asker| asker.networks.values());
+        own.any(|endpoint| endpoint.network_id == network.id)
+    };
+    let addressed = || {
+        let networks = database.networks.iter();
+        networks.filter_map(|network| Some((network, network.address.clone().filter(|address| !address.is_empty())?)))
+    };
+    let shared = addressed().find(|(network, _)| is_shared(network));
+    let (network, address) = shared
+        .or_else(|| addressed().next())
+        .ok_or_else(|| JobError::Retry("it has no address yet".to_owned()))?;
+    Ok(Route {
+        address,
+        network: (!on_host).then_some(network),
+        shared: is_shared(network),
+    })
+}
+
+/// How this process, on the engine's host or in a container of it, reaches the databases of a container that is marked as
+/// PostgreSQL. A network that its own container is put into for that is to be left again.
 ///
 /// # Errors
 /// With the reason, if there is no such container, it does not run, or its password cannot be read.
-pub async fn reach_from_host(engine: &Engine, container: &str) -> Result<Reachable, JobError> {
+pub async fn reach_from_here(
+    engine: &Engine,
+    state_dir: &Path,
+    container: &str,
+) -> Result<(Reachable, Option<Joined>), JobError> {
     let containers = engine.containers().await.map_err(of_engine)?;
     let nothing = Selection {
         include: Vec::new(),
@@ -181,23 +210,21 @@ pub async fn reach_from_host(engine: &Engine, container: &str) -> Result<Reachab
     if let Some(fault) = fault(database) {
         return Err(JobError::Fail(format!("container {container}: {fault}")));
     }
-    let host = address_from_host(database)?;
-    reachable(engine, database, host).await
-}
-
-/// The host reaches every bridge.
-fn address_from_host(database: &Database) -> Result<String, JobError> {
-    if database.on_host_network {
-        return Ok("127.0.0.1".to_owned());
-    }
-    let first = database.networks.iter().find(has_address);
-    let address = first.and_then(|network| network.address.clone());
-    address.ok_or_else(|| JobError::Retry("it has no address yet".to_owned()))
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn has_address(network: &&DatabaseNetwork) -> bool {
-    network.address.as_deref().is_some_and(|address| !address.is_empty())
+    let own = own_container().and_then(|id| containers.iter().find(|one| one.id == id));
+    let Route {
+        address,
+        network,
+        shared,
+    } = route(database, own)?;
+    let found = reachable(engine, database, address).await?;
+    let joined = match (own, network) {
+        (Some(own), Some(network)) if !shared => {
+            let joined = Joined::join(engine, state_dir, &network.id, &own.id).await;
+            Some(joined.map_err(|error| JobError::new(error.is_transient(), &error))?)
+        }
+        _ => None,
+    };
+    Ok((found, joined))
 }
 
 async fn reachable(engine: &Engine, database: &Database, host: String) -> Result<Reachable, JobError> {

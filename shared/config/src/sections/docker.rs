@@ -64,7 +64,7 @@ pub enum DockerPart {
 /// A source that `[docker]` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerSource {
-    /// Its name: `docker` and `docker-postgres` at the configuration's own site, elsewhere with the site's name behind it.
+    /// Its name: `docker` and `docker-postgres` at the first site, elsewhere with the site's name behind it.
     pub name: String,
     /// The site.
     pub site: String,
@@ -96,7 +96,7 @@ impl Docker {
         })
     }
 
-    /// The sources that it makes, in a configuration of this site.
+    /// The sources that it makes; if it names no sites, for the configuration's own. With sites they are the same on every host.
     #[must_use]
     pub fn sources(&self, own: &str) -> Vec<DockerSource> {
         let own_alone = [own.to_owned()];
@@ -106,7 +106,7 @@ impl Docker {
             &self.sites
         };
         let source = |site: &String, part, name: &str| DockerSource {
-            name: if site == own {
+            name: if sites.first() == Some(site) {
                 name.to_owned()
             } else {
                 format!("{name}-{site}")

@@ -16,6 +16,8 @@ pub struct Nats {
     ///
     /// A user and password (or a token alone) in the URL are moved to their own keys.
     pub url: Option<Url>,
+    /// Further servers of the same cluster, as URLs without credentials: any that answers will do. Default: none.
+    pub servers: Vec<Url>,
     /// The `nats-server` program for the private server. Default: none, it is looked for in `PATH`.
     pub server_binary: Option<PathBuf>,
     /// The user, with `password`.
@@ -46,6 +48,7 @@ impl Nats {
         let means = Means::of(&table);
         let mut nats = Self {
             url: table.optional("url"),
+            servers: table.or("servers", Vec::new()),
             server_binary: table.optional("server_binary"),
             user: table.optional("user"),
             password: table.secret("password"),
@@ -65,6 +68,7 @@ impl Nats {
         }
         let in_url = nats.strip_url(&table);
         means.check(&table, in_url);
+        nats.check_servers(&table);
         if let Some(path) = nats.credentials_file.as_ref().filter(|_| table.reveals()) {
             let _ = open_private(path).map_err(|rule| table.fault("credentials_file", rule));
         }
@@ -73,10 +77,26 @@ impl Nats {
         Some(nats)
     }
 
+    fn check_servers(&self, table: &Table<'_>) {
+        let has_more = |url: &Url| {
+            let path = matches!(url.path(), "" | "/");
+            !url.username().is_empty() || url.password().is_some() || !path || url.query().is_some()
+        };
+        if self.servers.iter().any(|url| !fits(url) || has_more(url)) {
+            table.fault(
+                "servers",
+                "must each be nats://host:port or tls://host:port, without user and password",
+            );
+        }
+        if self.url.is_none() && !self.servers.is_empty() {
+            table.fault("servers", "are further ones beside `url`, which is not set");
+        }
+    }
+
     /// Moves credentials out of the URL, which may be logged; says whether there were any.
     fn strip_url(&mut self, table: &Table<'_>) -> bool {
         let Some(mut url) = self.url.take() else { return false };
-        if !matches!(url.scheme(), "nats" | "tls") || url.host_str().is_none_or(str::is_empty) {
+        if !fits(&url) {
             table.fault("url", "must be nats://host:port or tls://host:port");
             return false;
         }
@@ -107,6 +127,11 @@ impl Nats {
         }
         given
     }
+}
+
+/// What a NATS server's URL may look like.
+fn fits(url: &Url) -> bool {
+    matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty())
 }
 
 /// Which means of authentication the keys name: only one may be given.

@@ -129,6 +129,7 @@ max_bytes = "1GiB"
 allow_disk = "yes_plaintext_may_touch_the_disk"
 [nats]
 url = "nats://worker:SECRET%213@nats:4222"
+servers = ["nats://nats2:4222", "tls://nats3:4222"]
 prefix = "site_b"
 replicas = 3
 connect_timeout = "500ms"
@@ -203,6 +204,8 @@ fn a_full_configuration_is_read() {
     assert!(s3.path_style && s3.allow_http);
     let nats = &settings.nats;
     assert_eq!(nats.url.as_ref().unwrap().as_str(), "nats://nats:4222");
+    let servers: Vec<&str> = nats.servers.iter().map(|url| url.as_str()).collect();
+    assert_eq!(servers, ["nats://nats2:4222", "tls://nats3:4222"]);
     assert_eq!(
         (nats.user.as_deref(), nats.password.as_ref().unwrap().expose()),
         (Some("worker"), "SECRET!3")
@@ -276,4 +279,24 @@ fn files_are_found_or_said_to_be_missing() {
             .to_string()
             .contains("cannot be read")
     );
+}
+
+#[test]
+fn sources_of_docker_have_the_same_names_on_every_host() {
+    let names = |section: &str, site: &str| {
+        let settings = load_with(&format!("{LEAST}\n[docker]\n{section}"), &[("HOLDFAST__SITE", site)]).unwrap();
+        let sources = settings.docker_sources().into_iter();
+        sources.map(|source| (source.name, source.site)).collect::<Vec<_>>()
+    };
+    let pair = |name: &str, site: &str| (name.to_owned(), site.to_owned());
+    assert_eq!(names("", "b"), [pair("docker-postgres", "b"), pair("docker", "b")]);
+    let both = [
+        pair("docker-postgres", "a"),
+        pair("docker-postgres-b", "b"),
+        pair("docker", "a"),
+        pair("docker-b", "b"),
+    ];
+    for site in ["a", "b"] {
+        assert_eq!(names("sites = [\"a\", \"b\"]", site), both);
+    }
 }

@@ -47,6 +47,31 @@ fn container(name: &str, mounts: &[(&str, &str)], pairs: &[(&str, &str)]) -> Con
     }
 }
 
+#[test]
+fn a_container_needs_those_of_its_stack_that_it_shares_a_network_with() {
+    let of = |name: &str, stack: &str, networks: &[&str]| Container {
+        networks: networks
+            .iter()
+            .map(|name| ((*name).to_owned(), Endpoint::default()))
+            .collect(),
+        ..container(name, &[], &[(PROJECT, stack)])
+    };
+    let containers = [
+        of("snapshotter", "own", &["bus", "telemetry"]),
+        of("nats", "own", &["bus"]),
+        of("web", "own", &["shop"]),
+        of("sidecar", "own", &[]),
+        of("stranger", "other", &["bus"]),
+    ];
+    let needed = |id: &str| needed_by(id, &containers).into_iter().collect::<Vec<_>>();
+    assert_eq!(needed("id-snapshotter"), ["id-nats", "id-sidecar", "id-snapshotter"]);
+    assert_eq!(
+        needed("id-sidecar"),
+        ["id-nats", "id-sidecar", "id-snapshotter", "id-web"]
+    );
+    assert_eq!(needed("gone"), ["gone"]);
+}
+
 fn all() -> Selection {
     selection(&["*"], &[], false)
 }

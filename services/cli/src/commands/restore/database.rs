@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use holdfast_config::{Secret, Settings};
+use holdfast_docker::network::Joined;
 use holdfast_format::ArtefactKind;
 use holdfast_restore::{
     DatabaseError, DatabaseOptions, GlobalsOptions, Progress, Server, ServerError, replace_database, restore_database,
@@ -139,14 +140,21 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Looks how to reach it.
+    /// Looks how to reach it. A network that this has to be in is joined, and put to those that are to be left afterwards.
     ///
     /// # Errors
     /// If there is no such container that runs, or it does not let us in.
-    pub(crate) async fn look(settings: Option<&Settings>, container: &str, database: &str) -> Result<Self, CliError> {
+    pub(crate) async fn look(
+        settings: Option<&Settings>,
+        container: &str,
+        database: &str,
+        joined: &mut Vec<Joined>,
+    ) -> Result<Self, CliError> {
         let engine = super::docker::engine(settings).await?;
-        let found = holdfast_volume_snapshotter::reach_from_host(&engine, container).await;
-        let found = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
+        let state_dir = super::docker::state_dir(settings);
+        let found = holdfast_volume_snapshotter::reach_from_here(&engine, &state_dir, container).await;
+        let (found, new) = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
+        joined.extend(new);
         let url = found.url().ok_or_else(|| {
             CliError::failed(format!(
                 "container {container} has an address or user that makes no sense"

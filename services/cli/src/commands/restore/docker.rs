@@ -67,6 +67,11 @@ pub(crate) struct Target {
     state_dir: PathBuf,
 }
 
+/// Where what is to be undone is written down.
+pub(crate) fn state_dir(settings: Option<&Settings>) -> PathBuf {
+    settings.map_or_else(std::env::temp_dir, |settings| settings.state_dir.clone())
+}
+
 impl Target {
     /// Looks at the volume of that name.
     ///
@@ -81,7 +86,6 @@ impl Target {
             Err(error) => return Err(engine_error(error)),
         };
         let volumes_dir = section.and_then(|section| section.volumes_dir.clone());
-        let state_dir = settings.map_or_else(std::env::temp_dir, |settings| settings.state_dir.clone());
         let mut target = Self {
             engine,
             name: name.to_owned(),
@@ -90,7 +94,7 @@ impl Target {
             replaced: false,
             labels: Labels::new(),
             volumes_dir,
-            state_dir,
+            state_dir: state_dir(settings),
         };
         if let Some(volume) = &volume {
             target.refuse_in_use().await?;

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use holdfast_docker::network::Joined;
 use holdfast_format::{ArtefactId, ArtefactKind, ImageInUse, PointArtefact, PointStatus, RestorePoint, RunId};
+use holdfast_telemetry::chain;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -160,38 +162,62 @@ pub(crate) async fn run(global: &Global, args: &StackArgs) -> Result<Exit, CliEr
         ));
     }
     let out = Output::new(args.json);
-    // All is looked at before anything is changed.
-    let mut prepared = Vec::new();
-    for step in &report.steps {
-        prepared.push(prepare(&from, args, step, &stack, &into).await?);
-    }
-    if !args.dry_run {
-        for (step, prepared) in report.steps.iter_mut().zip(prepared) {
-            eprintln!("restoring {} {} into {}", step.what, step.from, step.to);
-            match prepared {
-                Prepared::Images => write_images(&file, &images, &mut report.warnings)?,
-                Prepared::Volume(mut target, opened) => {
-                    let lost = files::whole_volume(&opened, &mut target).await?;
-                    if lost > 0 {
-                        let problem = format!(
-                            "{} of volume {} are not as they were",
-                            human::count(lost, "path"),
-                            step.from
-                        );
-                        report.warnings.push(problem);
-                        report.complete = false;
-                    }
-                }
-                Prepared::Database(place, opened) => {
-                    let warnings = database::into_container(&opened, &place, args.replace).await?;
-                    report.warnings.extend(warnings);
-                }
-            }
-            step.done = true;
+    let mut joined = Vec::new();
+    let done = restore(&from, args, &mut report, &into, (&file, &images), &mut joined).await;
+    for network in joined {
+        if let Err(error) = network.leave().await {
+            let problem = format!(
+                "this container is still in a network that it was put into: {}",
+                chain(&error)
+            );
+            report.warnings.push(problem);
         }
     }
+    done?;
     out.print(&report, |out| text(out, &report));
     Ok(Exit::good_if(report.complete))
+}
+
+/// Looks at all before anything is changed, and then does it.
+async fn restore(
+    from: &Arc<From>,
+    args: &StackArgs,
+    report: &mut Report,
+    into: &str,
+    (file, images): (&PathBuf, &[&ImageInUse]),
+    joined: &mut Vec<Joined>,
+) -> Result<(), CliError> {
+    let mut prepared = Vec::new();
+    for step in &report.steps {
+        prepared.push(prepare(from, args, step, &report.stack, into, joined).await?);
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+    for (step, prepared) in report.steps.iter_mut().zip(prepared) {
+        eprintln!("restoring {} {} into {}", step.what, step.from, step.to);
+        match prepared {
+            Prepared::Images => write_images(file, images, &mut report.warnings)?,
+            Prepared::Volume(mut target, opened) => {
+                let lost = files::whole_volume(&opened, &mut target).await?;
+                if lost > 0 {
+                    let problem = format!(
+                        "{} of volume {} are not as they were",
+                        human::count(lost, "path"),
+                        step.from
+                    );
+                    report.warnings.push(problem);
+                    report.complete = false;
+                }
+            }
+            Prepared::Database(place, opened) => {
+                let warnings = database::into_container(&opened, &place, args.replace).await?;
+                report.warnings.extend(warnings);
+            }
+        }
+        step.done = true;
+    }
+    Ok(())
 }
 
 enum Prepared {
@@ -206,6 +232,7 @@ async fn prepare(
     step: &Step,
     stack: &str,
     into: &str,
+    joined: &mut Vec<Joined>,
 ) -> Result<Prepared, CliError> {
     let Some(id) = step.artefact else {
         return Ok(Prepared::Images);
@@ -226,7 +253,7 @@ async fn prepare(
         return Ok(Prepared::Volume(Box::new(target.with_labels(labels)), Box::new(opened)));
     }
     let (container, database) = step.to.split_once('/').unwrap_or((&step.to, ""));
-    let place = database::Place::look(settings, container, database).await?;
+    let place = database::Place::look(settings, container, database, joined).await?;
     Ok(Prepared::Database(place, Box::new(opened)))
 }
 

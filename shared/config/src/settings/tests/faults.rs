@@ -133,6 +133,14 @@ fn one_fault_at_a_time() {
             "[nats]\nurl = \"nats://tok@h\"\nuser = \"a\"\npassword = \"b\"",
             "nats.url: must have one means of authentication, not user and password, credentials in the url",
         ),
+        (
+            "[nats]\nurl = \"nats://a\"\nservers = [\"nats://u:p@b\"]",
+            "nats.servers: must each be nats://host:port or tls://host:port, without user and password",
+        ),
+        (
+            "[nats]\nservers = [\"nats://b\"]",
+            "nats.servers: are further ones beside `url`, which is not set",
+        ),
         ("[nats]\nreplicas = 2", "nats.replicas: must be 1, 3 or 5"),
         (
             "[staging]\nmax_bytes = \"63MiB\"",

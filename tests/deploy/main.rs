@@ -1,0 +1,120 @@
+//! Ways to deploy. The deployment of compose.yaml on a real engine: from nothing to a proven restore point and back, more of a service, and
+//! the gate in front of another stack.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod host;
+mod setup;
+
+use holdfast_tests::{Result, ensure, http};
+
+use setup::{Deployment, PROJECT};
+
+/// One test, since its images take longer than all else.
+#[test]
+fn the_deployment_from_nothing_to_a_restore_and_a_gate() -> Result<()> {
+    let deployment = Deployment::new()?;
+    let setup = deployment.path("deploy/compose/setup");
+    holdfast_tests::tools::text_of(&mut deployment.command(setup))?;
+    deployment.compose(&["--profile", "sample", "up", "-d"])?;
+    deployment.wait_for_health()?;
+
+    the_sample_comes_back(&deployment)?;
+    replicas_share_the_work(&deployment)?;
+    the_gate_lets_only_proven_upgrades_through(&deployment)?;
+    deployment.wait_for_health()
+}
+
+fn the_sample_comes_back(deployment: &Deployment) -> Result<()> {
+    let database = format!("{PROJECT}_sample-postgres_1");
+    deployment.sql(
+        &database,
+        "shop",
+        "CREATE TABLE article AS SELECT generate_series(1, 1000) AS id",
+    )?;
+    let put = http::request(deployment.web, "PUT", "/invoice.txt", b"hello")?;
+    ensure!(put.status == 201, "the web server says {}", put.status);
+
+    deployment.run("holdfast", &["config", "check"])?;
+    for which in [&[][..], &["--stack", PROJECT]] {
+        let run = deployment.run("holdfast", &[&["run", "--verify", "--sync-offsite"], which].concat())?;
+        ensure!(run.contains("is complete"), "{run}");
+        deployment.run("holdfast", &["status"])?;
+    }
+
+    deployment.sql(&database, "shop", "DROP TABLE article")?;
+    http::request(deployment.web, "DELETE", "/invoice.txt", b"")?;
+    deployment.compose(&["stop", "sample-web"])?;
+    let restored = deployment.run(
+        "restore-stack",
+        &[PROJECT, "--only", "volumes", "--only", "databases", "--replace"],
+    )?;
+    ensure!(restored.contains("restored"), "{restored}");
+    deployment.compose(&["--profile", "sample", "up", "-d"])?;
+    assert_eq!(
+        deployment.sql(&database, "shop", "SELECT count(*) FROM article")?,
+        "1000"
+    );
+    holdfast_tests::wait_until("the file is back", setup::DEADLINE, || {
+        Ok(http::request(deployment.web, "GET", "/invoice.txt", b"").is_ok_and(|answer| answer.body == b"hello"))
+    })
+}
+
+fn replicas_share_the_work(deployment: &Deployment) -> Result<()> {
+    let scaled = ["encryptor=2", "verifier=2", "syncer=2"];
+    let scale: Vec<&str> = scaled.iter().flat_map(|one| ["--scale", one]).collect();
+    deployment.compose(&[&["up", "-d"][..], &scale].concat())?;
+    deployment.wait_for_health()?;
+    for number in 0..30 {
+        let volume = format!("many-{number}");
+        deployment.engine.docker(["volume", "create", &volume])?;
+        let content = vec![number; 100_000];
+        std::fs::write(deployment.engine.volume_folder(&volume).join("file"), content)?;
+    }
+    let run = deployment.run("holdfast", &["run", "--verify", "--sync-offsite"])?;
+    ensure!(run.contains("is complete"), "{run}");
+    for (service, stage) in [("encryptor", "close"), ("verifier", "verify"), ("syncer", "sync")] {
+        let second = deployment.jobs(&format!("{PROJECT}_{service}_2"), stage)?;
+        ensure!(second > 0, "the second {service} has done nothing");
+    }
+    Ok(())
+}
+
+fn the_gate_lets_only_proven_upgrades_through(deployment: &Deployment) -> Result<()> {
+    let (old, new) = ("holdfast-test:stand-in", "holdfast-test:upgraded");
+    deployment.engine.docker(["tag", old, new])?;
+    deployment.shop(old, &["shop.yaml"], &["up", "-d"])?;
+    deployment.wait_for_database("shop_db_1", "shop")?;
+    let web = |format: &str| deployment.engine.docker(["inspect", "--format", format, "shop_web_1"]);
+    let before = web("{{.Id}}")?;
+    let with_gate = ["shop.yaml", "gate.yaml"];
+
+    // A database that cannot be dumped: no go, and what runs runs on.
+    deployment.sql("shop_db_1", "postgres", "ALTER USER postgres PASSWORD 'changed'")?;
+    let refused = deployment.shop(new, &with_gate, &["up", "-d"]);
+    ensure!(refused.is_err(), "the gate let an upgrade through without a backup");
+    assert_eq!(web("{{.Id}} {{.State.Running}}")?, format!("{before} true"));
+
+    deployment.sql("shop_db_1", "postgres", "ALTER USER postgres PASSWORD 'sesame'")?;
+    deployment.shop(new, &with_gate, &["up", "-d"])?;
+    assert_eq!(web("{{.Config.Image}} {{.State.Running}}")?, format!("{new} true"));
+
+    // The way back: the old image, and what was there.
+    deployment.sql("shop_db_1", "shop", "CREATE TABLE migrated ()")?;
+    deployment.engine.docker(["stop", "shop_web_1"])?;
+    let plan = deployment.run("restore-stack", &["shop", "--replace", "--dry-run"])?;
+    ensure!(plan.contains("would be restored"), "{plan}");
+    deployment.run("restore-stack", &["shop", "--replace"])?;
+    let pinned = std::fs::read_to_string(deployment.path("restore/shop.images.yaml"))?;
+    ensure!(!pinned.contains("holdfast-gate"), "the gate is pinned: {pinned}");
+    deployment.shop(new, &["shop.yaml", "restore/shop.images.yaml"], &["up", "-d"])?;
+    let tables = "SELECT count(*) FROM pg_class WHERE relname = 'migrated'";
+    assert_eq!(deployment.sql("shop_db_1", "shop", tables)?, "0");
+    // The dumper has left the shop's network again.
+    let format = "{{range .Containers}}{{.Name}} {{end}}";
+    let members = deployment
+        .engine
+        .docker(["network", "inspect", "--format", format, "shop_default"])?;
+    ensure!(!members.contains(PROJECT), "still in the shop's network: {members}");
+    Ok(())
+}
