@@ -55,17 +55,14 @@ start_service() {
     return 1
 }
 
-# used PID...: clock ticks of processor time, and KiB of memory that is theirs alone or shared in parts.
+# used PID...: nanoseconds of processor time of the threads that live, and KiB of memory that is theirs alone or shared in parts.
 used() {
-    local pid ticks=0 memory=0 stat
+    local pid time=0 memory=0
     for pid in "$@"; do
-        stat=$(<"/proc/$pid/stat")
-        # shellcheck disable=SC2086  # words
-        set -- ${stat##*) }
-        ticks=$((ticks + ${12} + ${13}))
+        time=$((time + $(cat /proc/"$pid"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }')))
         memory=$((memory + $(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup")))
     done
-    echo "$ticks $memory"
+    echo "$time $memory"
 }
 
 start_engine() {
@@ -113,7 +110,7 @@ read -r before _ < <(used "${of_services[@]}")
 sleep 60
 read -r after memory < <(used "${of_services[@]}")
 row "idle: memory of all services" 150 "$(mebibytes $((memory * 1024)))" - MiB
-row "idle: of one processor" 1 "$(awk -v ticks=$((after - before)) -v second="$(getconf CLK_TCK)" 'BEGIN { print ticks / second / 60 * 100 }')" - %
+row "idle: of one processor" 1 "$(awk -v time=$((after - before)) 'BEGIN { print time / 60e9 * 100 }')" - %
 export HOLDFAST__NATS__URL=$nats_url
 run_tree() { measure_in own run --source tree --fresh; }
 run_tree
