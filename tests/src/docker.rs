@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -72,6 +73,7 @@ impl Engine {
             Network::Private => "private",
             Network::Host => "host",
         });
+        command.arg(addresses());
         let errors = std::fs::File::create(dir.path().join("log"))?;
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
         let mut process = Process::spawn("the Docker engine", &mut command)?;
@@ -220,6 +222,14 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// Addresses for the networks of one engine, of the range that is kept for tests of networks (RFC 2544). Engines in the host's
+/// network that made networks at the same time could else both take the same.
+fn addresses() -> String {
+    static ENGINES: AtomicU32 = AtomicU32::new(0);
+    let number = ENGINES.fetch_add(1, Ordering::Relaxed) % 128;
+    format!("base=198.{}.{}.0/22,size=26", 18 + number / 64, number % 64 * 4)
 }
 
 /// A root file system of busybox alone.
