@@ -3,26 +3,15 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::Encryptor;
-use holdfast_capture::Staging;
-use holdfast_config::SecretSection;
-use holdfast_service::{Stage, run_process, staging_dir};
+use holdfast_service::{Stage, open_staging, run_process};
 
-const SECRETS: &[SecretSection] = &[
-    SecretSection::Repository,
-    SecretSection::Encryption,
-    SecretSection::Nats,
-];
+use crate::Encryptor;
 
 /// Runs the service until it is told to end, by its command line and configuration.
 #[must_use]
 pub fn main() -> ExitCode {
-    run_process("encryptor", SECRETS, async |cx, _| {
-        let settings = &cx.settings;
-        let staging = Arc::new(Staging::open(
-            &staging_dir(settings)?,
-            settings.staging.max_bytes.as_u64(),
-        )?);
+    run_process("encryptor", &[], async |cx, _| {
+        let staging = open_staging(&cx.settings)?;
         Ok(vec![Arc::new(Encryptor::new(cx, staging)) as Arc<dyn Stage>])
     })
 }

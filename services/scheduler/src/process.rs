@@ -2,20 +2,14 @@
 
 use std::process::ExitCode;
 
-use crate::Scheduler;
-use holdfast_config::SecretSection;
 use holdfast_service::run_process;
 
-const SECRETS: &[SecretSection] = &[
-    SecretSection::Repository,
-    SecretSection::Encryption,
-    SecretSection::Nats,
-];
+use crate::Scheduler;
 
 /// Runs the service until it is told to end, by its command line and configuration.
 #[must_use]
 pub fn main() -> ExitCode {
-    run_process("scheduler", SECRETS, async |cx, health| {
+    run_process("scheduler", &[], async |cx, health| {
         let tasks = Scheduler::new(cx).serve(true, health);
         tokio::spawn(tasks.join_all());
         Ok(Vec::new())

@@ -3,21 +3,15 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::Syncer;
 use holdfast_config::SecretSection;
 use holdfast_service::{Stage, run_process};
 
-const SECRETS: &[SecretSection] = &[
-    SecretSection::Repository,
-    SecretSection::Encryption,
-    SecretSection::Nats,
-    SecretSection::Target,
-];
+use crate::Syncer;
 
 /// Runs the service until it is told to end, by its command line and configuration.
 #[must_use]
 pub fn main() -> ExitCode {
-    run_process("syncer", SECRETS, async |cx, _| {
+    run_process("syncer", &[SecretSection::Target], async |cx, _| {
         Ok(vec![Arc::new(Syncer::open(cx).await?) as Arc<dyn Stage>])
     })
 }

@@ -3,16 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::{Verifier, harden, secret_keys};
 use holdfast_config::SecretSection;
 use holdfast_service::{Stage, exit_code, run_process};
 
-const SECRETS: &[SecretSection] = &[
-    SecretSection::Repository,
-    SecretSection::Encryption,
-    SecretSection::Nats,
-    SecretSection::Verifier,
-];
+use crate::{Verifier, harden, secret_keys};
 
 /// Runs the service until it is told to end, by its command line and configuration.
 #[must_use]
@@ -21,7 +15,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = harden() {
         return exit_code(Err(error.into()));
     }
-    run_process("verifier", SECRETS, async |cx, _| {
+    run_process("verifier", &[SecretSection::Verifier], async |cx, _| {
         Ok(vec![
             Arc::new(Verifier::new(cx, secret_keys(&cx.settings)?)) as Arc<dyn Stage>
         ])

@@ -23,7 +23,8 @@ pub use evidence::{Evidence, evidence, none_if_damaged};
 pub use introduce::{DatabaseContainer, Reachable, Told, own_container};
 pub use job::JobError;
 pub use open::{
-    OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, staging_dir, target_place,
+    OpenError, bus_options, open_bus, open_place, open_repository, open_staging, repository_keys, staging_dir,
+    target_place,
 };
 pub use process::{ProcessArgs, exit_code, run_process, shutdown_signal};
 pub use reconcile::{Reconciler, unfinished};

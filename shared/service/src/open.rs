@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use holdfast_bus::{Auth, Bus, BusError, BusOptions};
+use holdfast_capture::Staging;
 use holdfast_config::{AllowDisk, PlaceUrl, S3Options, Secret, Settings, Target};
 use holdfast_format::PlaceName;
 use holdfast_repository::{Repository, RepositoryError, RepositoryKeys};
@@ -226,6 +227,15 @@ pub fn staging_dir(settings: &Settings) -> Result<PathBuf, OpenError> {
         return Err(OpenError::StagingOnDisk(dir));
     }
     Ok(dir)
+}
+
+/// Staging in that folder, within the bound of the configuration.
+///
+/// # Errors
+/// As [`staging_dir`], or if the folder cannot be used.
+pub fn open_staging(settings: &Settings) -> anyhow::Result<Arc<Staging>> {
+    let dir = staging_dir(settings)?;
+    Ok(Arc::new(Staging::open(&dir, settings.staging.max_bytes.as_u64())?))
 }
 
 fn is_tmpfs(dir: &Path) -> bool {

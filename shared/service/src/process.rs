@@ -41,9 +41,16 @@ pub fn exit_code(result: Result<(), anyhow::Error>) -> ExitCode {
     }
 }
 
-/// Runs one service until it is told to end: loads the configuration (with the secrets of `secrets` alone), starts
-/// telemetry, opens repository and bus, and serves the stages that `stages` makes. It may tell its own health besides theirs.
-pub fn run_process<F>(service: &'static str, secrets: &[SecretSection], stages: F) -> ExitCode
+/// What opening repository and bus takes.
+const NEEDED: [SecretSection; 3] = [
+    SecretSection::Repository,
+    SecretSection::Encryption,
+    SecretSection::Nats,
+];
+
+/// Runs one service until it is told to end: loads the configuration (with the secrets that every service needs, and those of
+/// `further` alone), starts telemetry, opens repository and bus, and serves the stages that `stages` makes. It may tell its own health besides theirs.
+pub fn run_process<F>(service: &'static str, further: &[SecretSection], stages: F) -> ExitCode
 where
     F: AsyncFnOnce(&Context, &Health) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
 {
@@ -52,15 +59,16 @@ where
         Ok(runtime) => runtime,
         Err(error) => return exit_code(Err(error.into())),
     };
-    exit_code(runtime.block_on(run(service, &args, secrets, stages)))
+    exit_code(runtime.block_on(run(service, &args, further, stages)))
 }
 
-async fn run<F>(service: &'static str, args: &ProcessArgs, secrets: &[SecretSection], stages: F) -> anyhow::Result<()>
+async fn run<F>(service: &'static str, args: &ProcessArgs, further: &[SecretSection], stages: F) -> anyhow::Result<()>
 where
     F: AsyncFnOnce(&Context, &Health) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
 {
     let path = Settings::find(args.config.as_deref())?;
-    let settings = Arc::new(Settings::load_for(&path, &Settings::environment(), secrets)?);
+    let secrets = [&NEEDED[..], further].concat();
+    let settings = Arc::new(Settings::load_for(&path, &Settings::environment(), &secrets)?);
     let telemetry = holdfast_telemetry::init(holdfast_telemetry::Options::new(service, &settings.telemetry))?;
     let url = settings.nats.url.as_ref().ok_or_else(|| {
         anyhow::anyhow!("nats.url is not set: a service of its own needs a NATS server; `holdfast up` runs without")

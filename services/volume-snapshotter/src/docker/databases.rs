@@ -152,18 +152,18 @@ struct Route<'a> {
 /// By a network that both are in, else by one of the database's own. `asker` is the container that asks, of the same engine.
 fn route<'a>(database: &'a Database, asker: Option<&Container>) -> Result<Route<'a>, JobError> {
     let on_host = asker.is_none_or(|asker| asker.network_mode == "host");
-    if database.on_host_network && on_host {
-        return Ok(Route {
-            address: "127.0.0.1".to_owned(),
-            network: None,
-            shared: true,
-        });
-    }
-    if let Some(asker) = asker.filter(|_| database.on_host_network) {
-        return Err(JobError::Fail(format!(
-            "it is in the host's network, which the container {} is not: name it in a [[postgres]] of its own",
-            asker.name
-        )));
+    if database.on_host_network {
+        return match asker {
+            Some(asker) if !on_host => Err(JobError::Fail(format!(
+                "it is in the host's network, which the container {} is not: name it in a [[postgres]] of its own",
+                asker.name
+            ))),
+            _ => Ok(Route {
+                address: "127.0.0.1".to_owned(),
+                network: None,
+                shared: true,
+            }),
+        };
     }
     let is_shared = |network: &DatabaseNetwork| {
         let mut own = asker.into_iter().flat_map(|asker| asker.networks.values());
