@@ -143,8 +143,8 @@ impl<'a> Configured<'a> {
 }
 
 fn read(spec: &TreeSpec, mut input: Input<'_, '_>) -> Result<Found, JobError> {
-    let parent = input.parent.as_ref();
-    let outcome = capture_tree(spec, parent, input.packer, input.contents, &mut input.watch)?;
+    let earlier = input.earlier.as_ref();
+    let outcome = capture_tree(spec, earlier, input.packer, input.contents, &mut input.watch)?;
     Ok(Found {
         counts: outcome.counts,
         warnings: outcome.warnings,

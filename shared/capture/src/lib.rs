@@ -63,9 +63,10 @@ mod window;
 pub use dump::capture_stream;
 pub use error::{CaptureError, ParentError, Retry};
 pub use packer::{Packed, Packer, PackerOptions, Sink};
-pub use parent::{ContentsIter, IndexMaker, Parent, ParentIndex};
+pub use parent::{ContentsIter, Earlier, IndexMaker, ParentIndex, ReadContents};
 pub use staging::{
-    Attempt, ContentsFile, Draft, DraftPack, MissingReceipt, Receipt, Staged, Staging, StagingError, Wait,
+    Attempt, ContentsFile, Draft, DraftPack, MissingReceipt, PrecopyContents, Receipt, Staged, Staging, StagingError,
+    Wait,
 };
 pub use tree::{LAYOUT, Root, TreeOutcome, TreeSpec, capture_archive, capture_tree};
 pub use watch::{Progress, Watch};

@@ -55,13 +55,43 @@ impl Packed {
     }
 }
 
-/// The parent's chunks, and which of them this stream uses.
+/// The parent's chunks, and which of its packs this stream has used.
 struct Adopted {
     index: ParentIndex,
     /// Own index of each of the parent's packs, once it is used.
     rows: Vec<Option<u32>>,
-    /// Of each of the parent's packs, the offsets of extents whose bytes are counted as used, in order.
-    counted: Vec<Vec<u32>>,
+}
+
+/// Whose numbers of packs an extent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The parent's.
+    Parent,
+    /// This packer's own, from before the stream was [begun again](Packer::begin_again).
+    Precopy,
+}
+
+/// How many bytes of a pack a stream uses.
+#[derive(Default)]
+struct Used {
+    /// The offsets of extents that are counted, in order.
+    offsets: Vec<u32>,
+    bytes: u32,
+}
+
+impl Used {
+    fn count(&mut self, offset: u32, length: u32) {
+        // A stream mostly uses a pack from its beginning to its end.
+        let at = match self.offsets.last() {
+            Some(last) if *last >= offset => match self.offsets.binary_search(&offset) {
+                Ok(_) => return,
+                Err(at) => at,
+            },
+            _ => self.offsets.len(),
+        };
+        self.offsets.insert(at, offset);
+        self.bytes = self.bytes.saturating_add(length);
+    }
 }
 
 /// Cuts nothing itself: it is given the pieces of a stream in order, and answers with the extent of each.
@@ -75,6 +105,9 @@ pub struct Packer<'s> {
     bad: HashSet<PackId>,
     own: HashMap<ChunkId, (u32, u32, u32)>,
     rows: Vec<Option<DraftPack>>,
+    /// What the stream uses of each row's pack; of its own only once it was begun again: until then, all.
+    used: Vec<Used>,
+    again: bool,
     written: HashSet<PackId>,
     buffer: Vec<u8>,
     open: Option<u32>,
@@ -88,7 +121,6 @@ impl<'s> Packer<'s> {
     pub fn new(options: PackerOptions, sink: Sink<'s>) -> Self {
         let parent = options.parent.map(|index| Adopted {
             rows: vec![None; index.packs()],
-            counted: vec![Vec::new(); index.packs()],
             index,
         });
         Self {
@@ -101,6 +133,8 @@ impl<'s> Packer<'s> {
             bad: options.bad,
             own: HashMap::new(),
             rows: Vec::new(),
+            used: Vec::new(),
+            again: false,
             written: HashSet::new(),
             buffer: Vec::new(),
             open: None,
@@ -119,6 +153,15 @@ impl<'s> Packer<'s> {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Begins the stream again: what was given so far was not it. What is stored of it stays in its packs, which are named
+    /// whether the stream comes to use them or not.
+    pub fn begin_again(&mut self) {
+        self.digest = self.key.extent_digest();
+        self.size = 0;
+        self.again = true;
+        self.used.iter_mut().for_each(|used| *used = Used::default());
     }
 
     /// Adds bytes that are stored whether they are known or not: a tar entry's headers. Their id is written down only if
@@ -161,32 +204,33 @@ impl<'s> Packer<'s> {
         })
     }
 
-    /// Adds an entry that stands in the parent, unread: `extents` are the parent's, headers first, and `header` its headers
-    /// made again. The parent's headers are referenced if they can be, and are known to be the same bytes: by their id,
-    /// or, if the parent wrote none down, by their length and the caller's word (`same_header`). Else they are stored anew.
-    /// `None`, and nothing is added, if the data cannot be referenced.
+    /// Adds an entry that stands in an earlier capture, unread: `extents` are those it has there, headers first, and
+    /// `header` its headers made again. The earlier headers are referenced if they can be, and are known to be the same
+    /// bytes: by their id, or, if none was written down, by their length and the caller's word (`same_header`). Else they
+    /// are stored anew. `None`, and nothing is added, if the data cannot be referenced.
     ///
     /// # Errors
     /// What the sink answers.
-    pub fn reuse(
+    pub(crate) fn reuse(
         &mut self,
+        origin: Origin,
         header: &[u8],
         same_header: bool,
         keep_id: bool,
         extents: &[Extent],
     ) -> Result<Option<Vec<Extent>>, CaptureError> {
-        let (Some(parent), Some((old, data))) = (&self.parent, extents.split_first()) else {
+        let Some((old, data)) = extents.split_first() else {
             return Ok(None);
         };
-        if !data.iter().all(|x| x.id.is_some() && parent.index.is_usable(x)) {
+        if !data.iter().all(|x| x.id.is_some() && self.is_usable(origin, x)) {
             return Ok(None);
         }
         let id = self.key.chunk_id(header);
         let same = old.length as usize == header.len()
-            && parent.index.is_usable(old)
+            && self.is_usable(origin, old)
             && old.id.map_or(same_header, |recorded| recorded == id);
         let mut out = Vec::with_capacity(extents.len());
-        match if same { self.adopt(*old) } else { None } {
+        match if same { self.take_over(origin, *old) } else { None } {
             Some(own) => {
                 self.count(own.length, id);
                 out.push(Extent {
@@ -197,12 +241,18 @@ impl<'s> Packer<'s> {
             None => out.push(self.literal(header, keep_id)?),
         }
         for extent in data {
-            if let (Some(id), Some(own)) = (extent.id, self.adopt(*extent)) {
+            if let (Some(id), Some(own)) = (extent.id, self.take_over(origin, *extent)) {
                 self.count(extent.length, id);
                 out.push(own);
             }
         }
         Ok(Some(out))
+    }
+
+    /// Whether an extent in own numbering lies in one of the parent's packs.
+    pub(crate) fn is_of_parent(&self, extent: &Extent) -> bool {
+        let pack = self.rows.get(extent.pack as usize).and_then(Option::as_ref);
+        pack.is_some_and(|pack| pack.stored.is_some())
     }
 
     /// Closes the last pack.
@@ -212,8 +262,14 @@ impl<'s> Packer<'s> {
     pub fn finish(mut self) -> Result<Packed, CaptureError> {
         self.close()?;
         let (size, extents, digest) = self.digest.finish();
+        let mut packs: Vec<DraftPack> = self.rows.into_iter().flatten().collect();
+        for (pack, used) in packs.iter_mut().zip(&self.used) {
+            if self.again || pack.stored.is_some() {
+                pack.used = used.bytes.min(pack.plain);
+            }
+        }
         Ok(Packed {
-            packs: self.rows.into_iter().flatten().collect(),
+            packs,
             size,
             extents,
             digest,
@@ -234,45 +290,69 @@ impl<'s> Packer<'s> {
         {
             return Ok(self.adopt(extent).map(|own| (own.pack, own.offset, own.length)));
         }
-        Ok(self.own.get(&id).copied().filter(|place| place.2 as usize == length))
+        let own = self.own.get(&id).copied().filter(|place| place.2 as usize == length);
+        if let Some((row, offset, length)) = own {
+            self.count_again(row, offset, length);
+        }
+        Ok(own)
+    }
+
+    fn is_usable(&self, origin: Origin, extent: &Extent) -> bool {
+        match origin {
+            Origin::Parent => self.parent.as_ref().is_some_and(|p| p.index.is_usable(extent)),
+            Origin::Precopy => {
+                let plain = match self.rows.get(extent.pack as usize) {
+                    Some(Some(pack)) => u64::from(pack.plain),
+                    Some(None) => self.buffer.len() as u64,
+                    None => return false,
+                };
+                u64::from(extent.offset) + u64::from(extent.length) <= plain
+            }
+        }
+    }
+
+    /// A usable extent of an earlier capture in own numbering, its bytes counted as used.
+    fn take_over(&mut self, origin: Origin, extent: Extent) -> Option<Extent> {
+        match origin {
+            Origin::Parent => self.adopt(extent),
+            Origin::Precopy => {
+                self.count_again(extent.pack, extent.offset, extent.length);
+                Some(extent)
+            }
+        }
+    }
+
+    /// Counts bytes of an own pack as used, which are all used unless the stream was begun again.
+    fn count_again(&mut self, row: u32, offset: u32, length: u32) {
+        if self.again {
+            self.used[row as usize].count(offset, length);
+        }
+    }
+
+    fn add_row(&mut self, pack: Option<DraftPack>) -> u32 {
+        self.rows.push(pack);
+        self.used.push(Used::default());
+        index(self.rows.len() - 1)
     }
 
     /// An extent of the parent in own numbering, its bytes counted as used.
     fn adopt(&mut self, extent: Extent) -> Option<Extent> {
-        let parent = self.parent.as_mut()?;
+        let parent = self.parent.as_ref()?;
         let stored = *parent.index.pack(extent.pack)?;
         let row = match parent.rows[extent.pack as usize] {
             Some(row) => row,
             None => {
-                let row = index(self.rows.len());
-                self.rows.push(Some(DraftPack {
+                let row = self.add_row(Some(DraftPack {
                     id: stored.id,
                     plain: stored.plain,
                     used: 0,
                     stored: Some(stored),
                 }));
-                parent.rows[extent.pack as usize] = Some(row);
+                self.parent.as_mut()?.rows[extent.pack as usize] = Some(row);
                 row
             }
         };
-        // A stream mostly uses a pack from its beginning to its end.
-        let counted = &mut parent.counted[extent.pack as usize];
-        let first_use = match counted.last() {
-            Some(last) if *last >= extent.offset => match counted.binary_search(&extent.offset) {
-                Ok(_) => false,
-                Err(at) => {
-                    counted.insert(at, extent.offset);
-                    true
-                }
-            },
-            _ => {
-                counted.push(extent.offset);
-                true
-            }
-        };
-        if let (true, Some(pack)) = (first_use, &mut self.rows[row as usize]) {
-            pack.used = pack.used.saturating_add(extent.length).min(pack.plain);
-        }
+        self.used[row as usize].count(extent.offset, extent.length);
         Some(Extent { pack: row, ..extent })
     }
 
@@ -284,11 +364,13 @@ impl<'s> Packer<'s> {
         if self.buffer.len() + bytes.len() > PACK_MAX {
             self.close()?;
         }
-        let row = *self.open.get_or_insert_with(|| {
-            self.rows.push(None);
-            index(self.rows.len() - 1)
-        });
+        let row = match self.open {
+            Some(row) => row,
+            None => self.add_row(None),
+        };
+        self.open = Some(row);
         let place = (row, index(self.buffer.len()), index(bytes.len()));
+        self.count_again(place.0, place.1, place.2);
         self.namer.add(place.2, id);
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= PACK_TARGET {

@@ -1,30 +1,68 @@
-//! The parent: an earlier artefact of the same source, whose chunks a capture references in place of storing them again.
+//! Earlier captures. The parent: an earlier artefact of the same source, whose chunks a capture references in place of
+//! storing them again. The pre-copy: a capture of the same artefact, made while its files were in use, so that there is
+//! little left to read once they are not (as in live migration: Clark et al., "Live Migration of Virtual Machines", 2005).
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use holdfast_format::{ChunkId, Content, ContentsError, Extent, Manifest, PackId, PackRef, Stamp};
+use jiff::Timestamp;
 
-use crate::ParentError;
+use crate::packer::Origin;
+use crate::{LAYOUT, ParentError};
 
-/// A parent's contents, line after line.
+/// Contents, line after line.
 pub type ContentsIter<'a> = Box<dyn Iterator<Item = Result<Content, ContentsError>> + 'a>;
 
-/// A parent as a tree's capture uses it.
-#[derive(Clone, Copy)]
-pub struct Parent<'a> {
-    /// Its manifest, whose signature was checked.
-    pub manifest: &'a Manifest,
-    /// Reads its contents from the start.
-    pub contents: &'a (dyn Fn() -> Result<ContentsIter<'a>, ContentsError> + Sync),
+/// Contents that can be read from the start, as often as needed.
+pub trait ReadContents: Sync {
+    /// The lines.
+    ///
+    /// # Errors
+    /// [`ContentsError`] if they do not read at all.
+    fn lines(&self) -> Result<ContentsIter<'_>, ContentsError>;
 }
 
-impl Parent<'_> {
-    /// The time from which on the parent's word on a file is not trusted: the file could have been written again after it
-    /// was read, within the same tick of its filesystem's clock.
+/// An earlier capture of the same files: what stands as it tells is not read again.
+#[derive(Clone, Copy)]
+pub struct Earlier<'a> {
+    pub(crate) contents: &'a dyn ReadContents,
+    pub(crate) origin: Origin,
+    /// Whether its headers were made as ours are.
+    pub(crate) same_layout: bool,
+    started: Timestamp,
+}
+
+impl<'a> Earlier<'a> {
+    /// The parent, by its manifest, whose signature was checked. Its index must be in the packer.
+    #[must_use]
+    pub fn parent(manifest: &Manifest, contents: &'a dyn ReadContents) -> Self {
+        Self {
+            contents,
+            origin: Origin::Parent,
+            same_layout: manifest.tools.get("tar").is_some_and(|layout| layout == LAYOUT),
+            started: manifest.started,
+        }
+    }
+
+    /// The pre-copy of the same artefact: a capture into the same packer, which was told to
+    /// [begin again](crate::Packer::begin_again) after it. `started` is from before it, and before what programs wrote
+    /// through memory maps was last brought to the file system (`syncfs`): from then on, such writes tell in a file's times.
+    #[must_use]
+    pub fn precopy(started: Timestamp, contents: &'a dyn ReadContents) -> Self {
+        Self {
+            contents,
+            origin: Origin::Precopy,
+            same_layout: true,
+            started,
+        }
+    }
+
+    /// The time from which on its word on a file is not trusted: the file could have been written again after it was read,
+    /// within the same tick of its filesystem's clock.
     pub(crate) fn settled_before(&self) -> Stamp {
-        let started = self.manifest.started;
+        let started = self.started;
         Stamp {
             seconds: started.as_second() - i64::from(started.subsec_nanosecond() < 0),
             nanoseconds: started.subsec_nanosecond().rem_euclid(1_000_000_000).unsigned_abs(),

@@ -4,6 +4,7 @@
 //! <dir>/<run>/<artefact>/<attempt>/<pack id>.pack               zstd of the plaintext, until it is sealed
 //!                                 /receipts/<pack id>.receipt   what became of it
 //!                                 /contents.zst                 zstd of the contents' JSON lines
+//!                                 /precopy.zst                  those of a pre-copy, while they are needed
 //!                                 /draft.json                   last: the capture is whole
 //! ```
 //!
@@ -32,7 +33,7 @@ mod error;
 mod files;
 
 pub use attempt::{Attempt, Receipt, Wait};
-pub use contents::ContentsFile;
+pub use contents::{ContentsFile, PrecopyContents};
 pub use draft::{Draft, DraftPack, MissingReceipt};
 pub use error::StagingError;
 

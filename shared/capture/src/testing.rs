@@ -13,8 +13,8 @@ use holdfast_format::{
 use jiff::Timestamp;
 
 use crate::{
-    CaptureError, ContentsIter, Packed, Packer, PackerOptions, Parent, ParentIndex, TreeOutcome, TreeSpec, Watch,
-    capture_archive, capture_tree,
+    CaptureError, ContentsIter, Earlier, Packed, Packer, PackerOptions, ParentIndex, ReadContents, TreeOutcome,
+    TreeSpec, Watch, capture_archive, capture_tree,
 };
 
 pub(crate) const ARTEFACT: ArtefactId = ArtefactId::from_bytes([1; 16]);
@@ -93,11 +93,22 @@ pub(crate) fn assemble(store: &Store, packed: &Packed, extents: &[Extent]) -> Ve
         out.extend_from_slice(bytes);
     }
     assert_eq!(digest.finish(), (packed.size, packed.extents, packed.digest));
-    for pack in &packed.packs {
+    // What a pack's extents cover, each byte once, is what is used of it.
+    for (at, pack) in packed.packs.iter().enumerate() {
         assert_eq!(store[&pack.id].len(), pack.plain as usize);
-        assert!(pack.used <= pack.plain && pack.used > 0);
+        let mut covered = vec![false; pack.plain as usize];
+        for x in extents.iter().filter(|x| x.pack as usize == at) {
+            covered[x.offset as usize..][..x.length as usize].fill(true);
+        }
+        assert_eq!(covered.iter().filter(|c| **c).count(), pack.used as usize);
     }
     out
+}
+
+impl ReadContents for Vec<u8> {
+    fn lines(&self) -> Result<ContentsIter<'_>, ContentsError> {
+        Ok(Box::new(ContentsReader::new(&self[..], ARTEFACT)?))
+    }
 }
 
 /// A captured tree.
@@ -146,6 +157,19 @@ pub(crate) fn try_shoot(
     })
 }
 
+/// Captures a tree after a pre-copy of it; `between` is called in between.
+pub(crate) fn shoot_precopied(store: &Store, spec: &TreeSpec, parent: Option<&Shot>, between: impl FnOnce()) -> Shot {
+    let captured = shoot_with(store, parent, &HashSet::new(), |parent, packer, contents, watch| {
+        let (started, mut lines) = (Timestamp::now(), ContentsWriter::new(Vec::new(), ARTEFACT).unwrap());
+        let ahead = capture_tree(spec, parent, packer, &mut lines, watch)?;
+        let (lines, _) = lines.finish(ahead.closing).unwrap();
+        packer.begin_again();
+        between();
+        capture_tree(spec, Some(&Earlier::precopy(started, &lines)), packer, contents, watch)
+    });
+    captured.unwrap()
+}
+
 /// Captures a foreign archive.
 pub(crate) fn shoot_archive(store: &Store, archive: impl Read, parent: Option<&Shot>) -> Result<Shot, CaptureError> {
     shoot_with(store, parent, &HashSet::new(), |parent, packer, contents, watch| {
@@ -158,31 +182,22 @@ fn shoot_with(
     parent: Option<&Shot>,
     bad: &HashSet<PackId>,
     capture: impl FnOnce(
-        Option<&Parent<'_>>,
+        Option<&Earlier<'_>>,
         &mut Packer<'_>,
         &mut ContentsWriter<Vec<u8>>,
         &mut Watch<'_>,
     ) -> Result<TreeOutcome, CaptureError>,
 ) -> Result<Shot, CaptureError> {
     let started = Timestamp::now();
-    let read = || -> Result<ContentsIter<'_>, ContentsError> {
-        let lines = parent
-            .map(|p| ContentsReader::new(&p.contents[..], ARTEFACT))
-            .transpose()?;
-        Ok(Box::new(lines.into_iter().flatten()))
-    };
-    let index = parent.map(|p| ParentIndex::build(&p.manifest.packs, read().unwrap(), bad).unwrap());
+    let index = parent.map(|p| ParentIndex::build(&p.manifest.packs, p.contents.lines().unwrap(), bad).unwrap());
     let mut packer = packer(store, index, bad);
     let mut contents = ContentsWriter::new(Vec::new(), ARTEFACT).unwrap();
     let mut watch = Watch {
         progress: &mut |_| {},
         stop: &|| false,
     };
-    let parent = parent.map(|p| Parent {
-        manifest: &p.manifest,
-        contents: &read,
-    });
-    let outcome = capture(parent.as_ref(), &mut packer, &mut contents, &mut watch)?;
+    let earlier = parent.map(|p| Earlier::parent(&p.manifest, &p.contents));
+    let outcome = capture(earlier.as_ref(), &mut packer, &mut contents, &mut watch)?;
     let packed = packer.finish()?;
     let (contents, _) = contents.finish(outcome.closing.clone()).unwrap();
     let reader = ContentsReader::new(&contents[..], ARTEFACT).unwrap();

@@ -1,7 +1,7 @@
 //! A directory, or several paths of the system, as a PAX tar in sorted order.
 //!
-//! Memory is bounded: the walk holds the names of the directories above it, the parent's entries are read beside it, and
-//! only files with several names are remembered. What stands as the parent recorded it is not opened; what cannot be
+//! Memory is bounded: the walk holds the names of the directories above it, an earlier capture's entries are read beside
+//! it, and only files with several names are remembered. What stands as that one recorded it is not opened; what cannot be
 //! taken is skipped, counted and warned of, and never fails the capture. Only a root that cannot be read does.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use holdfast_format::{ContentsWriter, Counts, EntryKind, Extent, Path, SkipReaso
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-use crate::{CaptureError, Packer, Parent, Watch};
+use crate::{CaptureError, Earlier, Packer, Watch};
 
 mod archive;
 mod emit;
@@ -53,16 +53,15 @@ pub struct TreeOutcome {
     pub closing: Vec<Extent>,
 }
 
-/// Captures a tree: its entries go to `contents`, its bytes to `packer`. The parent's contents are read on a thread beside
-/// this one, which ends with this call. A parent's index goes into the packer, the
-/// parent itself here. The draft must name [`LAYOUT`] as `tools["tar"]`, and a `started` that was taken before this call.
+/// Captures a tree: its entries go to `contents`, its bytes to `packer`. What stands as `earlier` tells is not read again;
+/// its contents are read on a thread beside this one, which ends with this call. The draft must name [`LAYOUT`] as `tools["tar"]`, and a `started` that was taken before this call.
 ///
 /// # Errors
-/// [`CaptureError`] if a root is missing or unreadable, packs or contents cannot be written, the parent does not read, the
-/// process runs out of a resource, or the caller says stop.
+/// [`CaptureError`] if a root is missing or unreadable, packs or contents cannot be written, the earlier capture does not read,
+/// the process runs out of a resource, or the caller says stop.
 pub fn capture_tree<W: Write>(
     spec: &TreeSpec,
-    parent: Option<&Parent<'_>>,
+    earlier: Option<&Earlier<'_>>,
     packer: &mut Packer<'_>,
     contents: &mut ContentsWriter<W>,
     watch: &mut Watch<'_>,
@@ -70,8 +69,8 @@ pub fn capture_tree<W: Write>(
     std::thread::scope(|scope| {
         let mut capture = Capture {
             spec,
-            join: Join::new(parent, scope)?,
-            out: Out::new(packer, contents, watch),
+            join: Join::new(earlier, scope)?,
+            out: Out::new(packer, contents, watch, earlier),
             linked: HashMap::new(),
             xattrs: XattrReader::new(),
             scratch: Vec::new(),

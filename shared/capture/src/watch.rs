@@ -18,7 +18,9 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    pub(crate) fn stopped(&self) -> bool {
+    /// Whether the caller says stop.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
         (self.stop)()
     }
 }

@@ -1,22 +1,22 @@
 //! One capture from work to draft: the parent, the attempt, packs on their way to the encryptor while capture goes on.
 //! The dumper and the snapshotter bring only what they read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use holdfast_bus::Delivery;
 use holdfast_capture::{
-    Attempt, CaptureError, ContentsFile, Draft, Packer, PackerOptions, Parent, ParentIndex, Progress, Retry, Staging,
-    StagingError, Wait, Watch,
+    Attempt, CaptureError, ContentsIter, Draft, Earlier, Packer, PackerOptions, ParentIndex, Progress, ReadContents,
+    Retry, Staging, StagingError, Wait, Watch,
 };
 use holdfast_events::{Fact, Job, RunState, What, Work, after_close, after_list, missing};
 use holdfast_format::{
-    Artefact, ArtefactId, ContentsError, ContentsWriter, Counts, DatabaseInfo, Expected, Extent, ImageInUse, Listed,
-    ObjectKey, PackId, Predecessor, RunId, SourceName, VolumeInfo, Warnings,
+    Artefact, ArtefactId, ContentsError, Expected, ImageInUse, Listed, ObjectKey, PackId, Predecessor, RunId,
+    SourceName,
 };
-use holdfast_repository::{Latest, SealedManifest};
+use holdfast_repository::{ContentsFile, Latest, SealedManifest};
 use holdfast_telemetry::failpoint;
 use holdfast_telemetry::metrics::{self, Flow};
 use jiff::Timestamp;
@@ -24,44 +24,16 @@ use tokio::sync::mpsc;
 
 use crate::{Context, JobError, WorkerSpec};
 
+mod input;
 mod stager;
+
+pub use input::{Found, Input, Precopy};
 
 /// How often bytes done so far are told.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// From which delivery on a parent is no longer tried: if it is what fails, the artefact is captured whole.
 const WITHOUT_PARENT_FROM: u64 = 3;
-
-/// What a capture reads and writes.
-pub struct Input<'a, 's> {
-    /// Takes the stream's pieces.
-    pub packer: &'a mut Packer<'s>,
-    /// Takes entries and extents.
-    pub contents: &'a mut ContentsWriter<ContentsFile>,
-    /// The artefact whose chunks are referenced.
-    pub parent: Option<Parent<'a>>,
-    /// The artefact before this one, to compare with.
-    pub previous: Option<&'a SealedManifest>,
-    /// Progress, and when to stop.
-    pub watch: Watch<'a>,
-}
-
-/// What a capture found besides the stream.
-#[derive(Default)]
-pub struct Found {
-    /// What the stream holds.
-    pub counts: Counts,
-    /// What a database is beside its dump.
-    pub database: Option<DatabaseInfo>,
-    /// What a Docker volume is beside its files.
-    pub volume: Option<VolumeInfo>,
-    /// What the operator should know.
-    pub warnings: Warnings,
-    /// Versions of the programs that took part.
-    pub tools: BTreeMap<String, String>,
-    /// The extents of the contents' last line.
-    pub closing: Vec<Extent>,
-}
 
 /// A capture that is to be done: nothing of it is staged or sealed yet.
 pub struct Session {
@@ -267,6 +239,21 @@ impl Session {
     }
 }
 
+/// A parent's contents, if they could be fetched.
+struct OfParent(Option<ContentsFile>);
+
+impl ReadContents for OfParent {
+    fn lines(&self) -> Result<ContentsIter<'_>, ContentsError> {
+        let Some(file) = &self.0 else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let reader = file.reader();
+        Ok(Box::new(
+            reader.map_err(|e| ContentsError::Read(std::io::Error::other(e)))?,
+        ))
+    }
+}
+
 /// The part that reads and writes, on a thread that may block.
 struct Blocking {
     session: Session,
@@ -293,10 +280,10 @@ impl Blocking {
         let repository = &cx.repository;
         let runtime = tokio::runtime::Handle::current();
         let mut parent = self.parent.as_ref();
-        let mut contents_of_parent = None;
+        let mut contents_of_parent = OfParent(None);
         if let Some(sealed) = parent {
             match runtime.block_on(repository.open_contents(&sealed.manifest, &cx.scratch)) {
-                Ok(file) => contents_of_parent = Some(file),
+                Ok(file) => contents_of_parent = OfParent(Some(file)),
                 Err(error) => {
                     let reason = holdfast_telemetry::chain(&error).to_string();
                     tracing::warn!(artefact = %sealed.manifest.artefact, reason, "its contents cannot serve as parent");
@@ -338,19 +325,10 @@ impl Blocking {
         let mut progress = |p: Progress| bytes.store(p.bytes, Ordering::Relaxed);
         let captured = stager::beside(put, |sink| {
             let mut packer = Packer::new(options, sink);
-            let lines = || -> Result<holdfast_capture::ContentsIter<'_>, ContentsError> {
-                let Some(file) = &contents_of_parent else {
-                    return Ok(Box::new(std::iter::empty()));
-                };
-                let reader = file
-                    .reader()
-                    .map_err(|e| ContentsError::Read(std::io::Error::other(e)))?;
-                Ok(Box::new(reader))
-            };
             // The parent's chunks are looked for only once something new comes, so they are read beside the capture.
             let found = std::thread::scope(|scope| {
                 if let Some(maker) = maker {
-                    scope.spawn(|| match lines() {
+                    scope.spawn(|| match contents_of_parent.lines() {
                         Ok(lines) => maker.make(lines, &stop),
                         Err(error) => maker.fail(error),
                     });
@@ -358,15 +336,14 @@ impl Blocking {
                 let input = Input {
                     packer: &mut packer,
                     contents: &mut contents,
-                    parent: parent.map(|p| Parent {
-                        manifest: &p.manifest,
-                        contents: &lines,
-                    }),
+                    earlier: parent.map(|p| Earlier::parent(&p.manifest, &contents_of_parent)),
                     previous: self.latest.manifest.as_deref(),
                     watch: Watch {
                         progress: &mut progress,
                         stop: &stop,
                     },
+                    attempt,
+                    cx,
                 };
                 body(input)
             });

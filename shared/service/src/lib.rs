@@ -16,7 +16,8 @@ mod serve;
 mod stage;
 
 pub use capturing::{
-    Found, Input, Listing, Session, ask_for_seals, hand_on_sealed, missing_captures, staged_artefacts, write_listing,
+    Found, Input, Listing, Precopy, Session, ask_for_seals, hand_on_sealed, missing_captures, staged_artefacts,
+    write_listing,
 };
 pub use context::Context;
 pub use evidence::{Evidence, evidence, none_if_damaged};

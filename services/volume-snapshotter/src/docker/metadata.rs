@@ -77,7 +77,7 @@ fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_, '_>) -> Result
     let archive = archive.end().map_err(failed)?;
     let outcome = capture_archive(
         archive.as_slice(),
-        input.parent.as_ref(),
+        input.earlier.as_ref(),
         input.packer,
         input.contents,
         &mut input.watch,

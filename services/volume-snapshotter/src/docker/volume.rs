@@ -1,6 +1,7 @@
 //! One volume, or all volumes of a group, in one quiet time if their containers must be quiet.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use holdfast_docker::perform::{BroughtBack, QuietError, QuietTime};
 use holdfast_docker::quiet::{self, Covered};
 use holdfast_events::{Job, Work};
 use holdfast_format::{Artefact, ArtefactKind, VolumeInfo, VolumeUser};
-use holdfast_service::{Context, Found, Input, JobError, Session};
+use holdfast_service::{Context, Found, Input, JobError, Precopy, Session};
 use holdfast_telemetry::{chain, failpoint};
+use rustix::fs::{FsWord, fstatfs, syncfs};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
@@ -32,6 +34,10 @@ const TURN: Duration = Duration::from_secs(4 * 3600);
 
 /// What looks like a secret in a driver's options: `o=username=x,password=y`.
 const SECRETS: [&str; 3] = ["password=", "pass=", "credentials="];
+
+/// File systems without a disk behind them, by their numbers (statfs(2)): tmpfs, ramfs. Writes through memory maps never
+/// show in the times of their files.
+const IN_MEMORY: [FsWord; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// How a volume's files are reached.
 enum Way {
@@ -229,14 +235,53 @@ impl Docker {
 }
 
 impl Reading {
-    /// Reads between the two doors of a quiet time.
+    /// Reads between the two doors of a quiet time, after a pre-copy: what did not change since need not be read in it, and
+    /// hardly anything compressed.
     fn between(self, mut pass: Pass, mut input: Input<'_, '_>) -> Result<Found, JobError> {
+        let precopy = self.precopy(&mut input)?;
         pass.enter()?;
-        let found = self.read(&mut input);
+        let found = match &precopy {
+            Some(precopy) => self.read(&mut input.after(precopy)),
+            None => self.read(&mut input),
+        };
         let quieted = pass.leave();
         let (mut found, quieted) = (found?, quieted?);
         self.add(&mut found, &quieted);
         Ok(found)
+    }
+
+    /// The volume while its containers run. `None` if what is found then says too little about what will be later.
+    fn precopy<'a>(&self, input: &mut Input<'a, '_>) -> Result<Option<Precopy<'a>>, JobError> {
+        if let Way::Path(path) = &self.way {
+            let unreadable = |e| {
+                JobError::Retry(format!(
+                    "read volume {} at {}: {e}",
+                    self.entry.volume.name,
+                    path.display()
+                ))
+            };
+            let dir = File::open(path).map_err(unreadable)?;
+            if fstatfs(&dir).is_ok_and(|found| IN_MEMORY.contains(&found.f_type)) {
+                return Ok(None);
+            }
+            let precopied = input.precopy(|input| {
+                // What programs wrote through memory maps: after this, and only after this, each such write shows in a
+                // file's times.
+                syncfs(&dir).map_err(|e| unreadable(e.into()))?;
+                self.read(input)
+            });
+            return precopied.map(Some);
+        }
+        match input.precopy(|input| self.read(input)) {
+            Ok(precopy) => Ok(Some(precopy)),
+            Err(error) if input.watch.stopped() || matches!(error, JobError::Superseded(_)) => Err(error),
+            // An engine breaks an archive off when a file in it changes: which it no longer does once all are quiet.
+            Err(error) => {
+                let (volume, reason) = (&self.entry.volume.name, error.reason());
+                tracing::info!(volume, reason, "it could not be read while its containers run");
+                Ok(None)
+            }
+        }
     }
 
     fn add(&self, found: &mut Found, quieted: &Quieted) {
@@ -252,11 +297,16 @@ impl Reading {
         let runtime = Handle::current();
         // Closed never: it is ours.
         let _turn = runtime.block_on(self.turns.acquire()).ok();
-        let parent = input.parent.as_ref();
         let (outcome, read) = match &self.way {
             Way::Path(path) => {
                 let spec = TreeSpec::new(vec![Root::directory(path)], &[], false)?;
-                let outcome = capture_tree(&spec, parent, input.packer, input.contents, &mut input.watch)?;
+                let outcome = capture_tree(
+                    &spec,
+                    input.earlier.as_ref(),
+                    input.packer,
+                    input.contents,
+                    &mut input.watch,
+                )?;
                 (outcome, "path")
             }
             Way::Archive(Some((container, path))) => {
@@ -292,8 +342,8 @@ impl Reading {
 
     fn archive(&self, archive: Archive, runtime: &Handle, input: &mut Input<'_, '_>) -> Result<TreeOutcome, JobError> {
         let archive = SyncIoBridge::new_with_handle(archive, runtime.clone());
-        let parent = input.parent.as_ref();
-        let captured = capture_archive(archive, parent, input.packer, input.contents, &mut input.watch);
+        let earlier = input.earlier.as_ref();
+        let captured = capture_archive(archive, earlier, input.packer, input.contents, &mut input.watch);
         captured.map_err(|error| JobError::from(error).during(&format!("read volume {}", self.entry.volume.name)))
     }
 

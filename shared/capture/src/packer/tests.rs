@@ -70,14 +70,42 @@ proptest! {
             let old = piece.2 && chunks.contains(&(piece.0, piece.1));
             prop_assert_eq!(later.packs[extent.pack as usize].stored.is_some(), old);
         }
-        // What a pack's extents cover, each byte once, is what is used of it.
-        for (at, row) in later.packs.iter().enumerate() {
-            let mut covered = vec![false; row.plain as usize];
-            for x in extents.iter().filter(|x| x.pack as usize == at) {
-                covered[x.offset as usize..][..x.length as usize].fill(true);
-            }
-            prop_assert_eq!(covered.iter().filter(|c| **c).count(), row.used as usize);
+    }
+
+    #[test]
+    fn a_stream_that_begins_again_stores_only_what_is_new(
+        first in pieces(), ahead in pieces(), again in pieces(), stands in proptest::collection::vec(any::<bool>(), 40),
+    ) {
+        let (store, none) = (Store::default(), HashSet::new());
+        let (packed, extents) = pack(&store, None, &none, &first);
+        let parent = index(&pack_refs(&packed), &extents, &none);
+        let mut packer = packer(&store, Some(parent), &none);
+        let mut stored: Vec<Vec<Extent>> = Vec::new();
+        for (seed, length, _) in &ahead {
+            let (header, data) = (noise(512, *seed), noise(*length, *seed));
+            stored.push(vec![packer.literal(&header, false).unwrap(), packer.chunk(&data).unwrap()]);
         }
+        packer.begin_again();
+        let (mut expected, mut extents) = (Vec::new(), Vec::new());
+        for ((old, (seed, length, _)), stands) in stored.iter().zip(&ahead).zip(&stands) {
+            if *stands {
+                let header = noise(512, *seed);
+                extents.extend(packer.reuse(Origin::Precopy, &header, true, false, old).unwrap().unwrap());
+                expected.extend([header, noise(*length, *seed)].concat());
+            }
+        }
+        for (seed, length, _) in &again {
+            extents.push(packer.chunk(&noise(*length, *seed)).unwrap());
+            expected.extend(noise(*length, *seed));
+        }
+        let later = packer.finish().unwrap();
+        prop_assert_eq!(assemble(&store, &later, &extents), expected);
+        let mut chunks: Vec<_> = ahead.iter().chain(&again).map(|p| (p.0, p.1)).collect();
+        chunks.sort_unstable();
+        chunks.dedup();
+        chunks.retain(|new| !first.iter().any(|old| old.2 && (old.0, old.1) == *new));
+        let new = ahead.len() * 512 + chunks.iter().map(|c| c.1).sum::<usize>();
+        prop_assert_eq!(later.new.bytes, new as u64);
     }
 }
 
@@ -146,6 +174,21 @@ fn contents_that_do_not_fit_their_packs_are_refused() {
 }
 
 #[test]
+fn extents_that_no_own_pack_holds_do_not_stand() {
+    let (store, none) = (Store::default(), HashSet::new());
+    let mut packer = packer(&store, None, &none);
+    let header = packer.literal(&noise(512, 1), false).unwrap();
+    let data = packer.chunk(&noise(700, 2)).unwrap();
+    packer.begin_again();
+    for (pack, offset) in [(1, 512), (0, 513), (0, u32::MAX)] {
+        let odd = Extent { pack, offset, ..data };
+        let none = packer.reuse(Origin::Precopy, &noise(512, 1), true, false, &[header, odd]);
+        assert!(none.unwrap().is_none());
+    }
+    assert_eq!(packer.size(), 0);
+}
+
+#[test]
 fn headers_are_referenced_only_if_they_are_the_same() {
     let (store, none) = (Store::default(), HashSet::new());
     let (header, other) = (noise(512, 1), noise(512, 2));
@@ -158,7 +201,10 @@ fn headers_are_referenced_only_if_they_are_the_same() {
         let refs = pack_refs(&first.finish().unwrap());
         let reuse = |header: &[u8], same_header| {
             let mut next = packer(&store, Some(index(&refs, &old, &none)), &none);
-            let extents = next.reuse(header, same_header, keep_id, &old).unwrap().unwrap();
+            let extents = next
+                .reuse(Origin::Parent, header, same_header, keep_id, &old)
+                .unwrap()
+                .unwrap();
             let packed = next.finish().unwrap();
             assert_eq!(assemble(&store, &packed, &extents), [header, &noise(700, 3)].concat());
             packed.new.bytes

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::contents::ContentsFile;
+use super::contents::{ContentsFile, PrecopyContents};
 use super::draft::Draft;
 use super::{Staging, StagingError, files};
 
@@ -220,11 +220,36 @@ impl Attempt {
     /// # Errors
     /// [`StagingError`]: superseded, or the filesystem refuses.
     pub fn contents(&self) -> Result<ContentsWriter<ContentsFile>, StagingError> {
+        self.begin_contents(files::CONTENTS)
+    }
+
+    /// Begins the contents of a pre-copy, as [`contents`](Self::contents) does.
+    ///
+    /// # Errors
+    /// [`StagingError`]: superseded, or the filesystem refuses.
+    pub fn precopy(&self) -> Result<ContentsWriter<ContentsFile>, StagingError> {
+        self.begin_contents(files::PRECOPY)
+    }
+
+    /// The contents of the pre-copy.
+    #[must_use]
+    pub fn precopied(&self) -> PrecopyContents<'_> {
+        PrecopyContents(self)
+    }
+
+    /// Removes the contents of the pre-copy: nothing is compared with it any more.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be removed.
+    pub fn forget_precopy(&self) -> Result<(), StagingError> {
+        files::remove(self.dir.as_fd(), files::PRECOPY).map_err(|e| self.fault("remove", files::PRECOPY, e))
+    }
+
+    fn begin_contents(&self, name: &'static str) -> Result<ContentsWriter<ContentsFile>, StagingError> {
         self.check()?;
-        let path = self.path.join(files::CONTENTS);
-        let file = ContentsFile::create(&self.dir, path, self.staging.max_bytes())
-            .map_err(|e| self.fault("create", files::CONTENTS, e))?;
-        ContentsWriter::new(file, self.artefact).map_err(|e| self.fault("write", files::CONTENTS, e))
+        let file = ContentsFile::create(&self.dir, name, &self.path, self.staging.max_bytes())
+            .map_err(|e| self.fault("create", name, e))?;
+        ContentsWriter::new(file, self.artefact).map_err(|e| self.fault("write", name, e))
     }
 
     /// The contents' JSON lines, if the contents are whole.
@@ -232,11 +257,15 @@ impl Attempt {
     /// # Errors
     /// [`StagingError`] if they cannot be opened.
     pub fn read_contents(&self) -> Result<Option<impl io::BufRead + use<>>, StagingError> {
-        let fault = |e| self.fault("open", files::CONTENTS, e);
-        let Some(file) = files::open(self.dir.as_fd(), files::CONTENTS).map_err(fault)? else {
+        self.read(files::CONTENTS)
+            .map_err(|e| self.fault("open", files::CONTENTS, e))
+    }
+
+    pub(super) fn read(&self, name: &str) -> io::Result<Option<impl io::BufRead + use<>>> {
+        let Some(file) = files::open(self.dir.as_fd(), name)? else {
             return Ok(None);
         };
-        let lines = zstd::stream::read::Decoder::new(file).map_err(fault)?;
+        let lines = zstd::stream::read::Decoder::new(file)?;
         Ok(Some(io::BufReader::with_capacity(1 << 16, lines)))
     }
 

@@ -1,11 +1,14 @@
-//! The contents of an attempt while they are written.
+//! The contents of an attempt while they are written, and those of its pre-copy.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::{StagingError, files};
+use holdfast_format::{ContentsError, ContentsReader};
+
+use super::{Attempt, StagingError, files};
+use crate::{ContentsIter, ReadContents};
 
 /// Fast rather than small: the encryptor compresses the contents again, in one frame that states its size.
 const LEVEL: i32 = 1;
@@ -13,6 +16,7 @@ const LEVEL: i32 = 1;
 /// Takes the contents' lines and compresses them into the attempt's folder.
 pub struct ContentsFile {
     dir: OwnedFd,
+    name: &'static str,
     temporary: String,
     path: PathBuf,
     max_bytes: u64,
@@ -20,14 +24,15 @@ pub struct ContentsFile {
 }
 
 impl ContentsFile {
-    /// `path` and `max_bytes` are for what an error tells.
-    pub(super) fn create(dir: &OwnedFd, path: PathBuf, max_bytes: u64) -> io::Result<Self> {
-        let dir = dir.try_clone()?;
-        let temporary = files::temporary(files::CONTENTS);
+    /// `above` and `max_bytes` are for what an error tells.
+    pub(super) fn create(dir: &OwnedFd, name: &'static str, above: &Path, max_bytes: u64) -> io::Result<Self> {
+        let (dir, path) = (dir.try_clone()?, above.join(name));
+        let temporary = files::temporary(name);
         let file = files::create(dir.as_fd(), &temporary)?;
         let encoder = zstd::stream::write::Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL)?;
         Ok(Self {
             dir,
+            name,
             temporary,
             path,
             max_bytes,
@@ -45,7 +50,7 @@ impl ContentsFile {
             .finish()?
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        files::commit(self.dir.as_fd(), &file, &self.temporary, files::CONTENTS)
+        files::commit(self.dir.as_fd(), &file, &self.temporary, self.name)
     }
 }
 
@@ -57,6 +62,18 @@ impl Write for ContentsFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.encoder.flush()
+    }
+}
+
+/// The contents of an attempt's pre-copy, once they are whole.
+pub struct PrecopyContents<'a>(pub(super) &'a Attempt);
+
+impl ReadContents for PrecopyContents<'_> {
+    fn lines(&self) -> Result<ContentsIter<'_>, ContentsError> {
+        let lines = self.0.read(files::PRECOPY);
+        let lines = lines.and_then(|lines| lines.ok_or_else(|| io::ErrorKind::NotFound.into()));
+        let reader = ContentsReader::new(lines.map_err(ContentsError::Read)?, self.0.artefact())?;
+        Ok(Box::new(reader))
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) const PACK: &str = ".pack";
 pub(super) const RECEIPT: &str = ".receipt";
 pub(super) const RECEIPTS: &str = "receipts";
 pub(super) const CONTENTS: &str = "contents.zst";
+pub(super) const PRECOPY: &str = "precopy.zst";
 pub(super) const DRAFT: &str = "draft.json";
 
 /// The pack that a file name is about.

@@ -13,7 +13,7 @@ use super::TreeOutcome;
 use super::header::BLOCK;
 use super::join::Join;
 use super::out::{self, Out};
-use crate::{CaptureError, Packer, Parent, Watch};
+use crate::{CaptureError, Earlier, Packer, Watch};
 
 mod found;
 mod names;
@@ -36,8 +36,8 @@ const UNKNOWN: (Stamp, u64) = (
 /// Captures what a tar archive holds: its entries go to `contents`, its bytes to `packer`, as
 /// [`capture_tree`](super::capture_tree) would bring them of the files that the archive was made of. Of these, sparse files
 /// come without their holes, and inode numbers and ctimes do not come: the next capture of the files themselves reads
-/// everything. `archive` is read to its very end, all of it, each time; what the parent has of its data, by the index in
-/// `packer`, and of its headers, by `parent`, is not stored again. The draft must name [`LAYOUT`](super::LAYOUT) as
+/// everything. `archive` is read to its very end, all of it, each time; what `packer` knows of its data, and `earlier` has of
+/// its headers, is not stored again. The draft must name [`LAYOUT`](super::LAYOUT) as
 /// `tools["tar"]`.
 ///
 /// The archive is ustar, PAX or GNU tar, of one directory: its first entry is `./`, all names are below it, each directory
@@ -46,21 +46,21 @@ const UNKNOWN: (Stamp, u64) = (
 ///
 /// # Errors
 /// [`CaptureError::Archive`] if the archive is another one, [`CaptureError::ArchiveCut`] if it ends early, and
-/// [`CaptureError`] if `archive` does not read, packs or contents cannot be written, the parent does not read, or the
+/// [`CaptureError`] if `archive` does not read, packs or contents cannot be written, the earlier capture does not read, or the
 /// caller says stop. A reader that blocks is not interrupted: to stop, end what it reads from as well.
 pub fn capture_archive<W: Write>(
     archive: impl Read,
-    parent: Option<&Parent<'_>>,
+    earlier: Option<&Earlier<'_>>,
     packer: &mut Packer<'_>,
     contents: &mut ContentsWriter<W>,
     watch: &mut Watch<'_>,
 ) -> Result<TreeOutcome, CaptureError> {
     std::thread::scope(|scope| {
         let mut capture = Archive {
-            join: Join::new(parent, scope)?,
+            join: Join::new(earlier, scope)?,
             source: Source::new(archive, watch.stop),
             order: Order::default(),
-            out: Out::new(packer, contents, watch),
+            out: Out::new(packer, contents, watch, earlier),
         };
         while let Some(found) = found::next(&mut capture.source)? {
             capture.entry(found)?;
@@ -101,9 +101,9 @@ impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
             changed: false,
             extents: Vec::new(),
         };
-        let parents = self.join.take(&entry.path)?;
-        let same = self.join.same_layout && parents.as_ref().is_some_and(|old| same_headers(old, &entry));
-        let known = parents.map_or(Vec::new(), |old| old.extents.into_iter().take(1).collect());
+        let old = self.join.take(&entry.path)?;
+        let same = self.join.same_layout && old.as_ref().is_some_and(|old| same_headers(old, &entry));
+        let known = old.map_or(Vec::new(), |old| old.extents.into_iter().take(1).collect());
         self.out.warn_of_xattrs(&entry.path, found.incomplete);
         if entry.kind == EntryKind::File {
             self.file(entry, &known, same, &found)
@@ -116,7 +116,7 @@ impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
         }
     }
 
-    /// Takes a file's headers and data. `known` are the parent's headers of it.
+    /// Takes a file's headers and data. `known` are its headers in an earlier capture.
     fn file(&mut self, mut entry: Entry, known: &[Extent], same: bool, found: &Found) -> Result<(), CaptureError> {
         let mut data = self.source.data(entry.size);
         self.out.window.reset();
@@ -129,7 +129,7 @@ impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
     }
 }
 
-/// Whether the headers of a parent's entry, if they hold no attributes, are those of this one: contents say all that goes
+/// Whether the headers of an earlier entry, if they hold no attributes, are those of this one: contents say all that goes
 /// into them, but for the numbers of a device and for a sparse file's size in the archive, which its extents tell.
 fn same_headers(old: &Entry, new: &Entry) -> bool {
     let stored = new.size.checked_next_multiple_of(BLOCK as u64);

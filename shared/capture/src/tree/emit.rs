@@ -57,7 +57,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         self.plain(entry, meta.device, &found.xattrs)
     }
 
-    /// An entry as the inode is now, with its extents in the parent if it stood there as well.
+    /// An entry as the inode is now, with its extents in the earlier capture if it stood there as well.
     pub(super) fn entry(
         &mut self,
         kind: EntryKind,

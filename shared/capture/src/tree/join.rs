@@ -1,4 +1,4 @@
-//! The parent's entries beside the walk: both are in the same order, so one pass over each finds what stands as before.
+//! An earlier capture's entries beside the walk: both are in the same order, so one pass over each finds what stands as before.
 
 use std::cmp::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,10 +6,8 @@ use std::thread::Scope;
 
 use holdfast_format::{Content, ContentsError, Entry, Path, Stamp};
 
-use crate::parent::Parent;
-use crate::{CaptureError, ParentError};
+use crate::{CaptureError, Earlier, ParentError};
 
-use super::LAYOUT;
 use super::meta::Meta;
 
 /// How far a filesystem's clock may be behind: a tick of the kernel's, or, where times have no fractions, a second or two.
@@ -23,19 +21,19 @@ const BATCHES: usize = 4;
 type Batch = Result<Vec<Entry>, ContentsError>;
 
 pub(super) struct Join {
-    /// `None` without a parent.
+    /// `None` without an earlier capture.
     batches: Option<Receiver<Batch>>,
     batch: std::vec::IntoIter<Entry>,
     ahead: Option<Entry>,
     settled_before: Stamp,
-    /// Whether the parent's headers were made as ours are.
+    /// Whether its headers were made as ours are.
     pub(super) same_layout: bool,
 }
 
-/// Reads a parent's entries ahead, until all are read or nobody wants them any more.
-fn read(parent: &Parent<'_>, batches: &SyncSender<Batch>) -> Result<(), ContentsError> {
+/// Reads entries ahead, until all are read or nobody wants them any more.
+fn read(earlier: &Earlier<'_>, batches: &SyncSender<Batch>) -> Result<(), ContentsError> {
     let mut batch = Vec::with_capacity(BATCH);
-    for line in (parent.contents)()? {
+    for line in earlier.contents.lines()? {
         let Content::Entry(entry) = line? else { continue };
         batch.push(entry);
         if batch.len() == BATCH {
@@ -51,9 +49,9 @@ fn read(parent: &Parent<'_>, batches: &SyncSender<Batch>) -> Result<(), Contents
 }
 
 impl Join {
-    /// Begins to read the parent's entries, if there is one.
+    /// Begins to read the entries of an earlier capture, if there is one.
     pub(super) fn new<'scope>(
-        parent: Option<&'scope Parent<'_>>,
+        earlier: Option<&'scope Earlier<'_>>,
         scope: &'scope Scope<'scope, '_>,
     ) -> Result<Self, CaptureError> {
         let mut join = Self {
@@ -66,16 +64,16 @@ impl Join {
             },
             same_layout: false,
         };
-        if let Some(parent) = parent {
+        if let Some(earlier) = earlier {
             let (send, batches) = sync_channel(BATCHES);
             scope.spawn(move || {
-                if let Err(error) = read(parent, &send) {
+                if let Err(error) = read(earlier, &send) {
                     let _ = send.send(Err(error));
                 }
             });
             join.batches = Some(batches);
-            join.settled_before = parent.settled_before();
-            join.same_layout = parent.manifest.tools.get("tar").is_some_and(|layout| layout == LAYOUT);
+            join.settled_before = earlier.settled_before();
+            join.same_layout = earlier.same_layout;
             join.step()?;
         }
         Ok(join)
@@ -94,7 +92,7 @@ impl Join {
         }
     }
 
-    /// The parent's entry at this path. Paths must come in order.
+    /// Its entry at this path. Paths must come in order.
     pub(super) fn take(&mut self, path: &Path) -> Result<Option<Entry>, CaptureError> {
         while let Some(entry) = &self.ahead {
             match entry.path.compare(path) {
@@ -110,7 +108,7 @@ impl Join {
         Ok(None)
     }
 
-    /// Whether an entry of the parent says all about the inode as it is now.
+    /// Whether one of its entries says all about the inode as it is now.
     pub(super) fn stands(&self, meta: &Meta, entry: &Entry) -> bool {
         let ctime = entry.ctime;
         let latest = if ctime.nanoseconds == 0 {

@@ -8,8 +8,9 @@ use super::header::{self, Member};
 use super::meta::Xattrs;
 use super::seam::{self, Moment};
 use super::{CLOSING, TreeOutcome};
+use crate::packer::Origin;
 use crate::window::Window;
-use crate::{CaptureError, Packer, Progress, Watch};
+use crate::{CaptureError, Earlier, Packer, Progress, Watch};
 
 /// Takes entries in order, and counts them.
 pub(super) struct Out<'c, 'p, 'w, W: Write> {
@@ -21,6 +22,8 @@ pub(super) struct Out<'c, 'p, 'w, W: Write> {
     /// Holds the head of the data that [`Out::data`] is to cut.
     pub(super) window: Window,
     header: Vec<u8>,
+    /// Of the extents that entries hold in an earlier capture.
+    origin: Origin,
     /// Bytes of the stream before this tree.
     base: u64,
     entries: u64,
@@ -31,8 +34,10 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
         packer: &'c mut Packer<'p>,
         contents: &'c mut ContentsWriter<W>,
         watch: &'c mut Watch<'w>,
+        earlier: Option<&Earlier<'_>>,
     ) -> Self {
         Self {
+            origin: earlier.map_or(Origin::Parent, |earlier| earlier.origin),
             base: packer.size(),
             window: Window::new(packer.cutter()),
             packer,
@@ -86,8 +91,8 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
         self.packer.literal(&self.header, !xattrs.is_empty())
     }
 
-    /// References what the parent has of an entry whose headers were made. `same_layout` says that the parent's headers
-    /// were made as these are, of the same entry.
+    /// References what an earlier capture has of an entry whose headers were made. `same_layout` says that its headers were
+    /// made as these are, of the same entry.
     pub(super) fn reuse(
         &mut self,
         extents: &[Extent],
@@ -96,10 +101,16 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
     ) -> Result<Option<Vec<Extent>>, CaptureError> {
         let same_header = same_layout && xattrs.is_empty();
         self.packer
-            .reuse(&self.header, same_header, !xattrs.is_empty(), extents)
+            .reuse(self.origin, &self.header, same_header, !xattrs.is_empty(), extents)
     }
 
-    /// The headers that were made, as extents of an entry: those of the parent's `extents` that can be referenced, else
+    /// Counts a file that was not read, unless only the pre-copy had read it: the headers of what is read are stored anew.
+    pub(super) fn count_unread(&mut self, extents: &[Extent]) {
+        let of_parent = |headers: &Extent| self.origin == Origin::Parent || self.packer.is_of_parent(headers);
+        self.counts.unread += u64::from(extents.first().is_some_and(of_parent));
+    }
+
+    /// The headers that were made, as extents of an entry: those of the earlier `extents` that can be referenced, else
     /// stored.
     pub(super) fn headers(
         &mut self,
@@ -113,7 +124,7 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
         }
     }
 
-    /// Writes an entry that is all headers, and holds its extents in the parent.
+    /// Writes an entry that is all headers, and holds its extents in the earlier capture.
     pub(super) fn plain(
         &mut self,
         mut entry: Entry,

@@ -89,7 +89,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         }
     }
 
-    /// Takes a file over from the parent, if its chunks can be referenced. `entry` holds its extents there.
+    /// Takes a file over from the earlier capture, if its chunks can be referenced. `entry` holds its extents there.
     fn unread(&mut self, place: &Place<'_>, mut entry: Entry) -> Result<bool, CaptureError> {
         let data = out::data_size(&entry.extents);
         let Some(stored) = sparse::stored_size(entry.size, data).filter(|stored| *stored <= entry.size) else {
@@ -106,7 +106,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         };
         self.out.warn_of_xattrs(&entry.path, found.incomplete);
         entry.extents = extents;
-        self.out.counts.unread += 1;
+        self.out.count_unread(&entry.extents);
         self.out.write(entry)?;
         Ok(true)
     }

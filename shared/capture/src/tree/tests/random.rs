@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::shoot_precopied;
 
 #[derive(Clone, Debug)]
 enum Edit {
@@ -135,5 +136,29 @@ proptest! {
             prop_assert_eq!(describe(root.path()), describe(&out.path().join("out")));
             parent = Some(shot);
         }
+    }
+    #[test]
+    fn what_changes_after_a_pre_copy_is_read(before in edits(), parent in edits(), after in edits()) {
+        let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+        let edit = |edits: &[Edit]| edits.iter().for_each(|edit| apply(root.path(), edit));
+        edit(&before);
+        settle();
+        let spec = spec(root.path());
+        let first = shoot(&store, &spec, None);
+        edit(&parent);
+        settle();
+        let shot = shoot_precopied(&store, &spec, Some(&first), || edit(&after));
+        let fresh = shoot(&Store::default(), &spec, None);
+        prop_assert!(shot.stream == fresh.stream, "{:?} {:?}", shot.paths(), shot.warnings());
+        // What it says serves as a parent, whose packs may be thin.
+        settle();
+        prop_assert!(shoot(&store, &spec, Some(&shot)).stream == fresh.stream);
+        // Only what stands in the parent counts as unread, and nothing is stored twice.
+        let quiet = shoot_precopied(&store, &spec, Some(&shot), || ());
+        let plain = shoot(&store, &spec, Some(&shot));
+        let thin = shot.manifest.packs.iter().any(|p| !p.is_dense());
+        prop_assert!(thin || quiet.outcome.counts.unread == plain.outcome.counts.unread);
+        prop_assert!(quiet.outcome.counts.unread <= plain.outcome.counts.unread);
+        prop_assert_eq!(quiet.packed.new.bytes, plain.packed.new.bytes);
     }
 }
