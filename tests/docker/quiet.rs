@@ -65,13 +65,18 @@ fn a_group_is_read_in_one_quiet_time_and_its_containers_run_again() -> Result<()
 #[test]
 fn a_paused_container_goes_on() -> Result<()> {
     let setup = Setup::new()?;
-    let pause = ["--label", "holdfast.mode=pause", "-v", "va:/a", "-v", "vb:/b"];
-    setup.start("writer", &pause, WRITER)?;
+    let labels = ["--label", "holdfast.mode=pause", "--label", "holdfast.class=pinned"];
+    setup.start(
+        "writer",
+        &[&labels[..], &["-v", "va:/a", "-v", "vb:/b"]].concat(),
+        WRITER,
+    )?;
     setup.wait_for_file("vb", "count")?;
     let started = setup.started_at("writer")?;
     setup.sandbox.run(&["run", "--source", "docker"])?.good()?;
     assert_eq!(setup.started_at("writer")?, started);
     ensure!(setup.is_running("writer")?, "it is paused still");
+    assert_eq!(setup.manifest("docker", "va")?["class"], "pinned");
     Ok(())
 }
 

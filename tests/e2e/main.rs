@@ -8,6 +8,7 @@ mod full;
 mod incremental;
 mod keys;
 mod lock_in;
+mod neighbours;
 mod partial;
 mod restores;
 mod services;

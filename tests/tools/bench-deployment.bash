@@ -105,12 +105,13 @@ path = "$scratch/half"
 TOML
 for service in "${services[@]}"; do start_service own "$service"; done
 of_services=("${pids[@]:1}")
-say "idle for a minute"
+say "idle for two minutes, after a first one in which readers of the queue may still be in a hurry"
+sleep 70
 read -r before _ < <(used "${of_services[@]}")
-sleep 60
+sleep 120
 read -r after memory < <(used "${of_services[@]}")
 row "idle: memory of all services" 150 "$(mebibytes $((memory * 1024)))" - MiB
-row "idle: of one processor" 1 "$(awk -v time=$((after - before)) 'BEGIN { print time / 60e9 * 100 }')" - %
+row "idle: of one processor" 1 "$(awk -v time=$((after - before)) 'BEGIN { print time / 120e9 * 100 }')" - %
 export HOLDFAST__NATS__URL=$nats_url
 run_tree() { measure_in own run --source tree --fresh; }
 run_tree
@@ -146,6 +147,9 @@ measure_in containers run --source docker
 row "down-time of a container: first capture" 1.2 "$(down_time app)" "$base" s
 measure_in containers run --source docker
 row "down-time of a container: nothing changed" 5 "$(down_time app)" - s
+docker_here stop app >/dev/null
+docker_here start app >/dev/null
+row "of that, the engine's own stop and start" 5 "$(down_time app)" - s
 docker_here rm --force app >/dev/null
 end_deployment
 rm -rf "$scratch/containers"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use holdfast_config::{Period, Postgres, Secret, Settings, SslMode};
 use holdfast_events::{DockerAsk, DockerQuestion};
-use holdfast_format::{Artefact, ArtefactKind, RunId, SourceName};
+use holdfast_format::{Artefact, ArtefactKind, Class, RunId, SourceName};
 use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Session, Told};
 
 use crate::{capture, list};
@@ -56,7 +56,7 @@ async fn of_container(cx: &Context, run: RunId, source: &SourceName, found: &Dat
 
 async fn databases(cx: &Context, container: &str) -> Result<Vec<String>, JobError> {
     let ticket = ticket();
-    let server = reach(cx, container, ticket).await?;
+    let (server, _) = reach(cx, container, ticket).await?;
     let listed = async {
         let client = crate::connect(&server, &server.database()).await?;
         list::databases(&server, &client).await
@@ -79,7 +79,8 @@ pub(crate) async fn capture(cx: &Context, session: Session) -> Result<(), JobErr
     let name = session.artefact().name.clone();
     let (container, database) = name.split_once('/').unwrap_or((&name, ""));
     let ticket = ticket();
-    let server = reach(cx, container, ticket).await?;
+    let (server, class) = reach(cx, container, ticket).await?;
+    let session = session.at_least(class);
     let captured = {
         let renewing = async {
             loop {
@@ -133,13 +134,14 @@ fn ticket() -> u128 {
     uuid::Uuid::new_v4().as_u128()
 }
 
-async fn reach(cx: &Context, container: &str, ticket: u128) -> Result<Postgres, JobError> {
+/// The server, and what its databases count as at least.
+async fn reach(cx: &Context, container: &str, ticket: u128) -> Result<(Postgres, Option<Class>), JobError> {
     let question = DockerQuestion::Reach {
         container: container.to_owned(),
         ticket,
     };
     match cx.ask_docker(question).await? {
-        Told::Reachable(reachable) => server(cx, container, &reachable),
+        Told::Reachable(reachable) => Ok((server(cx, container, &reachable)?, reachable.class)),
         _ => Err(unexpected()),
     }
 }

@@ -40,6 +40,17 @@ async fn a_dry_run_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_run_is_kept_as_long_as_its_longest_kept_artefact() {
+    let bed = Bed::new("[retention.local]\ndaily = \"7d\"\nmonthly = \"90d\"").await;
+    let run = bed.begin(Class::Daily, |_| {}).await;
+    bed.seal_as(Class::Monthly, run, &[9]).await;
+    bed.record(run, false).await;
+    bed.pass(1);
+    let [(first, _), (second, _), _] = three(&bed, &[]).await;
+    assert_eq!(expired(&bed.plan(LOCAL).await), [first, second]);
+}
+
+#[tokio::test]
 async fn without_retention_nothing_goes() {
     let bed = Bed::new("").await;
     three(&bed, &[]).await;

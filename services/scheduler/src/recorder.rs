@@ -11,12 +11,13 @@ use holdfast_format::{
 };
 use holdfast_service::{Context, JobError, evidence, none_if_damaged, unfinished};
 use holdfast_telemetry::failpoint;
+use tokio::time::MissedTickBehavior;
 use tracing::Instrument as _;
 
-/// How often deadlines are looked at, and the repository is asked what the bus may have lost.
+/// How often the repository is asked what the bus may have lost.
+const EVIDENCE_EVERY: Duration = Duration::from_secs(30);
+/// How often deadlines of runs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often that look goes to the repository.
-const EVIDENCE_EVERY: u32 = 6;
 
 /// Keeps the record of runs.
 pub(crate) struct Recorder {
@@ -46,8 +47,9 @@ impl Recorder {
 
     async fn follow(&mut self) -> Result<(), JobError> {
         let mut facts = self.cx.bus.new_facts().await?;
+        let mut evidence = tokio::time::interval(EVIDENCE_EVERY);
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut looks = 0;
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.cx.drain.cancelled() => return Ok(()),
@@ -55,21 +57,18 @@ impl Recorder {
                     Some(fact) => self.take(&fact?).await?,
                     None => return Ok(()),
                 },
-                _ = look.tick() => {
-                    self.look(looks % EVIDENCE_EVERY == 0).await?;
-                    looks += 1;
+                _ = evidence.tick() => {
+                    for run in unfinished(&self.cx, &mut self.finished).await? {
+                        self.learn(run).await?;
+                    }
+                    self.step_all().await?;
                 }
+                _ = look.tick(), if !self.runs.is_empty() => self.step_all().await?,
             }
         }
     }
 
-    /// Looks at every open run, with the repository's evidence or without.
-    async fn look(&mut self, with_evidence: bool) -> Result<(), JobError> {
-        if with_evidence {
-            for run in unfinished(&self.cx, &mut self.finished).await? {
-                self.learn(run).await?;
-            }
-        }
+    async fn step_all(&mut self) -> Result<(), JobError> {
         let runs: Vec<RunId> = self.runs.keys().copied().collect();
         for run in runs {
             self.step(run).await?;

@@ -18,8 +18,10 @@ use tracing::Instrument as _;
 use crate::recorder::Recorder;
 use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, new_run_id, overlaps, run_id, trigger_of};
 
-/// How often the calendar is looked at.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the calendar is looked at when nothing is to come due before: the clock may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How soon after a run could not be started.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the end of a run is looked for that somebody waits for.
 const END_EVERY: Duration = Duration::from_secs(1);
@@ -267,23 +269,27 @@ impl Scheduler {
                 (_, Err(error)) => tracing::error!(schedule = configured.name, %error, "the schedule is not followed"),
             }
         }
-        let mut every = tokio::time::interval(TICK);
         loop {
+            let mut pause = LOOK_AGAIN;
+            for one in &mut followed {
+                match self.tick_one(one).await {
+                    Ok(until) => pause = pause.min(until),
+                    Err(error) => {
+                        let schedule = one.schedule.name.as_str();
+                        tracing::warn!(schedule, reason = error.reason(), "the calendar cannot be kept yet");
+                        pause = TRY_AGAIN;
+                    }
+                }
+            }
             tokio::select! {
                 () = self.cx.drain.cancelled() => return,
-                _ = every.tick() => {}
-            }
-            for one in &mut followed {
-                if let Err(error) = self.tick_one(one).await {
-                    let schedule = one.schedule.name.as_str();
-                    tracing::warn!(schedule, reason = error.reason(), "the calendar cannot be kept yet");
-                }
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Starts the run of a schedule's slot that is due, if one is.
-    async fn tick_one(&self, one: &mut Followed) -> Result<(), JobError> {
+    /// Starts the run of a schedule's slot that is due, if one is. Says for how long none is.
+    async fn tick_one(&self, one: &mut Followed) -> Result<Duration, JobError> {
         let now = self.cx.now();
         let name = one.schedule.name.clone();
         let watch = match &mut one.watch {
@@ -291,7 +297,8 @@ impl Scheduler {
             none => none.insert(Watch::new(now, self.emitted(&name).await?)),
         };
         let Some(Due { slot, missed }) = watch.due(&one.schedule, now) else {
-            return Ok(());
+            let wake = watch.wake(&one.schedule, now);
+            return Ok(wake.map_or(LOOK_AGAIN, |wake| wake.duration_since(now).unsigned_abs()));
         };
         if missed > 0 {
             tracing::warn!(schedule = name, missed, "slots were missed; one run makes up for them");
@@ -313,7 +320,8 @@ impl Scheduler {
             Err(Refusal::NotReady(why)) => return Err(JobError::Retry(why)),
         }
         watch.emitted(slot);
-        Ok(())
+        // What comes next, the next look tells.
+        Ok(Duration::ZERO)
     }
 
     /// The slots of a schedule for which runs were started, as far back as is remembered.

@@ -183,7 +183,7 @@ async fn client_options(
     let mut client = ConnectOptions::new()
         .name(&options.name)
         .connection_timeout(attempt)
-        .ping_interval(Duration::from_secs(10))
+        .ping_interval(Duration::from_secs(20))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
             let failures = u32::try_from(attempts).unwrap_or(u32::MAX);

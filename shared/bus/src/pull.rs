@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::{StatusCode, Subscriber};
-use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,10 +16,30 @@ use tokio::time::Instant;
 use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 
-const EXPIRES: Duration = Duration::from_secs(30);
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Two heartbeats missed, and a little for the network.
-const SILENCE: Duration = Duration::from_secs(12);
+/// For how long a request stands, and how soon it is noticed that it does not.
+#[derive(Clone, Copy)]
+struct Pace {
+    expires: Duration,
+    heartbeat: Duration,
+    /// Two heartbeats missed, and a little for the network.
+    silence: Duration,
+}
+
+const BUSY: Pace = Pace {
+    expires: Duration::from_secs(30),
+    heartbeat: Duration::from_secs(5),
+    silence: Duration::from_secs(12),
+};
+
+/// A request is lost in silence only with the node of a cluster that held it; every heartbeat wakes each process that waits.
+const IDLE: Pace = Pace {
+    expires: Duration::from_secs(120),
+    heartbeat: Duration::from_secs(30),
+    silence: Duration::from_secs(65),
+};
+
+/// How long after the last message a reader is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a pull is over.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +69,14 @@ impl PullEnd {
 pub(crate) struct Pull {
     bus: Bus,
     request_subject: String,
-    request: Bytes,
     inbox: String,
     subscriber: Subscriber,
     prompts: watch::Receiver<u64>,
     batch: usize,
     outstanding: usize,
+    pace: Pace,
     heard: Instant,
+    last_message: Instant,
 }
 
 impl Pull {
@@ -70,21 +90,17 @@ impl Pull {
             subject: inbox.clone(),
             source: Cause::new(error),
         })?;
-        let request = serde_json::json!({
-            "batch": batch,
-            "expires": EXPIRES.as_nanos() as u64,
-            "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
-        });
         Ok(Self {
             bus: bus.clone(),
             request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
-            request: request.to_string().into(),
             inbox,
             subscriber,
             prompts,
             batch,
             outstanding: 0,
+            pace: BUSY,
             heard: Instant::now(),
+            last_message: Instant::now(),
         })
     }
 
@@ -99,12 +115,13 @@ impl Pull {
                 biased;
                 message = self.subscriber.next() => message.ok_or(PullEnd::Closed)?,
                 _ = self.prompts.changed() => return Err(PullEnd::Reconnected),
-                () = tokio::time::sleep_until(self.heard + SILENCE) => return Err(PullEnd::Silent),
+                () = tokio::time::sleep_until(self.heard + self.pace.silence) => return Err(PullEnd::Silent),
             };
             self.heard = Instant::now();
             let status = message.status.unwrap_or(StatusCode::OK);
             if status == StatusCode::OK {
                 self.outstanding = self.outstanding.saturating_sub(1);
+                self.last_message = self.heard;
                 return Ok(Message {
                     message,
                     context: self.bus.jetstream().clone(),
@@ -127,13 +144,23 @@ impl Pull {
     }
 
     async fn ask(&mut self) -> Result<(), PullEnd> {
+        self.pace = if self.last_message.elapsed() < IDLE_AFTER {
+            BUSY
+        } else {
+            IDLE
+        };
+        let request = serde_json::json!({
+            "batch": self.batch,
+            "expires": self.pace.expires.as_nanos() as u64,
+            "idle_heartbeat": self.pace.heartbeat.as_nanos() as u64,
+        });
         let (subject, inbox) = (self.request_subject.clone(), self.inbox.clone());
         let asked = self
             .bus
             .client()
-            .publish_with_reply(subject, inbox, self.request.clone());
+            .publish_with_reply(subject, inbox, request.to_string().into());
         // While the connection is down the client's queue can be full; then this would wait without hearing of anything.
-        match tokio::time::timeout(SILENCE, asked).await {
+        match tokio::time::timeout(BUSY.silence, asked).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(PullEnd::Closed),
             Err(_) => return Err(PullEnd::Silent),

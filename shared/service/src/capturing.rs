@@ -13,7 +13,7 @@ use holdfast_capture::{
 };
 use holdfast_events::{Fact, Job, RunState, What, Work, after_close, after_list, missing};
 use holdfast_format::{
-    Artefact, ArtefactId, ContentsError, Expected, ImageInUse, Listed, ObjectKey, PackId, Predecessor, RunId,
+    Artefact, ArtefactId, Class, ContentsError, Expected, ImageInUse, Listed, ObjectKey, PackId, Predecessor, RunId,
     SourceName,
 };
 use holdfast_repository::{ContentsFile, Latest, SealedManifest};
@@ -43,6 +43,7 @@ pub struct Session {
     expected: Arc<Expected>,
     source: SourceName,
     artefact: Artefact,
+    class: Class,
     delivery: u64,
     lost: tokio_util::sync::CancellationToken,
 }
@@ -106,6 +107,7 @@ impl Session {
             cx: cx.clone(),
             staging: staging.clone(),
             work: work.clone(),
+            class: expected.class,
             expected,
             source: source.clone(),
             artefact: listed,
@@ -130,6 +132,13 @@ impl Session {
     #[must_use]
     pub fn source(&self) -> &SourceName {
         &self.source
+    }
+
+    /// With a class of its own, if that is kept longer than the run's.
+    #[must_use]
+    pub fn at_least(mut self, class: Option<Class>) -> Self {
+        self.class = self.class.max(class.unwrap_or(self.class));
+        self
     }
 
     /// Cancelled when the job is no longer this worker's.
@@ -371,7 +380,7 @@ impl Blocking {
             started: self.started,
             finished: cx.now(),
             attempt: attempt.number(),
-            class: session.expected.class,
+            class: session.class,
             profile: profile.as_str().to_owned(),
             recipients,
             tools: found.tools,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use holdfast_events::{DockerAnswer, DockerAsk, DockerQuestion};
-use holdfast_format::Site;
+use holdfast_format::{Class, Site};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -35,6 +35,9 @@ pub struct Reachable {
     pub database: String,
     /// The role's password, if it has one.
     pub password: Option<String>,
+    /// What its databases count as at least.
+    #[serde(default)]
+    pub class: Option<Class>,
 }
 
 impl Reachable {

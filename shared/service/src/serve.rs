@@ -15,9 +15,6 @@ use crate::{Context, Stage};
 /// How long after the order to end running jobs may take to finish. A process manager gives ten seconds for everything.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
-/// How often the connection to the NATS server is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
 /// No job's lease is shorter: signs of life must have time to arrive.
 const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
@@ -33,8 +30,8 @@ impl Serving {
     }
 }
 
-/// Starts the workers of `stages`, their reconciler, and the watches over the connection and over work whose deliveries ran
-/// out.
+/// Starts the workers of `stages`, their reconciler, and the watch over work whose deliveries ran out; `health` tells of the
+/// workers and of the connection.
 pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Serving {
     let mut tasks = JoinSet::new();
     for stage in stages {
@@ -66,25 +63,12 @@ pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Servin
     }
     tasks.spawn(Reconciler::new(cx.clone(), stages.to_vec()).run());
     tasks.spawn(watch_exhausted(cx.clone(), stages.to_vec()));
-    tasks.spawn(watch_connection(cx.clone(), health.clone()));
+    let bus = cx.bus.clone();
+    health.ask("nats", move || {
+        let lost = || "not connected to the NATS server".to_owned();
+        bus.is_connected().then_some(()).ok_or_else(lost)
+    });
     Serving { tasks }
-}
-
-/// Tells the health of the connection.
-async fn watch_connection(cx: Context, health: Health) {
-    let mut every = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            () = cx.drain.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        let state = if cx.bus.is_connected() {
-            Ok(())
-        } else {
-            Err("not connected to the NATS server".to_owned())
-        };
-        health.set("nats", state);
-    }
 }
 
 /// Work that the server no longer delivers is a failure with a name, not a message that lies there for ever.

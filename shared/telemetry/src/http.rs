@@ -21,9 +21,12 @@ use crate::metrics;
 /// How long an answer under way may hold back the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Named checks that the parts of a process keep up to date; clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, Result<(), String>>>>);
+/// Named checks of the parts of a process; clones share them.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<BTreeMap<String, Probe>>>);
+
+/// Tells whether a part is fine, or why not.
+type Probe = Box<dyn Fn() -> Result<(), String> + Send>;
 
 /// What `/healthz` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,10 +58,15 @@ impl Health {
 
     /// Sets the state of a check: fine, or the reason why not.
     pub fn set(&self, name: &str, state: Result<(), String>) {
+        self.ask(name, move || state.clone());
+    }
+
+    /// A check whose state is asked whenever somebody wants to know: `probe` must be quick.
+    pub fn ask(&self, name: &str, probe: impl Fn() -> Result<(), String> + Send + 'static) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), state);
+            .insert(name.to_owned(), Box::new(probe));
     }
 
     /// Forgets a check, as when the part that it is about has ended.
@@ -70,10 +78,13 @@ impl Health {
     #[must_use]
     pub fn report(&self) -> Report {
         let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let check = |(name, state): (&String, &Result<(), String>)| Check {
-            name: name.clone(),
-            ok: state.is_ok(),
-            reason: state.as_ref().err().cloned(),
+        let check = |(name, probe): (&String, &Probe)| {
+            let reason = probe().err();
+            Check {
+                name: name.clone(),
+                ok: reason.is_none(),
+                reason,
+            }
         };
         let checks: Vec<Check> = checks.iter().map(check).collect();
         Report {

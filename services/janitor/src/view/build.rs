@@ -125,14 +125,18 @@ impl Builder {
             .map(|e| e.created)
             .or_else(|| point.map(|p| p.started))
             .or_else(by_id);
-        let class = expected.map(|e| e.class).max(point.map(|p| p.class));
+        let class = [
+            expected.map(|e| e.class),
+            point.map(|p| p.class),
+            self.class_of_artefacts(run),
+        ];
         let label = expected
             .and_then(|e| e.label.clone())
             .or_else(|| point.and_then(|p| p.label.clone()));
         RunView {
             run,
             started: started.unwrap_or(Timestamp::MAX),
-            class: class.unwrap_or(Class::Daily),
+            class: class.into_iter().flatten().max().unwrap_or(Class::Daily),
             label,
             recorded,
             deadline: expected.map(|e| e.deadline),
@@ -145,6 +149,13 @@ impl Builder {
             artefacts: self.artefacts(run, tombstone.is_some()),
             objects,
         }
+    }
+
+    /// The class of its longest-kept artefact: labels may ask for one.
+    fn class_of_artefacts(&self, run: RunId) -> Option<Class> {
+        let ids = self.known.artefacts.get(&run).into_iter().flatten();
+        let sealed = ids.filter_map(|id| self.records.manifests.get(id));
+        sealed.map(|sealed| sealed.class).max()
     }
 
     /// The latest of what its records and its hold say.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
 use holdfast_format::{
-    ArtefactId, Condemned, Damaged, Expected, Hold, Listed, Manifest, ObjectKey, PackId, Record, RestorePoint, RunId,
-    Tombstone, Verification,
+    ArtefactId, Class, Condemned, Damaged, Expected, Hold, Listed, Manifest, ObjectKey, PackId, Record, RestorePoint,
+    RunId, Tombstone, Verification,
 };
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_telemetry::chain;
@@ -22,6 +22,7 @@ const READING: usize = 16;
 pub(crate) struct Sealed {
     pub(crate) run: RunId,
     pub(crate) subject: Subject,
+    pub(crate) class: Class,
     pub(crate) packs: Vec<PackId>,
 }
 
@@ -93,6 +94,7 @@ impl<'a> Reader<'a> {
                     kind: m.kind,
                     name: m.name,
                 },
+                class: m.class,
                 packs: m.packs.iter().map(|pack| pack.id).collect(),
             };
             (m.finished, (m.artefact, sealed))

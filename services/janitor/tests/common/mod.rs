@@ -14,8 +14,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use holdfast_config::Settings;
 use holdfast_format::{
-    Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef, PlaceName,
-    PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
+    Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, Manifest, ObjectKey, PackId, PackRef,
+    PlaceName, PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
 };
 use holdfast_janitor::{Applied, Places, Plan, apply_place, plan_place};
 use holdfast_repository::{Repository, RepositoryKeys};
@@ -200,6 +200,11 @@ impl Bed {
 
     /// Brings the database `shop` in these packs.
     pub async fn seal(&self, run: RunId, packs: &[u8]) -> ArtefactId {
+        self.seal_as(Class::Daily, run, packs).await
+    }
+
+    /// The same, of a class of its own.
+    pub async fn seal_as(&self, class: Class, run: RunId, packs: &[u8]) -> ArtefactId {
         let source: SourceName = "main".parse().unwrap();
         let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
         let listed = Listed {
@@ -228,7 +233,10 @@ impl Bed {
             .put(&contents, Bytes::from_static(b"contents"), None)
             .await
             .unwrap();
-        let manifest = manifest(&artefact, run, source, self.clock.now(), refs);
+        let manifest = Manifest {
+            class,
+            ..manifest(&artefact, run, source, self.clock.now(), refs)
+        };
         self.write(ObjectKey::Manifest(artefact.id), &manifest).await;
         artefact.id
     }

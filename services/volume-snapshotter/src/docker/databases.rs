@@ -24,7 +24,7 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 const PASSWORD_MAX: usize = 64 * 1024;
 
 /// How often ways that nobody asked for any more are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Networks that were joined for dumpers, by network and dumper.
 type Ways = Arc<Mutex<BTreeMap<(String, String), Way>>>;
@@ -239,6 +239,7 @@ async fn reachable(engine: &Engine, database: &Database, host: String) -> Result
         user: database.user.clone(),
         database: database.database.clone(),
         password,
+        class: database.class,
     })
 }
 

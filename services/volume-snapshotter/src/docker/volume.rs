@@ -76,6 +76,7 @@ impl Docker {
             return self.quiet_time(cx, work, delivery, (members, &seen)).await;
         }
         let reading = self.reading(entry, &seen).await?;
+        let session = session.at_least(reading.entry.class);
         session.run(cx.now(), move |mut input| reading.read(&mut input)).await
     }
 
@@ -151,6 +152,7 @@ impl Docker {
         let mut captures = Vec::new();
         for (member, entry, session) in sessions {
             let (reading, pass) = (self.reading(entry, seen).await?, gate.pass());
+            let session = session.at_least(reading.entry.class);
             captures.push(async move {
                 let captured = session.run(cx.now(), move |input| reading.between(pass, input)).await;
                 (member, captured)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use holdfast_config::Secret;
+use holdfast_format::Class;
 
 use crate::facts::{Container, MountKind, State};
 use crate::labels::{ContainerPolicy, LabelFault, PostgresPolicy, Understood};
@@ -31,6 +32,8 @@ pub struct Database {
     pub networks: Vec<DatabaseNetwork>,
     /// Whether it is in the host's network, and so is reached at the host itself.
     pub on_host_network: bool,
+    /// What its databases count as at least.
+    pub class: Option<Class>,
     /// The volume that holds its data directory.
     pub data_volume: Option<String>,
     /// Why it cannot be dumped.
@@ -109,6 +112,7 @@ pub(super) fn of(container: &Container, understood: &Understood<ContainerPolicy>
         password: password(container, policy),
         networks,
         on_host_network: container.network_mode == "host",
+        class: understood.policy.volume.class,
         data_volume: data_volume(container),
         faults,
     })
