@@ -6,9 +6,9 @@
 mod host;
 mod setup;
 
-use holdfast_tests::{Result, ensure, http};
+use holdfast_tests::{Result, ensure, http, wait_until};
 
-use setup::{Deployment, PROJECT};
+use setup::{Deployment, PROJECT, STAND_IN};
 
 /// One test, since its images take longer than all else.
 #[test]
@@ -21,6 +21,7 @@ fn the_deployment_from_nothing_to_a_restore_and_a_gate() -> Result<()> {
 
     the_sample_comes_back(&deployment)?;
     replicas_share_the_work(&deployment)?;
+    prometheus_finds_every_replica(&deployment)?;
     the_gate_lets_only_proven_upgrades_through(&deployment)?;
     deployment.wait_for_health()
 }
@@ -55,7 +56,7 @@ fn the_sample_comes_back(deployment: &Deployment) -> Result<()> {
         deployment.sql(&database, "shop", "SELECT count(*) FROM article")?,
         "1000"
     );
-    holdfast_tests::wait_until("the file is back", setup::DEADLINE, || {
+    wait_until("the file is back", setup::DEADLINE, || {
         Ok(http::request(deployment.web, "GET", "/invoice.txt", b"").is_ok_and(|answer| answer.body == b"hello"))
     })
 }
@@ -77,6 +78,36 @@ fn replicas_share_the_work(deployment: &Deployment) -> Result<()> {
         let second = deployment.jobs(&format!("{PROJECT}_{service}_2"), stage)?;
         ensure!(second > 0, "the second {service} has done nothing");
     }
+    Ok(())
+}
+
+fn prometheus_finds_every_replica(deployment: &Deployment) -> Result<()> {
+    let folder = format!("{}:/p:ro", deployment.path("deploy/prometheus").display());
+    for check in [
+        &["check", "config", "--syntax-only", "/p/prometheus.yml"][..],
+        &["test", "rules", "/p/rules_test.yml"],
+    ] {
+        let promtool = ["run", "--rm", "--network", "none", "-v", &folder, STAND_IN, "promtool"];
+        deployment.engine.docker([&promtool[..], check].concat())?;
+    }
+    deployment.compose(&["--profile", "metrics", "up", "-d", "--no-deps", "prometheus"])?;
+    let ask = |query: &str| -> Result<Option<f64>> {
+        let path = format!("/api/v1/query?query={query}");
+        let Ok(answer) = http::request(deployment.prometheus, "GET", &path, b"") else {
+            return Ok(None);
+        };
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        let value = answer["data"]["result"][0]["value"][1].as_str();
+        Ok(value.and_then(|value| value.parse().ok()))
+    };
+    // Seven services, three of them twice.
+    wait_until("all replicas are scraped", setup::DEADLINE, || {
+        Ok(ask("sum(up)")? == Some(10.0))
+    })?;
+    let artefacts = ask("sum(holdfast_artefacts_total)")?;
+    ensure!(artefacts > Some(30.0), "artefacts by the metrics: {artefacts:?}");
+    let firing = ask("count(ALERTS%7Balertstate%3D%22firing%22%7D)")?;
+    ensure!(firing.is_none(), "alerts: {firing:?}");
     Ok(())
 }
 

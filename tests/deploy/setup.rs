@@ -12,8 +12,8 @@ use holdfast_tests::{Context, Result, ensure, tools, wait_until};
 /// What every wait ends with.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
-/// The image of NATS, PostgreSQL and the web server.
-const STAND_IN: &str = "holdfast-test:stand-in";
+/// The image of NATS, PostgreSQL, the web server and Prometheus.
+pub(crate) const STAND_IN: &str = "holdfast-test:stand-in";
 
 /// What the deployment's stack is called.
 pub(crate) const PROJECT: &str = "own";
@@ -22,6 +22,8 @@ pub(crate) struct Deployment {
     pub(crate) engine: Engine,
     /// Where the sample's web server is published.
     pub(crate) web: u16,
+    /// Where Prometheus is published.
+    pub(crate) prometheus: u16,
     folder: tempfile::TempDir,
 }
 
@@ -32,6 +34,7 @@ impl Deployment {
         let deployment = Self {
             engine: Engine::start_in(Network::Host)?,
             web: free_port()?,
+            prometheus: free_port()?,
             folder,
         };
         deployment.images()?;
@@ -125,6 +128,8 @@ impl Deployment {
             ("DOCKER_VOLUMES", self.volumes().display().to_string()),
             ("HOLDFAST_CONFIG", "./deploy/compose/sample.toml".to_owned()),
             ("NATS_IMAGE", STAND_IN.to_owned()),
+            ("PROMETHEUS_IMAGE", STAND_IN.to_owned()),
+            ("PROMETHEUS_PORT", self.prometheus.to_string()),
             ("SAMPLE_POSTGRES_IMAGE", STAND_IN.to_owned()),
             ("SAMPLE_WEB_IMAGE", STAND_IN.to_owned()),
             ("SAMPLE_PORT", self.web.to_string()),
@@ -218,7 +223,7 @@ impl Deployment {
 }
 
 fn is_without_check(line: &str) -> bool {
-    line.contains("sample-web") && line.contains("Up")
+    (line.contains("sample-web") || line.contains("_prometheus_")) && line.contains("Up")
 }
 
 /// A root file system of Debian as a tar, made once in a clone.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use holdfast_tests::docker::Network;
+use holdfast_tests::output::code;
 use holdfast_tests::process::Signal;
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Context, Result, ensure, wait_until};
@@ -59,6 +61,36 @@ fn a_group_is_read_in_one_quiet_time_and_its_containers_run_again() -> Result<()
         "{}",
         manifest["volume"]
     );
+    Ok(())
+}
+
+#[test]
+fn of_a_group_what_cannot_be_reached_fails_alone() -> Result<()> {
+    let setup = Setup::with("volumes = { read = \"path\" }", Network::Private)?;
+    let tmpfs = [
+        "--opt",
+        "type=tmpfs",
+        "--opt",
+        "device=tmpfs",
+        "--label",
+        "holdfast.group=shop",
+    ];
+    setup.docker(&[&["volume", "create"][..], &tmpfs, &["vb"]].concat())?;
+    let group = ["--label", "holdfast.mode=stop", "--label", "holdfast.group=shop"];
+    setup.start(
+        "writer",
+        &[&group[..], &["-v", "va:/a", "-v", "vb:/b"]].concat(),
+        WRITER,
+    )?;
+    setup.wait_for_file("va", "count")?;
+    let run = setup
+        .sandbox
+        .run(&["run", "--source", "docker"])?
+        .expect(code::FAILURES)?;
+    run.says("vb")?.says("own rules")?;
+    assert_eq!(setup.names("docker")?, ["va"]);
+    setup.restore("va", &setup.sandbox.path("a"))?;
+    ensure!(setup.is_running("writer")?, "the writer does not run again");
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, new_run
 
 /// How often the calendar is looked at when nothing is to come due before: the clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How soon after a run could not be started.
+/// How soon after a run was started, or could not be.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the end of a run is looked for that somebody waits for.
@@ -320,8 +320,7 @@ impl Scheduler {
             Err(Refusal::NotReady(why)) => return Err(JobError::Retry(why)),
         }
         watch.emitted(slot);
-        // What comes next, the next look tells.
-        Ok(Duration::ZERO)
+        Ok(TRY_AGAIN)
     }
 
     /// The slots of a schedule for which runs were started, as far back as is remembered.

@@ -18,7 +18,7 @@ use crate::pull::{Pull, PullEnd};
 const BATCH: usize = 128;
 const AHEAD: usize = 128;
 /// A reader's consumer is removed by the server after this time without the reader.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 impl Bus {
     /// All facts of a run from its beginning, then those to come, without end. Survives the loss of the connection and of

@@ -47,8 +47,7 @@ impl<'a> Earlier<'a> {
     }
 
     /// The pre-copy of the same artefact: a capture into the same packer, which was told to
-    /// [begin again](crate::Packer::begin_again) after it. `started` is from before it, and before what programs wrote
-    /// through memory maps was last brought to the file system (`syncfs`): from then on, such writes tell in a file's times.
+    /// [begin again](crate::Packer::begin_again) after it. `started` is from before it.
     #[must_use]
     pub fn precopy(started: Timestamp, contents: &'a dyn ReadContents) -> Self {
         Self {
@@ -57,6 +56,11 @@ impl<'a> Earlier<'a> {
             same_layout: true,
             started,
         }
+    }
+
+    /// When the artefact's capture began, if this is its pre-copy.
+    pub(crate) fn begun(&self) -> Option<Stamp> {
+        (self.origin == Origin::Precopy).then(|| self.settled_before())
     }
 
     /// The time from which on its word on a file is not trusted: the file could have been written again after it was read,

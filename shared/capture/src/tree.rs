@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use holdfast_format::{ContentsWriter, Counts, EntryKind, Extent, Path, SkipReason, Warnings};
+use holdfast_format::{ContentsWriter, Counts, EntryKind, Extent, Path, SkipReason, Stamp, Warnings};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
@@ -19,6 +19,7 @@ use crate::{CaptureError, Earlier, Packer, Watch};
 mod archive;
 mod emit;
 mod file;
+mod flush;
 mod header;
 mod join;
 mod meta;
@@ -76,6 +77,7 @@ pub fn capture_tree<W: Write>(
             scratch: Vec::new(),
             refusal: None,
             noatime: true,
+            begun: earlier.and_then(Earlier::begun).unwrap_or_else(flush::now),
         };
         for root in &spec.roots {
             capture.root(root)?;
@@ -116,6 +118,8 @@ struct Capture<'c, 'p, 'w, W: Write> {
     refusal: Option<Errno>,
     /// Whether the system lets us read without leaving a trace in access times.
     noatime: bool,
+    /// From when on the next capture does not trust what this one tells of a file.
+    begun: Stamp,
 }
 
 impl<W: Write> Capture<'_, '_, '_, W> {

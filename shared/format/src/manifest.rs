@@ -61,7 +61,7 @@ pub struct Manifest {
     pub volume: Option<VolumeInfo>,
     /// The contents object.
     pub contents: ContentsRef,
-    /// Every pack that the stream uses; extents name them by index.
+    /// Every pack that the stream uses, and those that only a pre-copy used; extents name them by index.
     pub packs: Vec<PackRef>,
     /// What the operator should know about this capture.
     #[serde(default)]

@@ -332,7 +332,7 @@ impl Blocking {
         let mut contents = attempt.contents()?;
         let bytes = &self.bytes;
         let mut progress = |p: Progress| bytes.store(p.bytes, Ordering::Relaxed);
-        let captured = stager::beside(put, |sink| {
+        let captured = stager::beside(put, |sink, settle| {
             let mut packer = Packer::new(options, sink);
             // The parent's chunks are looked for only once something new comes, so they are read beside the capture.
             let found = std::thread::scope(|scope| {
@@ -352,6 +352,7 @@ impl Blocking {
                         stop: &stop,
                     },
                     attempt,
+                    settle,
                     cx,
                 };
                 body(input)

@@ -20,7 +20,7 @@ use holdfast_events::{Job, Work};
 use holdfast_format::{Artefact, ArtefactKind, VolumeInfo, VolumeUser};
 use holdfast_service::{Context, Found, Input, JobError, Precopy, Session};
 use holdfast_telemetry::{chain, failpoint};
-use rustix::fs::{FsWord, fstatfs, syncfs};
+use rustix::fs::{FsWord, fstatfs};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
@@ -147,12 +147,19 @@ impl Docker {
             [(member, ..)] => format!("volume {}", member.name),
             _ => format!("group {}", sessions[0].1.group.as_deref().unwrap_or_default()),
         };
-        let volumes: Vec<Covered> = sessions.iter().map(|(_, entry, _)| covers_one(entry)).collect();
-        let mut gate = Gate::default();
-        let mut captures = Vec::new();
+        let (mut gate, mut captures, mut volumes) = (Gate::default(), Vec::new(), Vec::new());
         for (member, entry, session) in sessions {
-            let (reading, pass) = (self.reading(entry, seen).await?, gate.pass());
-            let session = session.at_least(reading.entry.class);
+            let covered = covers_one(&entry);
+            let reading = match self.reading(entry, seen).await {
+                Ok(reading) => reading,
+                Err(error) if member.id == *artefact => return Err(error),
+                Err(error) => {
+                    not_with_its_group(&member, &error);
+                    continue;
+                }
+            };
+            volumes.push(covered);
+            let (session, pass) = (session.at_least(reading.entry.class), gate.pass());
             captures.push(async move {
                 let captured = session.run(cx.now(), move |input| reading.between(pass, input)).await;
                 (member, captured)
@@ -166,6 +173,11 @@ impl Docker {
             let begun = async {
                 let containers = self.engine().await?.containers().await.map_err(of_engine)?;
                 let plan = quiet::plan(&containers, &volumes, &own(&containers)).map_err(refused)?;
+                // Pre-copies may take long: who has lost the job meanwhile, or is to end, is to stop nothing any more.
+                if delivery.lost.is_cancelled() {
+                    let why = "the job was given up before its containers were made quiet";
+                    return Err(JobError::Retry(why.to_owned()));
+                }
                 let begun = turn.begin(&work.run.to_string(), &covers, &plan).await;
                 begun.map_err(|failed| {
                     let undone = not_back(&failed.brought_back).map(|text| format!("; and {text}"));
@@ -187,12 +199,7 @@ impl Docker {
             if member.id == *artefact {
                 own_result = result;
             } else if let Err(error) = result {
-                // Its own job tells, and tries again.
-                tracing::warn!(
-                    volume = member.name,
-                    reason = error.reason(),
-                    "it was not captured with its group"
-                );
+                not_with_its_group(&member, &error);
             }
         }
         own_result
@@ -266,13 +273,7 @@ impl Reading {
             if fstatfs(&dir).is_ok_and(|found| IN_MEMORY.contains(&found.f_type)) {
                 return Ok(None);
             }
-            let precopied = input.precopy(|input| {
-                // What programs wrote through memory maps: after this, and only after this, each such write shows in a
-                // file's times.
-                syncfs(&dir).map_err(|e| unreadable(e.into()))?;
-                self.read(input)
-            });
-            return precopied.map(Some);
+            return input.precopy(|input| self.read(input)).map(Some);
         }
         match input.precopy(|input| self.read(input)) {
             Ok(precopy) => Ok(Some(precopy)),
@@ -405,6 +406,15 @@ fn wanted<'a>(seen: &'a Seen, name: &str) -> Result<&'a VolumeEntry, JobError> {
             Err(JobError::Fail(format!("volume {name}: {}", faults.join("; "))))
         }
     }
+}
+
+/// Its own job tells, and tries again.
+fn not_with_its_group(member: &Artefact, error: &JobError) {
+    tracing::warn!(
+        volume = member.name,
+        reason = error.reason(),
+        "it was not captured with its group"
+    );
 }
 
 fn covers_one(entry: &VolumeEntry) -> Covered {

@@ -15,9 +15,8 @@ const LEVEL: i32 = 1;
 
 /// Takes the contents' lines and compresses them into the attempt's folder.
 pub struct ContentsFile {
-    dir: OwnedFd,
+    temporary: Temporary,
     name: &'static str,
-    temporary: String,
     path: PathBuf,
     max_bytes: u64,
     encoder: zstd::stream::write::Encoder<'static, BufWriter<File>>,
@@ -27,13 +26,15 @@ impl ContentsFile {
     /// `above` and `max_bytes` are for what an error tells.
     pub(super) fn create(dir: &OwnedFd, name: &'static str, above: &Path, max_bytes: u64) -> io::Result<Self> {
         let (dir, path) = (dir.try_clone()?, above.join(name));
-        let temporary = files::temporary(name);
-        let file = files::create(dir.as_fd(), &temporary)?;
+        let temporary = Temporary {
+            name: files::temporary(name),
+            dir,
+        };
+        let file = files::create(temporary.dir.as_fd(), &temporary.name)?;
         let encoder = zstd::stream::write::Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL)?;
         Ok(Self {
-            dir,
-            name,
             temporary,
+            name,
             path,
             max_bytes,
             encoder,
@@ -50,7 +51,7 @@ impl ContentsFile {
             .finish()?
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        files::commit(self.dir.as_fd(), &file, &self.temporary, self.name)
+        files::commit(self.temporary.dir.as_fd(), &file, &self.temporary.name, self.name)
     }
 }
 
@@ -62,6 +63,19 @@ impl Write for ContentsFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.encoder.flush()
+    }
+}
+
+/// A file by a name of its own, which goes unless the file got another one.
+struct Temporary {
+    name: String,
+    dir: OwnedFd,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // If it cannot be removed, it goes with the attempt.
+        let _ = files::remove(self.dir.as_fd(), &self.name);
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Draft {
     pub volume: Option<VolumeInfo>,
     /// What the operator should know.
     pub warnings: Warnings,
-    /// Every pack that the stream uses.
+    /// Every pack that the stream uses, and those that only a pre-copy used.
     pub packs: Vec<DraftPack>,
     /// Bytes of the contents' JSON lines.
     pub contents_plain: u64,

@@ -48,6 +48,15 @@ fn read(earlier: &Earlier<'_>, batches: &SyncSender<Batch>) -> Result<(), Conten
     Ok(())
 }
 
+/// The latest that a file system's clock may have meant.
+pub(super) fn after_tick(stamp: Stamp) -> Stamp {
+    let nanoseconds = stamp.nanoseconds.saturating_add(TICK);
+    Stamp {
+        seconds: stamp.seconds.saturating_add(i64::from(nanoseconds / 1_000_000_000)),
+        nanoseconds: nanoseconds % 1_000_000_000,
+    }
+}
+
 impl Join {
     /// Begins to read the entries of an earlier capture, if there is one.
     pub(super) fn new<'scope>(
@@ -117,11 +126,7 @@ impl Join {
                 ..ctime
             }
         } else {
-            let nanoseconds = ctime.nanoseconds + TICK;
-            Stamp {
-                seconds: ctime.seconds.saturating_add(i64::from(nanoseconds / 1_000_000_000)),
-                nanoseconds: nanoseconds % 1_000_000_000,
-            }
+            after_tick(ctime)
         };
         meta.stands_as(entry) && latest < self.settled_before
     }

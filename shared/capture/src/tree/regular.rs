@@ -11,7 +11,7 @@ use super::file::FileData;
 use super::meta::{Meta, Of, Xattrs};
 use super::seam::{self, Moment};
 use super::sparse::{self, Map, Segment};
-use super::{Capture, Linked, Place, out};
+use super::{Capture, Linked, Place, flush, out};
 use crate::CaptureError;
 
 const OPEN_FILE: OFlags = OFlags::RDONLY
@@ -26,6 +26,8 @@ struct Opened {
     meta: Meta,
     xattrs: Xattrs,
     map: Option<Map>,
+    /// Whether every later write will show in its times.
+    flushed: bool,
 }
 
 impl Opened {
@@ -120,6 +122,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         }
         let found = self.xattrs.read(Of::Open(fd.as_fd()))?;
         self.out.warn_of_xattrs(&place.path, found.incomplete);
+        let flushed = flush::flush(fd.as_fd(), meta.filesystem, meta.ctime, self.begun).is_ok();
         let map = sparse::map(fd.as_fd(), meta.size, meta.allocated);
         seam::reached(Moment::Opened, &place.path.0);
         Ok(Some(Opened {
@@ -127,6 +130,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             meta,
             xattrs: found.xattrs,
             map,
+            flushed,
         }))
     }
 
@@ -168,7 +172,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         let length = segments.iter().map(|s| s.length).sum();
         self.out
             .data(&entry.path, length, |buffer| Ok(data.read(buffer)), &mut entry.extents)?;
-        entry.changed = data.shrunk || data.fault.is_some() || differs(file);
+        entry.changed = data.shrunk || data.fault.is_some() || !file.flushed || differs(file);
         if data.fault.is_some() {
             self.out.warnings.add("unreadable", &entry.path.display());
         }

@@ -22,6 +22,8 @@ pub struct Input<'a, 's> {
     /// Progress, and when to stop.
     pub watch: Watch<'a>,
     pub(super) attempt: &'a Attempt,
+    /// Waits until all packs that were handed over are staged, or cannot be.
+    pub(super) settle: &'a dyn Fn(),
     pub(super) cx: &'a Context,
 }
 
@@ -55,9 +57,6 @@ impl<'a, 's> Input<'a, 's> {
     /// not. Its counts and warnings do not count. Whether it fails or not, the stream begins again with the next piece, and
     /// what is stored already is not stored again.
     ///
-    /// `read` must first bring to the file system what programs wrote through memory maps, if it is to be told files by
-    /// their times: see [`Earlier::precopy`].
-    ///
     /// # Errors
     /// What `read` answers; [`JobError`] if staging does not take the contents.
     pub fn precopy(
@@ -72,6 +71,8 @@ impl<'a, 's> Input<'a, 's> {
             ..self.reborrow()
         });
         self.packer.begin_again();
+        // Nothing of it is to wait for room once programs stand still.
+        (self.settle)();
         let (file, _) = contents.finish(found?.closing).map_err(CaptureError::Contents)?;
         file.finish().map_err(CaptureError::Contents)?;
         Ok(Precopy {
@@ -100,6 +101,7 @@ impl<'a, 's> Input<'a, 's> {
                 stop: self.watch.stop,
             },
             attempt: self.attempt,
+            settle: self.settle,
             cx: self.cx,
         }
     }
