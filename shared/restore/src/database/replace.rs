@@ -1,7 +1,7 @@
 //! A database anew, in the place of one that is there.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 
@@ -12,12 +12,15 @@ use super::target;
 use crate::progress::Progress;
 use crate::source::OpenArtefact;
 
-/// How often sessions that come back are ended before the place counts as taken.
-const TRIES: usize = 10;
+/// How often the place is tried to be taken. PostgreSQL waits five seconds each time for the last session to end.
+const TRIES: usize = 3;
+
+/// How often sessions are ended while the place is being taken.
+const END_EVERY: Duration = Duration::from_millis(200);
 
 /// Restores a dump into a new database, and puts that in the place of the one that is there once it is whole. What was there
 /// is gone then, also what the dump does not hold; until then it serves on. Sessions in it are ended. If there is none, it is
-/// made.
+/// made. What a call left that was killed goes with the next one for the same database.
 ///
 /// # Errors
 /// [`DatabaseError`]; the old database is in its place then.
@@ -34,19 +37,43 @@ pub async fn replace_database(
     };
     let name = server.database();
     let client = target::beside(server).await?;
+    let mark = mark(name);
+    // Held as long as this connection: nobody takes the other's new database for a left one.
+    if !lock(server, &client, mark).await? {
+        return Err(DatabaseError::BeingReplaced {
+            database: name.to_owned(),
+            server: server.describe(),
+        });
+    }
+    let (fresh, old) = (format!("holdfast_new_{mark:08x}"), format!("holdfast_old_{mark:08x}"));
+    let (beside, before) = (server.with_database(&fresh), server.with_database(&old));
+    target::remove(&beside).await;
     if !exists(server, &client, name).await? {
         return restore_database(artefact, server, &anew, progress).await;
     }
-    let mark = RandomState::new().hash_one(name) & 0xffff_ffff;
-    let (fresh, old) = (format!("holdfast_new_{mark:08x}"), format!("holdfast_old_{mark:08x}"));
-    let beside = server.with_database(&fresh);
+    target::remove(&before).await;
     let report = restore_database(artefact, &beside, &anew, progress).await?;
-    if let Err(error) = swap(server, &client, &fresh, &old).await {
+    if let Err(error) = swap(server, &fresh, &old).await {
         target::remove(&beside).await;
         return Err(error.into());
     }
-    target::remove(&server.with_database(&old)).await;
+    target::remove(&before).await;
     Ok(report)
+}
+
+/// A number that stands for the database's name.
+fn mark(name: &str) -> u32 {
+    let [a, b, c, d, ..] = openssl::sha::sha256(name.as_bytes());
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Takes the server's lock on replacing this database. False if another session has it.
+async fn lock(server: &Server, client: &Client, mark: u32) -> Result<bool, ServerError> {
+    let key = i64::from(mark) | i64::from(u32::from_be_bytes(*b"hold")) << 32;
+    let row = client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await;
+    Ok(row
+        .map_err(server.query_error("take the lock on replacing the database"))?
+        .get(0))
 }
 
 async fn exists(server: &Server, client: &Client, name: &str) -> Result<bool, ServerError> {
@@ -57,43 +84,40 @@ async fn exists(server: &Server, client: &Client, name: &str) -> Result<bool, Se
     Ok(row.is_some())
 }
 
-/// Puts `fresh` in the place of the server's database, which is `old` then. Either both names change, or none.
-async fn swap(server: &Server, client: &Client, fresh: &str, old: &str) -> Result<(), ServerError> {
+/// Puts `fresh` in the place of the server's database, which is `old` then. Both names change in one transaction: a client or
+/// a server that dies has changed none, or both.
+async fn swap(server: &Server, fresh: &str, old: &str) -> Result<(), ServerError> {
     let name = server.database();
-    let allow =
-        |allow: bool, database: &str| format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {allow}", quoted(database));
     let rename = |from: &str, to: &str| format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to));
-    let execute = async |sql: String, doing: &str| {
-        let done = client.batch_execute(&sql).await;
-        done.map_err(server.query_error(format!("{doing} the database {name:?}")))
-    };
-    execute(allow(false, name), "close").await?;
-    let mut tries = 0;
-    let moved = loop {
-        let sql =
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
-        if let Err(error) = client.query(sql, &[&name]).await {
-            break Err(server.query_error("end the sessions of the database")(error));
-        }
-        match execute(rename(name, old), "move").await {
-            // A session takes a moment to end.
-            Err(_) if tries < TRIES => {
-                tries += 1;
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let both = format!("BEGIN; {}; {}; COMMIT", rename(name, old), rename(fresh, name));
+    // Not the connection that has waited for the restore: it may have been cut.
+    let (client, other) = (target::beside(server).await?, target::beside(server).await?);
+    // To rename bars new sessions first, and then waits for the old ones.
+    let ending = async {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+        loop {
+            if let Err(error) = other.query(sql, &[&name]).await {
+                return server.query_error("end the sessions of the database")(error);
             }
-            moved => break moved,
+            tokio::time::sleep(END_EVERY).await;
         }
     };
-    let placed = match moved {
-        Ok(()) => match execute(rename(fresh, name), "replace").await {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                execute(rename(old, name), "put back").await?;
-                Err(error)
+    let renaming = async {
+        let mut tries = 0;
+        loop {
+            match client.batch_execute(&both).await {
+                Err(_) if tries < TRIES => {
+                    tries += 1;
+                    let undone = client.batch_execute("ROLLBACK").await;
+                    undone.map_err(server.query_error(format!("replace the database {name:?}")))?;
+                }
+                done => return done.map_err(server.query_error(format!("replace the database {name:?}"))),
             }
-        },
-        Err(error) => Err(error),
+        }
     };
-    execute(allow(true, name), "open").await?;
-    placed
+    tokio::select! {
+        biased;
+        done = renaming => done,
+        error = ending => Err(error),
+    }
 }

@@ -93,6 +93,16 @@ pub enum DatabaseError {
         /// Host and port.
         server: String,
     },
+    /// Somebody else is at it.
+    #[error(
+        "the database {database:?} at {server} is being replaced by another restore at this moment: wait for its end"
+    )]
+    BeingReplaced {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+    },
     /// The server has not what the database was made with.
     #[error(
         "{server} cannot have the database {database:?} as it was: {problem}; nothing was created. Or create the database \
@@ -160,7 +170,7 @@ impl DatabaseError {
             Self::Server(source) => source.retry(),
             Self::Tool(source) => source.retry(),
             Self::Stream { source, .. } => source.retry(),
-            Self::BrokenOff { .. } => true,
+            Self::BrokenOff { .. } | Self::BeingReplaced { .. } => true,
             Self::NotADatabase { .. }
             | Self::NoDatabase { .. }
             | Self::NotEmpty { .. }

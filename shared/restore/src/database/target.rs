@@ -138,7 +138,7 @@ pub(super) async fn finish(server: &Server, info: &DatabaseInfo, owned: bool, no
     warnings
 }
 
-/// Removes a database that was made by this very call, with all that is in it.
+/// Removes a database that was made by this very call, or was left by one before it, with all that is in it.
 pub(super) async fn remove(server: &Server) {
     let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(server.database()));
     let removed = match maintenance(server).await {
@@ -149,7 +149,7 @@ pub(super) async fn remove(server: &Server) {
         tracing::warn!(
             database = server.database(),
             reason,
-            "the empty database that was made could not be dropped"
+            "a database of this restore's own could not be dropped"
         );
     }
 }

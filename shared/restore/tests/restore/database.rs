@@ -4,7 +4,7 @@ use holdfast_config::Secret;
 use holdfast_format::{ArtefactId, ArtefactKind, Content, Level};
 use holdfast_restore::{
     CheckOptions, DatabaseError, DatabaseOptions, GlobalsOptions, Progress, RowDifference, Server, check, compare_rows,
-    restore_database, restore_globals,
+    replace_database, restore_database, restore_globals,
 };
 
 use crate::common::cluster::{Cluster, PASSWORD};
@@ -55,6 +55,61 @@ fn create() -> DatabaseOptions {
         create: true,
         ..DatabaseOptions::default()
     }
+}
+
+fn replace(repo: &Repo, id: ArtefactId, server: &Server) -> Result<(), DatabaseError> {
+    let (options, progress) = (DatabaseOptions::default(), Arc::new(Progress::default()));
+    repo.runtime
+        .block_on(replace_database(repo.open(id), server, &options, progress))
+        .map(|_| ())
+}
+
+#[test]
+fn a_database_is_replaced_as_a_whole_under_its_sessions() {
+    let (repo, cluster) = (Repo::new(), Cluster::start());
+    fill(&cluster);
+    let id = store(&repo, &cluster.dump("shop"), |_| {});
+    let shop = server(&cluster, "shop");
+    let names = || {
+        cluster.sql(
+            "postgres",
+            "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database",
+        )
+    };
+    let before = names();
+    cluster.sql("shop", "DELETE FROM item; CREATE TABLE newer ()");
+    // A session that would not end by itself, and what a call before this one left.
+    let session = repo.runtime.block_on(shop.connect()).unwrap();
+    replace(&repo, id, &shop).unwrap();
+    assert!(repo.runtime.block_on(session.simple_query("SELECT 1")).is_err());
+    assert_eq!(cluster.sql("shop", "SELECT count(*) FROM item"), "20000");
+    assert_eq!(cluster.sql("shop", "SELECT to_regclass('newer') IS NULL"), "t");
+    assert_eq!(names(), before);
+    let [a, b, c, d, ..] = openssl::sha::sha256(b"shop");
+    let mark = hex::encode([a, b, c, d]);
+    for left in ["new", "old"] {
+        cluster.sql("postgres", &format!("CREATE DATABASE holdfast_{left}_{mark}"));
+    }
+    replace(&repo, id, &shop).unwrap();
+    assert_eq!(names(), before);
+
+    // While one is at it, another is refused.
+    let other = repo.runtime.block_on(server(&cluster, "postgres").connect()).unwrap();
+    let key = i64::from(u32::from_be_bytes([a, b, c, d])) | i64::from(u32::from_be_bytes(*b"hold")) << 32;
+    let lock = format!("SELECT pg_advisory_lock({key})");
+    repo.runtime.block_on(other.simple_query(&lock)).unwrap();
+    let refused = replace(&repo, id, &shop).unwrap_err();
+    assert!(
+        refused.retry() && refused.to_string().contains("another restore"),
+        "{refused}"
+    );
+    drop(other);
+
+    // What cannot be restored leaves what is there.
+    let wrong = store(&repo, b"no dump", |_| {});
+    replace(&repo, wrong, &shop).unwrap_err();
+    assert_eq!(cluster.sql("shop", "SELECT count(*) FROM item"), "20000");
+    assert_eq!(names(), before);
 }
 
 #[test]
