@@ -93,9 +93,11 @@ fn prometheus_finds_every_replica(deployment: &Deployment) -> Result<()> {
     deployment.compose(&["--profile", "metrics", "up", "-d", "--no-deps", "prometheus"])?;
     let ask = |query: &str| -> Result<Option<f64>> {
         let path = format!("/api/v1/query?query={query}");
-        let Ok(answer) = http::request(deployment.prometheus, "GET", &path, b"") else {
-            return Ok(None);
-        };
+        // Until it is ready it answers with an error, or not at all.
+        let ready = http::request(deployment.prometheus, "GET", &path, b"")
+            .ok()
+            .filter(|answer| answer.status == 200);
+        let Some(answer) = ready else { return Ok(None) };
         let answer: serde_json::Value = serde_json::from_slice(&answer.body)?;
         let value = answer["data"]["result"][0]["value"][1].as_str();
         Ok(value.and_then(|value| value.parse().ok()))

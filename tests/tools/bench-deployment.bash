@@ -17,7 +17,7 @@ end_deployment() {
         # With its standard input it ends, and all in it.
         exec 8>&-
         wait "$engine_pid" 2>/dev/null || true
-        rm -rf -- "$engine"
+        rm -rf -- "$engine" "$scratch/engine"
         engine=
     fi
 }
@@ -66,7 +66,10 @@ used() {
 }
 
 start_engine() {
+    # Its socket's path must be short; its volumes lie on the disk that is measured.
     engine=$(mktemp -d /tmp/hf-docker-XXXXXX)
+    mkdir "$scratch/engine"
+    ln -s "$scratch/engine" "$engine/data"
     mkfifo "$engine/commands"
     unshare --pid --mount --net --fork --kill-child tests/tools/docker-engine "$engine" private <"$engine/commands" &
     engine_pid=$!
