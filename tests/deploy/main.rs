@@ -124,11 +124,18 @@ fn the_gate_lets_only_proven_upgrades_through(deployment: &Deployment) -> Result
 
     // A database that cannot be dumped: no go, and what runs runs on.
     deployment.sql("shop_db_1", "postgres", "ALTER USER postgres PASSWORD 'changed'")?;
+    let gate = ["run", "--rm", "-T", "holdfast-gate"];
+    let refused = deployment.shop(new, &with_gate, &gate);
+    ensure!(refused.is_err(), "the gate says go without a backup");
+    assert_eq!(web("{{.Id}} {{.State.Running}}")?, format!("{before} true"));
+    // Who does not ask first may lose the old container to Compose v2, and gets no new one either.
     let refused = deployment.shop(new, &with_gate, &["up", "-d"]);
     ensure!(refused.is_err(), "the gate let an upgrade through without a backup");
-    assert_eq!(web("{{.Id}} {{.State.Running}}")?, format!("{before} true"));
+    let stands = web("{{.Config.Image}} {{.State.Running}}")?;
+    ensure!(stands != format!("{new} true"), "the new version runs without a backup");
 
     deployment.sql("shop_db_1", "postgres", "ALTER USER postgres PASSWORD 'sesame'")?;
+    deployment.shop(new, &with_gate, &gate)?;
     deployment.shop(new, &with_gate, &["up", "-d"])?;
     assert_eq!(web("{{.Config.Image}} {{.State.Running}}")?, format!("{new} true"));
 
