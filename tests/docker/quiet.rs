@@ -17,8 +17,9 @@ const SMALL: Shape = Shape {
     odd: false,
 };
 
-/// Counts for ever in two files that are equal only while nobody writes; says when it is told to end.
-const WRITER: &str = "trap 'date >/a/stopped; exit 0' TERM; n=0; while :; do n=$((n+1)); echo $n >/a/count; echo $n >/b/count; sleep 0.01; done";
+/// Counts for ever in two files that are equal only while nobody writes; says when it is told to end, which it does not do
+/// between the two.
+const WRITER: &str = "trap 'stop=1' TERM; n=0; while [ -z \"$stop\" ]; do n=$((n+1)); echo $n >/a/count; echo $n >/b/count; sleep 0.01; done; date >/a/stopped";
 
 #[test]
 fn a_group_is_read_in_one_quiet_time_and_its_containers_run_again() -> Result<()> {
