@@ -1,7 +1,6 @@
 //! One volume, or all volumes of a group, in one quiet time if their containers must be quiet.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use holdfast_events::{Job, Work};
 use holdfast_format::{Artefact, ArtefactKind, VolumeInfo, VolumeUser};
 use holdfast_service::{Context, Found, Input, JobError, Precopy, Session};
 use holdfast_telemetry::{chain, failpoint};
-use rustix::fs::{FsWord, fstatfs};
+use rustix::fs::{FsWord, statfs};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
@@ -262,15 +261,8 @@ impl Reading {
     /// The volume while its containers run. `None` if what is found then says too little about what will be later.
     fn precopy<'a>(&self, input: &mut Input<'a, '_>) -> Result<Option<Precopy<'a>>, JobError> {
         if let Way::Path(path) = &self.way {
-            let unreadable = |e| {
-                JobError::Retry(format!(
-                    "read volume {} at {}: {e}",
-                    self.entry.volume.name,
-                    path.display()
-                ))
-            };
-            let dir = File::open(path).map_err(unreadable)?;
-            if fstatfs(&dir).is_ok_and(|found| IN_MEMORY.contains(&found.f_type)) {
+            // One that cannot be looked at cannot be read either, which says so.
+            if statfs(path).is_ok_and(|found| IN_MEMORY.contains(&found.f_type)) {
                 return Ok(None);
             }
             return input.precopy(|input| self.read(input)).map(Some);

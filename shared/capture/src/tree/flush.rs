@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use holdfast_format::Stamp;
 use rustix::io::Errno;
 
-use super::join::after_tick;
+use super::join::latest_meant;
 
 /// Pages are written back within seconds, and within ten minutes on machines that spare their disks.
 const DIRTY_FOR: i64 = 15 * 60;
@@ -40,7 +40,7 @@ pub(super) fn flush(file: BorrowedFd<'_>, filesystem: u64, changed: Stamp, begun
     let now = now();
     // One that lies in the future is from before the clock was set.
     let last = flushed.get(&filesystem).filter(|last| **last <= now);
-    if last.is_some_and(|last| after_tick(changed) < *last) {
+    if last.is_some_and(|last| latest_meant(changed) < *last) {
         return Ok(());
     }
     rustix::fs::syncfs(file)?;

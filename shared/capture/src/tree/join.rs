@@ -48,8 +48,14 @@ fn read(earlier: &Earlier<'_>, batches: &SyncSender<Batch>) -> Result<(), Conten
     Ok(())
 }
 
-/// The latest that a file system's clock may have meant.
-pub(super) fn after_tick(stamp: Stamp) -> Stamp {
+/// The latest time that a file system's clock may have meant by this one.
+pub(super) fn latest_meant(stamp: Stamp) -> Stamp {
+    if stamp.nanoseconds == 0 {
+        return Stamp {
+            seconds: stamp.seconds.saturating_add(COARSE),
+            ..stamp
+        };
+    }
     let nanoseconds = stamp.nanoseconds.saturating_add(TICK);
     Stamp {
         seconds: stamp.seconds.saturating_add(i64::from(nanoseconds / 1_000_000_000)),
@@ -119,15 +125,6 @@ impl Join {
 
     /// Whether one of its entries says all about the inode as it is now.
     pub(super) fn stands(&self, meta: &Meta, entry: &Entry) -> bool {
-        let ctime = entry.ctime;
-        let latest = if ctime.nanoseconds == 0 {
-            Stamp {
-                seconds: ctime.seconds.saturating_add(COARSE),
-                ..ctime
-            }
-        } else {
-            after_tick(ctime)
-        };
-        meta.stands_as(entry) && latest < self.settled_before
+        meta.stands_as(entry) && latest_meant(entry.ctime) < self.settled_before
     }
 }
