@@ -13,7 +13,7 @@ use serde_json::Value;
 /// A package may depend on those of lower levels alone. So no service depends on another, and only the command line
 /// knows them all.
 const LEVELS: &[&[&str]] = &[
-    &["format"],
+    &["fault", "format"],
     &["events"],
     &["config"],
     &["telemetry"],

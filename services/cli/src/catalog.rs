@@ -251,7 +251,7 @@ pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, R
 fn problem(what: String, error: &RepositoryError) -> Unreadable {
     Unreadable {
         what,
-        problem: holdfast_telemetry::chain(error).to_string(),
+        problem: holdfast_fault::chain(error).to_string(),
     }
 }
 

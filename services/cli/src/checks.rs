@@ -78,7 +78,7 @@ impl Check {
 
     /// It does not work, and the error's chain says why and what to do.
     pub(crate) fn error(check: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        Self::fail(check, holdfast_telemetry::chain(error).to_string(), "")
+        Self::fail(check, holdfast_fault::chain(error).to_string(), "")
     }
 }
 

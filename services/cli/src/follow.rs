@@ -78,7 +78,7 @@ impl Follower<'_> {
             Ok(Some(_)) => self.add_evidence(state).await,
             Ok(None) => Ok(()),
             Err(error) if error.retry() => {
-                tracing::debug!(reason = %holdfast_telemetry::chain(&error), "the repository does not answer");
+                tracing::debug!(reason = %holdfast_fault::chain(&error), "the repository does not answer");
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -87,7 +87,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 fn failed(error: &CliError) -> Exit {
-    let text = holdfast_telemetry::chain(error).to_string();
+    let text = holdfast_fault::chain(error).to_string();
     // Lines are kept, as those of a configuration's faults; all else that could steer a terminal is not.
     let text: Vec<String> = text.lines().map(human::shown).collect();
     eprintln!("error: {}", text.join("\n"));

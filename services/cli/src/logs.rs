@@ -55,7 +55,7 @@ impl Logs {
         };
         let guard = holdfast_telemetry::init(options).map_err(|error| match error {
             error @ holdfast_telemetry::InitError::Filter { .. } => {
-                CliError::Usage(holdfast_telemetry::chain(&error).to_string())
+                CliError::Usage(holdfast_fault::chain(&error).to_string())
             }
             error => CliError::because("set up logs and traces", error),
         })?;
@@ -67,7 +67,7 @@ impl Logs {
         let guard = self.guard;
         let sent = tokio::task::spawn_blocking(move || guard.shutdown(Duration::from_secs(5))).await;
         if let Ok(Err(error)) = sent {
-            tracing::warn!("{}", holdfast_telemetry::chain(&error));
+            tracing::warn!("{}", holdfast_fault::chain(&error));
         }
     }
 }

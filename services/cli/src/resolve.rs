@@ -176,7 +176,7 @@ async fn of_source(
             Ok(Some(view)) => view,
             Ok(None) => continue,
             Err(error) if error.is_damage() => {
-                tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "a run cannot be read and is passed over");
+                tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "a run cannot be read and is passed over");
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -226,7 +226,7 @@ async fn usable(catalogue: &Catalogue, known: &Known) -> Result<Option<Arc<Seale
     };
     match checked.await {
         Err(error) if RepositoryError::is_damage(&error) => {
-            tracing::warn!(artefact = %id, reason = %holdfast_telemetry::chain(&error), "it cannot be read and is passed over");
+            tracing::warn!(artefact = %id, reason = %holdfast_fault::chain(&error), "it cannot be read and is passed over");
             Ok(None)
         }
         other => other,

@@ -52,7 +52,7 @@ pub async fn connect(source: &Postgres, database: &str) -> Result<Client, PgErro
     })?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(reason = %holdfast_telemetry::chain(&error), "a PostgreSQL connection ended");
+            tracing::debug!(reason = %holdfast_fault::chain(&error), "a PostgreSQL connection ended");
         }
     });
     Ok(client)

@@ -175,7 +175,7 @@ impl Snapshot {
             Err(error) if error.code().is_some() => {
                 let back = self.client.batch_execute("ROLLBACK TO SAVEPOINT counting").await;
                 back.map_err(failed())?;
-                return Ok(Err(holdfast_telemetry::chain(&error).to_string()));
+                return Ok(Err(holdfast_fault::chain(&error).to_string()));
             }
             Err(error) => return Err(failed()(error)),
         };

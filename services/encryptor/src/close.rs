@@ -60,7 +60,7 @@ pub(crate) async fn close(
     hand_on_sealed(cx, &expected, source, &sealed, stored + contents.size).await?;
     // A failure to tidy up is no failure of the artefact; the sweep takes what is left.
     if let Err(error) = Arc::try_unwrap(attempt).map_or(Ok(()), Attempt::discard) {
-        tracing::warn!(%artefact, reason = %holdfast_telemetry::chain(&error), "its staging could not be removed");
+        tracing::warn!(%artefact, reason = %holdfast_fault::chain(&error), "its staging could not be removed");
     }
     Ok(())
 }

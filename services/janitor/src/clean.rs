@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, CleanReport, ObjectKey, PackId, PlaceName, RunId};
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_storage::{Place, StorageError};
-use holdfast_telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::plan::{Others, plan};

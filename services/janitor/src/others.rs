@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ObjectKey, PlaceName, Verification};
 use holdfast_repository::{Repository, RepositoryError};
-use holdfast_telemetry::chain;
 
 use crate::Places;
 use crate::plan::{ArtefactView, Other, Others};

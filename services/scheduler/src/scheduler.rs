@@ -66,7 +66,7 @@ impl Scheduler {
         tasks.spawn(async move {
             health.set("triggers", Ok(()));
             if let Err(error) = self.serve_triggers().await {
-                let reason = holdfast_telemetry::chain(&error).to_string();
+                let reason = holdfast_fault::chain(&error).to_string();
                 tracing::error!(reason, "requests for runs are not answered any more");
                 health.set("triggers", Err(reason));
             }
@@ -120,7 +120,7 @@ impl Scheduler {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "its end cannot be looked for yet");
+                    tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "its end cannot be looked for yet");
                 }
             }
         }
@@ -150,7 +150,7 @@ impl Scheduler {
         let begun = match self.cx.catalogue.expected(run).await {
             // It was begun, and nobody can tell any more what it was to bring: the slot is not made up for.
             Err(error) if error.is_damage() && matches!(reason, Reason::Schedule { .. }) => {
-                tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "the run of a slot cannot be read");
+                tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "the run of a slot cannot be read");
                 return Ok(run);
             }
             begun => begun,
@@ -190,7 +190,7 @@ impl Scheduler {
         let (recipients, _) = self.cx.recipients().map_err(not_ready)?;
         recipients
             .check(std::time::SystemTime::now())
-            .map_err(|e| Refusal::NotReady(holdfast_telemetry::chain(&e).to_string()))
+            .map_err(|e| Refusal::NotReady(holdfast_fault::chain(&e).to_string()))
     }
 
     /// Writes the expectations, then asks for the listings. If this dies in between, the reconciler asks.

@@ -143,7 +143,7 @@ impl Copier {
             // Deleted since it was listed.
             Ok(None) => return Ok(None),
             Err(error) if error.is_damage() && how == Copy::UnlessDamaged => {
-                let error = holdfast_telemetry::chain(&error);
+                let error = holdfast_fault::chain(&error);
                 tracing::warn!(%key, target = %self.inner.to.name(), %error, "a damaged record is not copied");
                 return Ok(None);
             }

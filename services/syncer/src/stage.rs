@@ -207,7 +207,7 @@ async fn mark(cx: &Context, artefact: ArtefactId, error: &SyncError) {
         problem,
     };
     if let Err(error) = cx.repository.write(&ObjectKey::Damaged(pack), &damaged).await {
-        tracing::warn!(%pack, error = %holdfast_telemetry::chain(&error), "the pack could not be marked as damaged");
+        tracing::warn!(%pack, error = %holdfast_fault::chain(&error), "the pack could not be marked as damaged");
     }
 }
 

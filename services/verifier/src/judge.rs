@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ArtefactKind, Level, Manifest, ObjectKey};
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_restore::{CheckOptions, OpenArtefact, Previous, Progress, Report, check};
 use holdfast_sealing::{Recipients, SecretKeys};
-use holdfast_telemetry::chain;
 
 use crate::trial::trial;
 use crate::{VerifyError, VerifyOptions};

@@ -4,9 +4,9 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ObjectKey};
 use holdfast_restore::{FilesError, FilesOptions, FilesReport, OpenArtefact, Selection, compare_files, restore_files};
-use holdfast_telemetry::chain;
 
 use crate::judge::Judged;
 use crate::{VerifyError, VerifyOptions};

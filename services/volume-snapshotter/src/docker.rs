@@ -14,9 +14,9 @@ use holdfast_docker::facts::Container;
 use holdfast_docker::inventory::{self, Inventory, Selection};
 use holdfast_docker::perform::{Quiet, Recovery};
 use holdfast_events::Work;
+use holdfast_fault::chain;
 use holdfast_format::{ArtefactKind, SourceName};
 use holdfast_service::{Context, JobError, Session, own_container};
-use holdfast_telemetry::chain;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 mod databases;

@@ -7,7 +7,7 @@ use async_nats::Message;
 use bytes::Bytes;
 use futures::StreamExt;
 use holdfast_events::{Refusal, Trigger, TriggerReply, decode, encode, encode_json};
-use holdfast_telemetry::chain;
+use holdfast_fault::chain;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -148,7 +148,7 @@ impl Drop for Helper {
         let (engine, name) = (self.engine.clone(), self.name.clone());
         runtime.spawn(async move {
             if let Err(error) = remove(&engine, &name, named).await {
-                tracing::warn!("{}; the next recovery tries again", holdfast_telemetry::chain(&error));
+                tracing::warn!("{}; the next recovery tries again", holdfast_fault::chain(&error));
             }
         });
     }

@@ -12,7 +12,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_telemetry::{chain, failpoint};
+use holdfast_fault::chain;
+use holdfast_telemetry::failpoint;
 use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError};

@@ -294,7 +294,7 @@ impl Blocking {
             match runtime.block_on(repository.open_contents(&sealed.manifest, &cx.scratch)) {
                 Ok(file) => contents_of_parent = OfParent(Some(file)),
                 Err(error) => {
-                    let reason = holdfast_telemetry::chain(&error).to_string();
+                    let reason = holdfast_fault::chain(&error).to_string();
                     tracing::warn!(artefact = %sealed.manifest.artefact, reason, "its contents cannot serve as parent");
                     parent = None;
                 }
@@ -403,7 +403,7 @@ fn discard(attempt: Arc<Attempt>) {
     if let Some(attempt) = Arc::into_inner(attempt)
         && let Err(error) = attempt.discard()
     {
-        tracing::debug!(reason = %holdfast_telemetry::chain(&error), "a failed attempt could not be removed yet");
+        tracing::debug!(reason = %holdfast_fault::chain(&error), "a failed attempt could not be removed yet");
     }
 }
 

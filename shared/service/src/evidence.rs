@@ -145,7 +145,7 @@ pub fn none_if_damaged<T: Default>(error: RepositoryError) -> Result<T, Reposito
     if !error.is_damage() {
         return Err(error);
     }
-    tracing::warn!(reason = %holdfast_telemetry::chain(&error), "a record is passed over");
+    tracing::warn!(reason = %holdfast_fault::chain(&error), "a record is passed over");
     Ok(T::default())
 }
 

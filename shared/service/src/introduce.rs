@@ -125,7 +125,7 @@ impl Context {
         };
         while !self.drain.is_cancelled() {
             if let Err(error) = self.bus.answer_docker(site, handler, self.drain.clone()).await {
-                tracing::warn!(reason = %holdfast_telemetry::chain(&error), "answering questions about containers was cut; again");
+                tracing::warn!(reason = %holdfast_fault::chain(&error), "answering questions about containers was cut; again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

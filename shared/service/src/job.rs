@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use holdfast_bus::BusError;
+use holdfast_fault::chain;
 use holdfast_repository::RepositoryError;
-use holdfast_telemetry::chain;
 
 /// Delays before the second, third and fourth attempt; after that a failure is final.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];

@@ -89,7 +89,7 @@ where
     if let Err(error) = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await? {
         eprintln!(
             "warning: the last traces were not delivered: {}",
-            holdfast_telemetry::chain(&error)
+            holdfast_fault::chain(&error)
         );
     }
     Ok(())

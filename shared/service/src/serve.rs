@@ -54,7 +54,7 @@ pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Servin
                 let name = format!("worker-{}", spec.stage);
                 health.set(&name, Ok(()));
                 if let Err(error) = bus.run_worker(options, handler, drain).await {
-                    let reason = holdfast_telemetry::chain(&error).to_string();
+                    let reason = holdfast_fault::chain(&error).to_string();
                     tracing::error!(stage = %spec.stage, reason, "the worker group ended");
                     health.set(&name, Err(reason));
                 }
@@ -77,7 +77,7 @@ async fn watch_exhausted(cx: Context, stages: Vec<Arc<dyn Stage>>) {
     while !cx.drain.is_cancelled() {
         let watched = watch_once(&cx, &specs).await;
         if let Err(error) = watched {
-            tracing::debug!(reason = %holdfast_telemetry::chain(&error), "watching for exhausted work was cut; again");
+            tracing::debug!(reason = %holdfast_fault::chain(&error), "watching for exhausted work was cut; again");
         }
         tokio::select! {
             () = cx.drain.cancelled() => {}

@@ -230,7 +230,7 @@ fn mark_reached(file: &Path) {
     let mut name = file.as_os_str().to_owned();
     name.push(".reached");
     if let Err(error) = std::fs::write(&name, "") {
-        tracing::error!("make {}: {}", Path::new(&name).display(), crate::chain(&error));
+        tracing::error!("make {}: {}", Path::new(&name).display(), holdfast_fault::chain(&error));
     }
 }
 

@@ -154,7 +154,7 @@ pub async fn serve(
         tokio::select! {
             result = serving.into_future() => {
                 if let Err(error) = result {
-                    tracing::error!("serve /metrics and /healthz: {}", crate::chain(&error));
+                    tracing::error!("serve /metrics and /healthz: {}", holdfast_fault::chain(&error));
                 }
             }
             () = limit => {}
@@ -170,7 +170,7 @@ async fn show_metrics() -> Response {
             text,
         )
             .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, crate::chain(&error).to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, holdfast_fault::chain(&error).to_string()).into_response(),
     }
 }
 

@@ -2,12 +2,10 @@
 //!
 //! - [`init`]: logs to stderr and traces over OTLP; [`Guard::shutdown`] flushes them.
 //! - [`propagate`]: trace context in and out of message headers, so that a run is one trace.
-//! - [`chain`]: an error with all its causes on one line.
 //! - [`metrics`]: the process's counters, shown as Prometheus text.
 //! - [`http`]: `/metrics` and `/healthz`.
 //! - [`clock`] and [`failpoint`]: time and faults, as tests want them.
 
-mod chain;
 pub mod clock;
 pub mod failpoint;
 pub mod http;
@@ -15,7 +13,6 @@ mod init;
 pub mod metrics;
 pub mod propagate;
 
-pub use chain::{Chain, chain};
 pub use init::{Guard, InitError, LogWriter, Options, ShutdownError, init};
 
 /// Whether fail points and the shifted clock are compiled in: in debug builds, and with the feature `failpoints`.

@@ -74,7 +74,7 @@ pub fn global() -> &'static Metrics {
     GLOBAL.get_or_init(|| {
         Metrics::new().unwrap_or_else(|error| {
             // A registry of our own with one collector has nothing to refuse; backups matter more than their metrics.
-            tracing::error!("{}", crate::chain(&error));
+            tracing::error!("{}", holdfast_fault::chain(&error));
             Metrics::with_registry(Registry::new(), SdkMeterProvider::builder().build())
         })
     })

@@ -37,7 +37,7 @@ async fn look(engine: &Engine, section: &Docker) -> Result<(String, Inventory), 
 }
 
 fn unreachable(section: &Docker, error: &EngineError) -> Check {
-    let found = holdfast_telemetry::chain(error).to_string();
+    let found = holdfast_fault::chain(error).to_string();
     let advice = "start it, let holdfast's user write to its socket, or name another one in docker.host";
     Check::fail(format!("{NAME} {}", section.host), found, advice)
 }

@@ -95,7 +95,7 @@ fn profile(settings: &Settings) -> Profile {
 }
 
 fn signs_and_opens(signer: &Signer, secret: &SecretKeys, profile: Profile) -> Result<(), String> {
-    let said = |error: &dyn std::error::Error| holdfast_telemetry::chain(error).to_string();
+    let said = |error: &dyn std::error::Error| holdfast_fault::chain(error).to_string();
     let sealed = sign_and_seal(signer, &signer.recipients(), profile, TEST).map_err(|e| said(&e))?;
     let opened =
         open_signed(secret, &TrustedSigners::from_signer(signer), &sealed, sealed.len()).map_err(|e| said(&e))?;
@@ -137,11 +137,11 @@ fn matching(name: &str, settings: &Settings, secret: &SecretKeys, now: SystemTim
         );
     };
     let opened = seal(&recipients, profile(settings), TEST)
-        .map_err(|error| holdfast_telemetry::chain(&error).to_string())
+        .map_err(|error| holdfast_fault::chain(&error).to_string())
         .and_then(|sealed| {
             secret
                 .open(&sealed, TEST.len())
-                .map_err(|error| holdfast_telemetry::chain(&error).to_string())
+                .map_err(|error| holdfast_fault::chain(&error).to_string())
         });
     match opened {
         Ok(text) if text == TEST => Check::ok(

@@ -115,7 +115,7 @@ async fn at_place(places: &Places, name: &PlaceName, args: &CleanupArgs, stop: &
             let failure = applied
                 .failed
                 .as_ref()
-                .map(|error| holdfast_telemetry::chain(error).to_string());
+                .map(|error| holdfast_fault::chain(error).to_string());
             report(&applied.plan, &applied.done, failure)
         }
         Err(error) => failed(name, &error),
@@ -160,7 +160,7 @@ fn failed(name: &PlaceName, error: &dyn std::error::Error) -> PlaceReport {
         freed_bytes: 0,
         refused: Vec::new(),
         blocked: false,
-        failure: Some(holdfast_telemetry::chain(error).to_string()),
+        failure: Some(holdfast_fault::chain(error).to_string()),
         plan: Vec::new(),
     }
 }

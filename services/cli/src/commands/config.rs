@@ -131,7 +131,7 @@ fn beyond_sections(file: &str, settings: &Settings) -> Vec<Fault> {
 pub(crate) fn schedule_faults(settings: &Settings) -> Vec<(String, String)> {
     let check = |(index, schedule): (usize, &holdfast_config::Schedule)| {
         if let Err(error) = Schedule::of(schedule) {
-            let rule = holdfast_telemetry::chain(&error).to_string();
+            let rule = holdfast_fault::chain(&error).to_string();
             return Some((format!("schedule[{index}].cron"), rule));
         }
         let rule = refusal(settings, schedule)?;

@@ -151,7 +151,7 @@ where
             },
             Err(error) if only.is_some() => return Err(error),
             Err(error) => {
-                let reason = Some(holdfast_telemetry::chain(&error).to_string());
+                let reason = Some(holdfast_fault::chain(&error).to_string());
                 PlaceResult {
                     place,
                     result: "failed",

@@ -173,7 +173,7 @@ async fn make_repository(settings: &Settings, made: &mut Made) -> Result<Reposit
         // Without its guides it is half-made, and it was made just now.
         for key in [ObjectKey::RestoreGuide, ObjectKey::RestoreScript, ObjectKey::Repository] {
             if let Err(error) = repository.place().delete(&key).await {
-                tracing::warn!(object = %key, reason = %holdfast_telemetry::chain(&error), "it could not be removed again");
+                tracing::warn!(object = %key, reason = %holdfast_fault::chain(&error), "it could not be removed again");
             }
         }
     }

@@ -215,7 +215,7 @@ fn list(settings: &Settings) -> Vec<Key> {
 fn key(role: &'static str, path: &Path) -> Key {
     let (fingerprints, problem) = match TrustedSigners::from_files(&[path.to_owned()]) {
         Ok(certs) => (certs.fingerprints(), None),
-        Err(error) => (Vec::new(), Some(holdfast_telemetry::chain(&error).to_string())),
+        Err(error) => (Vec::new(), Some(holdfast_fault::chain(&error).to_string())),
     };
     Key {
         role,

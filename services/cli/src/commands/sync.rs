@@ -67,7 +67,7 @@ pub(crate) async fn run(global: &Global, args: &SyncArgs) -> Result<Exit, CliErr
             Ok(place) => to_target(&Copier::new(access.repository.clone(), place, options), &access, &views).await,
             Err(error) => TargetReport {
                 target: target.name.clone(),
-                failures: vec![holdfast_telemetry::chain(&error).to_string()],
+                failures: vec![holdfast_fault::chain(&error).to_string()],
                 ..TargetReport::default()
             },
         });
@@ -118,7 +118,7 @@ async fn to_target(copier: &Copier, access: &Access, views: &[RunView]) -> Targe
             Ok(None) => {}
             Ok(Some(_)) => continue,
             Err(error) => {
-                report.failures.push(holdfast_telemetry::chain(&error).to_string());
+                report.failures.push(holdfast_fault::chain(&error).to_string());
                 break;
             }
         }
@@ -126,7 +126,7 @@ async fn to_target(copier: &Copier, access: &Access, views: &[RunView]) -> Targe
             Ok(()) => report.runs += 1,
             Err(error) => report
                 .failures
-                .push(format!("run {}: {}", view.run, holdfast_telemetry::chain(&error))),
+                .push(format!("run {}: {}", view.run, holdfast_fault::chain(&error))),
         }
     }
     drop(meter);

@@ -223,7 +223,7 @@ impl Job<'_> {
         let recorded = match record(&self.access.repository, &checked).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(artefact = %v.artefact, reason = %holdfast_telemetry::chain(&error), "the result was not written down");
+                tracing::warn!(artefact = %v.artefact, reason = %holdfast_fault::chain(&error), "the result was not written down");
                 false
             }
         };
@@ -260,7 +260,7 @@ fn unknown(artefact: ArtefactId, error: &VerifyError) -> Line {
         kind: None,
         name: None,
         result: "unknown",
-        reason: Some(holdfast_telemetry::chain(error).to_string()),
+        reason: Some(holdfast_fault::chain(error).to_string()),
         findings: Vec::new(),
         total_findings: 0,
         bytes_read: 0,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
+use holdfast_fault::chain;
 use holdfast_format::{
     ArtefactId, Class, Condemned, Damaged, Expected, Hold, Listed, Manifest, ObjectKey, PackId, Record, RestorePoint,
     RunId, Tombstone, Verification,
 };
 use holdfast_repository::{Repository, RepositoryError};
-use holdfast_telemetry::chain;
 use jiff::Timestamp;
 
 use super::{Inventory, in_time};

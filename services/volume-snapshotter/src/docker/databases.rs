@@ -10,8 +10,8 @@ use holdfast_docker::facts::{Container, State};
 use holdfast_docker::inventory::{self, Database, DatabaseNetwork, Password, Selection};
 use holdfast_docker::network::Joined;
 use holdfast_events::{DockerAsk, DockerQuestion};
+use holdfast_fault::chain;
 use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Told, own_container};
-use holdfast_telemetry::chain;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
 use holdfast_events::{Work, decode};
-use holdfast_telemetry::chain;
+use holdfast_fault::chain;
 
 use super::Worker;
 use super::lease::Lease;

@@ -111,7 +111,7 @@ fn an_intent_that_is_no_intent_stays_and_holds_no_other_up() {
         .iter()
         .map(|one| match one {
             Ok(held) => held.intent().covers.clone(),
-            Err(error) => holdfast_telemetry::chain(error).to_string(),
+            Err(error) => holdfast_fault::chain(error).to_string(),
         })
         .collect();
     assert_eq!(texts.len(), 3);

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use holdfast_telemetry::{chain, failpoint};
+use holdfast_fault::chain;
+use holdfast_telemetry::failpoint;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 

@@ -228,7 +228,7 @@ async fn half_an_archive_is_an_error() {
         let mut bytes = Vec::new();
         let read = archive.read_to_end(&mut bytes).await;
         assert_eq!(bytes.len(), length, "{name}");
-        let told = read.err().map(|error| holdfast_telemetry::chain(&error).to_string());
+        let told = read.err().map(|error| holdfast_fault::chain(&error).to_string());
         match (told, expected) {
             (None, None) => {}
             (Some(told), Some(expected)) => assert!(told.contains(expected), "{name}: {told}"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_docker::facts::State;
 use holdfast_docker::labels::Mode;
 use holdfast_docker::perform::{BroughtBack, NotQuiet};
-use holdfast_telemetry::chain;
+use holdfast_fault::chain;
 
 use crate::support::{DEADLINE, Docker, OBEDIENT, until};
 

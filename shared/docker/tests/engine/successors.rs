@@ -9,7 +9,8 @@ use holdfast_docker::helper::{Access, Helper};
 use holdfast_docker::labels::Mode;
 use holdfast_docker::network::Joined;
 use holdfast_docker::perform::Quiet;
-use holdfast_telemetry::{chain, failpoint};
+use holdfast_fault::chain;
+use holdfast_telemetry::failpoint;
 use holdfast_tests::process::Process;
 use holdfast_tests::wait_until;
 

@@ -111,7 +111,7 @@ impl Drop for Precopy<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.attempt.forget_precopy() {
             // It goes with the attempt.
-            tracing::debug!(reason = %holdfast_telemetry::chain(&error), "a pre-copy's contents could not be removed");
+            tracing::debug!(reason = %holdfast_fault::chain(&error), "a pre-copy's contents could not be removed");
         }
     }
 }

@@ -45,7 +45,7 @@ impl ServerArgs {
             .filter(|_| !in_url || self.password_file.is_some())
             .map(Secret::new);
         Server::from_url(&self.to, password)
-            .map_err(|error| CliError::Usage(format!("--to: {}", holdfast_telemetry::chain(&error))))
+            .map_err(|error| CliError::Usage(format!("--to: {}", holdfast_fault::chain(&error))))
     }
 }
 
@@ -235,13 +235,13 @@ fn server_error(error: ServerError) -> CliError {
     match &error {
         // No code: nobody answered.
         ServerError::Connect { source, .. } if source.code().is_none() => {
-            CliError::NoAnswer(holdfast_telemetry::chain(&error).to_string())
+            CliError::NoAnswer(holdfast_fault::chain(&error).to_string())
         }
-        ServerError::Silent { .. } => CliError::NoAnswer(holdfast_telemetry::chain(&error).to_string()),
-        ServerError::Url { .. } => CliError::Usage(holdfast_telemetry::chain(&error).to_string()),
+        ServerError::Silent { .. } => CliError::NoAnswer(holdfast_fault::chain(&error).to_string()),
+        ServerError::Url { .. } => CliError::Usage(holdfast_fault::chain(&error).to_string()),
         error if error.is_denied() => CliError::Usage(format!(
             "{}; check the user and the password that are given for it, and pg_hba.conf of the server",
-            holdfast_telemetry::chain(error)
+            holdfast_fault::chain(error)
         )),
         _ => CliError::because("the server cannot be used", error),
     }

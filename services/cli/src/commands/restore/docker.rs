@@ -333,7 +333,7 @@ pub(crate) fn labels_of(opened: &Opened) -> Labels {
 
 fn engine_error(error: EngineError) -> CliError {
     if error.is_transient() {
-        return CliError::NoAnswer(holdfast_telemetry::chain(&error).to_string());
+        return CliError::NoAnswer(holdfast_fault::chain(&error).to_string());
     }
     CliError::because("the Docker engine does not do it", error)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use holdfast_docker::network::Joined;
+use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ArtefactKind, ImageInUse, PointArtefact, PointStatus, RestorePoint, RunId};
-use holdfast_telemetry::chain;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -284,7 +284,7 @@ async fn find(from: &From, which: &Which) -> Result<(Arc<RestorePoint>, String),
             Ok(Some(point)) if point.complete && is_of(&point, name) => return Ok((point, name.clone())),
             Ok(_) => {}
             Err(error) if error.is_damage() => {
-                tracing::warn!(%run, reason = %holdfast_telemetry::chain(&error), "a run cannot be read and is passed over");
+                tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "a run cannot be read and is passed over");
             }
             Err(error) => return Err(error.into()),
         }
