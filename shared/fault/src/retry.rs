@@ -35,7 +35,7 @@ pub trait Retryable: Error {
     fn retry(&self) -> Retry;
 }
 
-impl<E: Retryable + ?Sized> Retryable for Box<E> {
+impl<E: Retryable> Retryable for Box<E> {
     fn retry(&self) -> Retry {
         (**self).retry()
     }
