@@ -170,7 +170,11 @@ async fn show_metrics() -> Response {
             text,
         )
             .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, holdfast_fault::chain(&error).to_string()).into_response(),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            holdfast_fault::chain(&error).to_string(),
+        )
+            .into_response(),
     }
 }
 
