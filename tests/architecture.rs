@@ -21,6 +21,7 @@ const LEVELS: &[&[&str]] = &[
     &["repository"],
     &["capture", "restore"],
     &["service"],
+    &["session"],
     &[
         "scheduler",
         "dumper",

@@ -10,7 +10,8 @@ use holdfast_encryptor::Encryptor;
 use holdfast_janitor::Janitor;
 use holdfast_repository::Repository;
 use holdfast_scheduler::Scheduler;
-use holdfast_service::{Context, Serving, Stage, bus_options, open_bus, open_repository, serve, staging_dir};
+use holdfast_service::{Context, Serving, Stage, bus_options, open_bus, open_repository, serve};
+use holdfast_session::open_staging;
 use holdfast_syncer::Syncer;
 use holdfast_telemetry::http::{self, Health};
 use holdfast_verifier::{Verifier, secret_keys};
@@ -115,15 +116,6 @@ impl Assembly {
             server.stop().await;
         }
     }
-}
-
-/// The staging folder of this host.
-pub(crate) fn open_staging(settings: &Settings) -> Result<Arc<Staging>, CliError> {
-    let dir = staging_dir(settings)?;
-    let staging = Staging::open(&dir, settings.staging.max_bytes.as_u64());
-    staging
-        .map(Arc::new)
-        .map_err(|error| CliError::because(format!("use the staging folder {}", dir.display()), error))
 }
 
 /// The bus to use: the configured server, or a private one that is started.

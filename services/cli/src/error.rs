@@ -9,6 +9,7 @@ use holdfast_events::Refusal;
 use holdfast_repository::RepositoryError;
 use holdfast_sealing::KeyError;
 use holdfast_service::{JobError, OpenError};
+use holdfast_session::StagingFolderError;
 use holdfast_storage::StorageError;
 
 /// What to do about a key that cannot be used, beside what its error says.
@@ -60,6 +61,9 @@ pub enum CliError {
     /// Something that the configuration names cannot be opened.
     #[error(transparent)]
     Open(Box<OpenError>),
+    /// The staging folder cannot be used.
+    #[error(transparent)]
+    Staging(Box<StagingFolderError>),
     /// The repository.
     #[error(transparent)]
     Repository(Box<RepositoryError>),
@@ -162,6 +166,7 @@ macro_rules! boxed {
 
 boxed!(
     Open(OpenError),
+    Staging(StagingFolderError),
     Repository(RepositoryError),
     Storage(StorageError),
     Bus(BusError),

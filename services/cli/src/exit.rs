@@ -6,6 +6,7 @@ use holdfast_bus::{BusError, ServerError};
 use holdfast_events::{Outcome, Refusal};
 use holdfast_repository::RepositoryError;
 use holdfast_service::OpenError;
+use holdfast_session::StagingFolderError;
 use holdfast_storage::StorageError;
 
 use crate::CliError;
@@ -69,6 +70,7 @@ impl From<&CliError> for Exit {
                 Refusal::Overlap(_) => Self::Refused,
             },
             CliError::Open(error) => of_open(error),
+            CliError::Staging(error) => of_staging(error),
             CliError::Repository(error) => of_repository(error),
             CliError::Storage(error) => of_storage(error),
             CliError::Bus(error) => of_bus(error),
@@ -82,8 +84,15 @@ fn of_open(error: &OpenError) -> Exit {
         OpenError::Place { source, .. } => of_storage(source),
         OpenError::Repository(source) => of_repository(source),
         OpenError::Bus(source) => of_bus(source),
-        OpenError::StagingOnDisk(_) => Exit::Refused,
         _ => Exit::Usage,
+    }
+}
+
+fn of_staging(error: &StagingFolderError) -> Exit {
+    match error {
+        StagingFolderError::OnDisk(_) => Exit::Refused,
+        StagingFolderError::Folder(..) => Exit::Usage,
+        StagingFolderError::Unusable(..) => Exit::Failures,
     }
 }
 
@@ -166,7 +175,7 @@ mod tests {
             ),
             (BusError::NoJetStream { url: "x".into() }.into(), Exit::Usage),
             (BusError::Full { stream: "x".into() }.into(), Exit::Failures),
-            (OpenError::StagingOnDisk(PathBuf::from("/x")).into(), Exit::Refused),
+            (StagingFolderError::OnDisk(PathBuf::from("/x")).into(), Exit::Refused),
             (RepositoryError::NoRepository { place: place() }.into(), Exit::Usage),
             (RepositoryError::Exists { place: place() }.into(), Exit::Refused),
             (RepositoryError::ReadOnly.into(), Exit::Usage),

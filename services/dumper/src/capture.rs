@@ -8,7 +8,8 @@ use std::process::ChildStdout;
 use holdfast_capture::{CaptureError, capture_stream};
 use holdfast_config::Postgres;
 use holdfast_format::{ArtefactKind, Content, Counts, DatabaseInfo, Manifest, Warnings};
-use holdfast_service::{Context, Found, Input, JobError, Session};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{Found, Input, Session};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 

@@ -6,7 +6,8 @@ use futures::future::join_all;
 use holdfast_config::{Period, Postgres, Secret, Settings, SslMode};
 use holdfast_events::{DockerAsk, DockerQuestion};
 use holdfast_format::{Artefact, ArtefactKind, Class, RunId, SourceName};
-use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Session, Told};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{DatabaseContainer, DockerReply, Reachable, Session, ask_docker};
 
 use crate::{capture, list};
 
@@ -26,7 +27,7 @@ pub(crate) async fn artefacts(cx: &Context, run: RunId, source: &SourceName) -> 
     let question = DockerQuestion::Databases {
         stack: expected.stack.clone(),
     };
-    let Told::Databases(containers) = cx.ask_docker(question).await? else {
+    let DockerReply::Databases(containers) = ask_docker(cx, question).await? else {
         return Err(unexpected());
     };
     let listing = containers.iter().map(|found| of_container(cx, run, source, found));
@@ -140,14 +141,14 @@ async fn reach(cx: &Context, container: &str, ticket: u128) -> Result<(Postgres,
         container: container.to_owned(),
         ticket,
     };
-    match cx.ask_docker(question).await? {
-        Told::Reachable(reachable) => Ok((server(cx, container, &reachable)?, reachable.class)),
+    match ask_docker(cx, question).await? {
+        DockerReply::Reachable(reachable) => Ok((server(cx, container, &reachable)?, reachable.class)),
         _ => Err(unexpected()),
     }
 }
 
 async fn release(cx: &Context, ticket: u128) {
-    if let Err(error) = cx.ask_docker(DockerQuestion::Release { ticket }).await {
+    if let Err(error) = ask_docker(cx, DockerQuestion::Release { ticket }).await {
         tracing::debug!(reason = error.reason(), "the way to a database closes by itself");
     }
 }

@@ -8,7 +8,8 @@ use holdfast_capture::Staging;
 use holdfast_config::{Postgres, Settings};
 use holdfast_events::{Job, RunState, Work, WorkStage};
 use holdfast_format::SourceName;
-use holdfast_service::{Context, JobError, Session, Stage, WorkerSpec, missing_captures, write_listing};
+use holdfast_service::{Context, JobError, Stage, WorkerSpec};
+use holdfast_session::{Session, missing_captures, write_listing};
 
 use crate::{capture, containers, list};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use holdfast_capture::{Attempt, Draft, Staging};
 use holdfast_format::{ArtefactId, ContentsRef, ObjectKey, RunId, SourceName};
 use holdfast_repository::ContentsPut;
-use holdfast_service::{Context, JobError, ask_for_seals, hand_on_sealed};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{ask_for_seals, hand_on_sealed};
 use holdfast_telemetry::{failpoint, metrics};
 
 /// Contents are metadata that every later capture reads: worth a little more work than packs.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use holdfast_capture::{Attempt, Receipt, Staging};
 use holdfast_format::{ArtefactId, ObjectKey, PackId, RunId, SourceName};
 use holdfast_sealing::PackSealer;
-use holdfast_service::{Context, JobError, ask_for_seals};
+use holdfast_service::{Context, JobError};
+use holdfast_session::ask_for_seals;
 use holdfast_storage::Put;
 use holdfast_telemetry::failpoint;
 

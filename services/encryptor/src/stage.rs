@@ -97,7 +97,7 @@ impl Stage for Encryptor {
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
         let run = state.expected.run;
         let mut works = Vec::new();
-        for (artefact, attempt) in holdfast_service::staged_artefacts(&self.staging, run) {
+        for (artefact, attempt) in holdfast_session::staged_artefacts(&self.staging, run) {
             let Some(known) = state.artefacts.get(&artefact) else {
                 continue;
             };

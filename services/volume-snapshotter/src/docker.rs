@@ -16,7 +16,8 @@ use holdfast_docker::perform::{Quiet, Recovery};
 use holdfast_events::Work;
 use holdfast_fault::chain;
 use holdfast_format::{ArtefactKind, SourceName};
-use holdfast_service::{Context, JobError, Session, own_container};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{Session, own_container};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 mod databases;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use holdfast_service::{Stage, open_staging, run_process};
+use holdfast_service::{Stage, run_process};
+use holdfast_session::open_staging;
 
 use crate::Snapshotter;
 

@@ -9,9 +9,8 @@ use holdfast_capture::{LAYOUT, Root, Staging, TreeSpec, capture_tree};
 use holdfast_config::Settings;
 use holdfast_events::{Job, RunState, Work, WorkStage};
 use holdfast_format::{Artefact, ArtefactKind, SourceName};
-use holdfast_service::{
-    Context, Found, Input, JobError, Listing, Session, Stage, WorkerSpec, missing_captures, write_listing,
-};
+use holdfast_service::{Context, JobError, Stage, WorkerSpec};
+use holdfast_session::{Found, Input, Listing, Session, missing_captures, write_listing};
 
 use crate::docker::Docker;
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use holdfast_bus::BusError;
+use holdfast_capture::{CaptureError, Retry, StagingError};
 use holdfast_fault::chain;
 use holdfast_repository::RepositoryError;
 
@@ -84,6 +85,28 @@ impl From<BusError> for JobError {
 impl From<holdfast_storage::StorageError> for JobError {
     fn from(error: holdfast_storage::StorageError) -> Self {
         Self::new(error.retry(), &error)
+    }
+}
+
+impl From<CaptureError> for JobError {
+    fn from(error: CaptureError) -> Self {
+        if let CaptureError::Staging {
+            source: StagingError::Superseded { .. },
+            ..
+        } = &error
+        {
+            return Self::Superseded(error.to_string());
+        }
+        Self::new(error.retry() == Retry::Later, &error)
+    }
+}
+
+impl From<StagingError> for JobError {
+    fn from(error: StagingError) -> Self {
+        if let StagingError::Superseded { .. } = &error {
+            return Self::Superseded(error.to_string());
+        }
+        Self::new(error.retry() == Retry::Later, &error)
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use holdfast_bus::{Auth, Bus, BusError, BusOptions};
-use holdfast_capture::Staging;
-use holdfast_config::{AllowDisk, PlaceUrl, S3Options, Secret, Settings, Target};
+use holdfast_config::{PlaceUrl, S3Options, Secret, Settings, Target};
 use holdfast_format::PlaceName;
 use holdfast_repository::{Repository, RepositoryError, RepositoryKeys};
 use holdfast_sealing::{KeyError, Profile, Recipients, SecretKeys, Signer, TrustedSigners};
@@ -41,12 +40,6 @@ pub enum OpenError {
     /// The bus.
     #[error("NATS cannot be used")]
     Bus(#[source] Box<BusError>),
-    /// The staging folder would put plaintext on a disk.
-    #[error(
-        "staging folder {0} is not on a tmpfs, so plaintext would touch a disk: mount a tmpfs there, set staging.dir, \
-         or set staging.allow_disk = \"yes_plaintext_may_touch_the_disk\""
-    )]
-    StagingOnDisk(PathBuf),
     /// A folder cannot be made.
     #[error("folder {0} cannot be made")]
     Folder(PathBuf, #[source] std::io::Error),
@@ -210,38 +203,6 @@ pub async fn open_repository(settings: &Settings) -> Result<Repository, OpenErro
     Repository::open(place, keys)
         .await
         .map_err(|e| OpenError::Repository(Box::new(e)))
-}
-
-/// The staging folder: the configured one, else one of this deployment's own on the machine's shared memory. It is made
-/// with mode 0700, and refused on anything but a tmpfs unless the configuration says so in full words.
-///
-/// # Errors
-/// [`OpenError::StagingOnDisk`], [`OpenError::Folder`].
-pub fn staging_dir(settings: &Settings) -> Result<PathBuf, OpenError> {
-    let dir = settings.staging.dir.clone().unwrap_or_else(|| {
-        let tag = blake3::hash(settings.state_dir.as_os_str().as_encoded_bytes());
-        Path::new("/dev/shm").join(format!("holdfast-{}", hex::encode(&tag.as_bytes()[..6])))
-    });
-    make_private(&dir)?;
-    if settings.staging.allow_disk == AllowDisk::No && !is_tmpfs(&dir) {
-        return Err(OpenError::StagingOnDisk(dir));
-    }
-    Ok(dir)
-}
-
-/// Staging in that folder, within the bound of the configuration.
-///
-/// # Errors
-/// As [`staging_dir`], or if the folder cannot be used.
-pub fn open_staging(settings: &Settings) -> anyhow::Result<Arc<Staging>> {
-    let dir = staging_dir(settings)?;
-    Ok(Arc::new(Staging::open(&dir, settings.staging.max_bytes.as_u64())?))
-}
-
-fn is_tmpfs(dir: &Path) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(dir).is_ok_and(|s| matches!(s.f_type, TMPFS | RAMFS))
 }
 
 /// Makes a folder that only this user can look into.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use holdfast_bus::{Bus, PrivateServer};
 use holdfast_config::Settings;
-use holdfast_service::{bus_options, staging_dir};
+use holdfast_service::bus_options;
+use holdfast_session::staging_dir;
 
 use super::Check;
 use crate::assembly::nats_dir;

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use clap::Args;
 use holdfast_config::SecretSection;
 use holdfast_service::{Context, Reconciler, bus_options, evidence, unfinished};
+use holdfast_session::open_staging;
 use serde::Serialize;
 
-use crate::assembly::{open_staging, stages};
+use crate::assembly::stages;
 use crate::logs::Logs;
 use crate::output::Output;
 use crate::{CliError, Exit, Global, access, human};

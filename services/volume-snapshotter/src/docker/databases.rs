@@ -11,7 +11,8 @@ use holdfast_docker::inventory::{self, Database, DatabaseNetwork, Password, Sele
 use holdfast_docker::network::Joined;
 use holdfast_events::{DockerAsk, DockerQuestion};
 use holdfast_fault::chain;
-use holdfast_service::{Context, DatabaseContainer, JobError, Reachable, Told, own_container};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{DatabaseContainer, DockerReply, Reachable, answer_docker, own_container};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -43,7 +44,7 @@ impl Docker {
         }
         let ways = Ways::default();
         let (docker, of_answers) = (self.clone(), ways.clone());
-        let answering = cx.answer_docker(&cx.site, move |question, from| {
+        let answering = answer_docker(cx, &cx.site, move |question, from| {
             let (docker, ways) = (docker.clone(), of_answers.clone());
             async move { docker.told(question, from, &ways).await }
         });
@@ -60,11 +61,11 @@ impl Docker {
         leave(&ways, |_, _| false).await;
     }
 
-    async fn told(&self, question: DockerQuestion, from: Option<String>, ways: &Ways) -> Result<Told, JobError> {
+    async fn told(&self, question: DockerQuestion, from: Option<String>, ways: &Ways) -> Result<DockerReply, JobError> {
         match question {
             DockerQuestion::Databases { stack } => {
                 let seen = self.look().await?;
-                Ok(Told::Databases(databases(&seen, stack.as_deref())))
+                Ok(DockerReply::Databases(databases(&seen, stack.as_deref())))
             }
             DockerQuestion::Reach { container, ticket } => {
                 let seen = self.look().await?;
@@ -75,14 +76,14 @@ impl Docker {
                     ))
                 })?;
                 let reachable = self.reach(database, &seen.containers, (from, ticket), ways).await;
-                Ok(Told::Reachable(reachable.map_err(|error| {
+                Ok(DockerReply::Reachable(reachable.map_err(|error| {
                     error.during(&format!("reach the databases of container {container}"))
                 })?))
             }
             DockerQuestion::Release { ticket } => {
                 let now = Instant::now();
                 leave(ways, |held, until| *held != ticket && *until > now).await;
-                Ok(Told::Released)
+                Ok(DockerReply::Released)
             }
         }
     }

@@ -7,7 +7,8 @@ use holdfast_docker::inventory::{self, Decision, Reason};
 use holdfast_docker::labels::HELPER;
 use holdfast_events::Work;
 use holdfast_format::{Artefact, ArtefactKind, ImageInUse, SourceName};
-use holdfast_service::{Context, JobError, Listing};
+use holdfast_service::{Context, JobError};
+use holdfast_session::Listing;
 
 use super::{Docker, Seen, of_engine};
 

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use holdfast_capture::{LAYOUT, capture_archive};
 use holdfast_docker::inventory::Inventory;
-use holdfast_service::{Context, Found, Input, JobError, Session};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{Found, Input, Session};
 
 use super::{Docker, of_engine};
 use crate::stage::tools;

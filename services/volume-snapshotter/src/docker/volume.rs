@@ -18,9 +18,9 @@ use holdfast_docker::quiet::{self, Covered};
 use holdfast_events::{Job, Work};
 use holdfast_fault::chain;
 use holdfast_format::{Artefact, ArtefactKind, VolumeInfo, VolumeUser};
-use holdfast_service::{Context, Found, Input, JobError, Precopy, Session};
+use holdfast_service::{Context, JobError};
+use holdfast_session::{Found, Input, Precopy, Session, is_in_memory};
 use holdfast_telemetry::failpoint;
-use rustix::fs::{FsWord, statfs};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
@@ -34,10 +34,6 @@ const TURN: Duration = Duration::from_secs(4 * 3600);
 
 /// What looks like a secret in a driver's options: `o=username=x,password=y`.
 const SECRETS: [&str; 3] = ["password=", "pass=", "credentials="];
-
-/// File systems without a disk behind them, by their numbers (statfs(2)): tmpfs, ramfs. Writes through memory maps never
-/// show in the times of their files.
-const IN_MEMORY: [FsWord; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// How a volume's files are reached.
 enum Way {
@@ -262,8 +258,8 @@ impl Reading {
     /// The volume while its containers run. `None` if what is found then says too little about what will be later.
     fn precopy<'a>(&self, input: &mut Input<'a, '_>) -> Result<Option<Precopy<'a>>, JobError> {
         if let Way::Path(path) = &self.way {
-            // One that cannot be looked at cannot be read either, which says so.
-            if statfs(path).is_ok_and(|found| IN_MEMORY.contains(&found.f_type)) {
+            // In memory, writes through maps never show in the times of files.
+            if is_in_memory(path) {
                 return Ok(None);
             }
             return input.precopy(|input| self.read(input)).map(Some);

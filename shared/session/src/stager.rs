@@ -5,8 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use holdfast_capture::{Sink, StagingError};
 use holdfast_format::PackId;
-
-use crate::JobError;
+use holdfast_service::JobError;
 
 /// Packs of one capture on their way at the same time.
 const THREADS: usize = 2;

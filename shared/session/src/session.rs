@@ -9,25 +9,20 @@ use std::time::Duration;
 use holdfast_bus::Delivery;
 use holdfast_capture::{
     Attempt, CaptureError, ContentsIter, Draft, Earlier, Packer, PackerOptions, ParentIndex, Progress, ReadContents,
-    Retry, Staging, StagingError, Wait, Watch,
+    Staging, Wait, Watch,
 };
-use holdfast_events::{Fact, Job, RunState, What, Work, after_close, after_list, missing};
-use holdfast_format::{
-    Artefact, ArtefactId, Class, ContentsError, Expected, ImageInUse, Listed, ObjectKey, PackId, Predecessor, RunId,
-    SourceName,
-};
+use holdfast_events::{Job, What, Work};
+use holdfast_format::{Artefact, Class, ContentsError, Expected, PackId, Predecessor, RunId, SourceName};
 use holdfast_repository::{ContentsFile, Latest, SealedManifest};
+use holdfast_service::{Context, JobError};
 use holdfast_telemetry::failpoint;
 use holdfast_telemetry::metrics::{self, Flow};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::{Context, JobError, WorkerSpec};
-
-mod input;
-mod stager;
-
-pub use input::{Found, Input, Precopy};
+use crate::input::{Found, Input};
+use crate::next::{ask_for_seals, hand_on_sealed};
+use crate::stager;
 
 /// How often bytes done so far are told.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -46,28 +41,6 @@ pub struct Session {
     class: Class,
     delivery: u64,
     lost: tokio_util::sync::CancellationToken,
-}
-
-impl From<CaptureError> for JobError {
-    fn from(error: CaptureError) -> Self {
-        if let CaptureError::Staging {
-            source: StagingError::Superseded { .. },
-            ..
-        } = &error
-        {
-            return Self::Superseded(error.to_string());
-        }
-        Self::new(error.retry() == Retry::Later, &error)
-    }
-}
-
-impl From<StagingError> for JobError {
-    fn from(error: StagingError) -> Self {
-        if let StagingError::Superseded { .. } = &error {
-            return Self::Superseded(error.to_string());
-        }
-        Self::new(error.retry() == Retry::Later, &error)
-    }
 }
 
 impl Session {
@@ -407,141 +380,6 @@ fn discard(attempt: Arc<Attempt>) {
     }
 }
 
-pub(crate) fn injected(error: holdfast_telemetry::failpoint::Injected) -> JobError {
+fn injected(error: holdfast_telemetry::failpoint::Injected) -> JobError {
     JobError::Retry(error.to_string())
-}
-
-/// Asks for the seals that an attempt waits for, or for its close if it waits for none. Called when the draft is there
-/// and after each seal: whoever comes last finds all packs sealed.
-///
-/// # Errors
-/// [`JobError`] if staging does not read or the bus does not confirm.
-pub async fn ask_for_seals(cx: &Context, attempt: &Attempt, source: &SourceName) -> Result<(), JobError> {
-    let base = |job| Work {
-        run: attempt.run(),
-        site: cx.site.clone(),
-        job,
-    };
-    let (artefact, number) = (attempt.artefact(), attempt.number());
-    let unsealed = attempt.unsealed()?;
-    let works: Vec<Work> = if unsealed.is_empty() {
-        vec![base(Job::Close {
-            source: source.clone(),
-            artefact,
-            attempt: number,
-        })]
-    } else {
-        unsealed
-            .into_iter()
-            .map(|pack| {
-                base(Job::Seal {
-                    artefact,
-                    attempt: number,
-                    pack,
-                })
-            })
-            .collect()
-    };
-    Ok(cx.bus.publish_works(&works).await?)
-}
-
-/// Hands on an artefact whose manifest stands in the repository: the next work, then the fact.
-///
-/// # Errors
-/// [`JobError`] if the bus does not confirm both.
-pub async fn hand_on_sealed(
-    cx: &Context,
-    expected: &Expected,
-    source: &SourceName,
-    sealed: &SealedManifest,
-    stored: u64,
-) -> Result<(), JobError> {
-    let manifest = &sealed.manifest;
-    let what = What::ArtefactSealed {
-        artefact: manifest.artefact,
-        manifest: sealed.sha256,
-        size: manifest.stream.size,
-        stored,
-        warnings: manifest.warnings.total,
-    };
-    cx.hand_on(&after_close(expected, source, manifest.artefact), expected.run, what)
-        .await
-}
-
-/// The artefact that an entry of staging belongs to, in a run that is not finished.
-#[must_use]
-pub fn staged_artefacts(staging: &Staging, run: RunId) -> Vec<(ArtefactId, u32)> {
-    let all = staging.list().unwrap_or_default();
-    all.into_iter()
-        .filter(|s| s.run == run && s.complete)
-        .map(|s| (s.artefact, s.attempt))
-        .collect()
-}
-
-/// What the capturing stages find missing: listings, and captures of what is neither sealed nor staged whole.
-#[must_use]
-pub fn missing_captures(cx: &Context, staging: &Staging, workers: &[WorkerSpec], state: &RunState) -> Vec<Work> {
-    let staged = staged_artefacts(staging, state.expected.run);
-    let is_staged = |work: &Work| work.artefact().is_some_and(|id| staged.iter().any(|(s, _)| *s == id));
-    let ours = |work: &Work| work.site == cx.site && workers.iter().any(|w| w.takes(work)) && !is_staged(work);
-    missing(state).into_iter().filter(ours).collect()
-}
-
-/// What a source has, when it is listed.
-#[derive(Default)]
-pub struct Listing {
-    /// What is to be captured.
-    pub artefacts: Vec<Artefact>,
-    /// The images in use.
-    pub images: Vec<ImageInUse>,
-    /// What the operator should know.
-    pub notes: Vec<String>,
-}
-
-impl From<Vec<Artefact>> for Listing {
-    fn from(artefacts: Vec<Artefact>) -> Self {
-        Self {
-            artefacts,
-            ..Self::default()
-        }
-    }
-}
-
-/// Writes a source's artefacts down, unless that was done, and hands on what is written: the captures, then the facts.
-///
-/// # Errors
-/// [`JobError`] if the repository or the bus do not confirm.
-pub async fn write_listing(
-    cx: &Context,
-    run: RunId,
-    source: &SourceName,
-    listing: impl Into<Listing>,
-) -> Result<(), JobError> {
-    let Listing {
-        artefacts,
-        images,
-        notes,
-    } = listing.into();
-    let expected = cx.expected(run).await?;
-    let listed = Listed {
-        run,
-        source: source.clone(),
-        at: cx.now(),
-        artefacts,
-        images,
-        notes,
-    };
-    cx.repository
-        .write(&ObjectKey::Listed(run, source.clone()), &listed)
-        .await?;
-    // Whoever wrote first decides: two listings of a busy server may differ.
-    let stands = cx.catalogue.listed(run, source).await?;
-    let stands = stands.ok_or_else(|| JobError::Retry(format!("the listing of {source} is not there yet")))?;
-    cx.bus
-        .publish_works(&after_list(&expected, source, &stands.artefacts))
-        .await?;
-    Ok(cx
-        .bus
-        .publish_facts(&Fact::listed(run, stands.at, source, &stands.artefacts))
-        .await?)
 }

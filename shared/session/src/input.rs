@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use holdfast_capture::{Attempt, CaptureError, ContentsFile, Earlier, Packer, PrecopyContents, Watch};
 use holdfast_format::{ContentsWriter, Counts, DatabaseInfo, Extent, VolumeInfo, Warnings};
 use holdfast_repository::SealedManifest;
+use holdfast_service::{Context, JobError};
 use jiff::Timestamp;
-
-use crate::{Context, JobError};
 
 /// What a capture reads and writes.
 pub struct Input<'a, 's> {

@@ -1,0 +1,64 @@
+//! What a source has for a run, written down once.
+
+use holdfast_events::{Fact, after_list};
+use holdfast_format::{Artefact, ImageInUse, Listed, ObjectKey, RunId, SourceName};
+use holdfast_service::{Context, JobError};
+
+/// What a source has, when it is listed.
+#[derive(Default)]
+pub struct Listing {
+    /// What is to be captured.
+    pub artefacts: Vec<Artefact>,
+    /// The images in use.
+    pub images: Vec<ImageInUse>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+impl From<Vec<Artefact>> for Listing {
+    fn from(artefacts: Vec<Artefact>) -> Self {
+        Self {
+            artefacts,
+            ..Self::default()
+        }
+    }
+}
+
+/// Writes a source's artefacts down, unless that was done, and hands on what is written: the captures, then the facts.
+///
+/// # Errors
+/// [`JobError`] if the repository or the bus do not confirm.
+pub async fn write_listing(
+    cx: &Context,
+    run: RunId,
+    source: &SourceName,
+    listing: impl Into<Listing>,
+) -> Result<(), JobError> {
+    let Listing {
+        artefacts,
+        images,
+        notes,
+    } = listing.into();
+    let expected = cx.expected(run).await?;
+    let listed = Listed {
+        run,
+        source: source.clone(),
+        at: cx.now(),
+        artefacts,
+        images,
+        notes,
+    };
+    cx.repository
+        .write(&ObjectKey::Listed(run, source.clone()), &listed)
+        .await?;
+    // Whoever wrote first decides: two listings of a busy server may differ.
+    let stands = cx.catalogue.listed(run, source).await?;
+    let stands = stands.ok_or_else(|| JobError::Retry(format!("the listing of {source} is not there yet")))?;
+    cx.bus
+        .publish_works(&after_list(&expected, source, &stands.artefacts))
+        .await?;
+    Ok(cx
+        .bus
+        .publish_facts(&Fact::listed(run, stands.at, source, &stands.artefacts))
+        .await?)
+}
