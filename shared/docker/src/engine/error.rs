@@ -1,4 +1,4 @@
-//! What can go wrong with an engine.
+//! Errors of calls to an engine.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,7 +8,7 @@ use bollard::errors::Error as Bollard;
 
 use crate::facts::is_name;
 
-/// The engine did not do what was asked.
+/// A call to the engine that failed. Names the operation and the thing, and keeps the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {thing}: {}", .kind.text())]
 pub struct EngineError {
@@ -19,34 +19,34 @@ pub struct EngineError {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What kind of failure it was.
+/// The kind of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// There is no engine there.
+    /// The socket of the engine does not exist.
     Missing,
-    /// Nothing listens there.
+    /// Nothing listens at the engine's address.
     Refused,
-    /// It did not answer in time.
+    /// The engine did not answer within this time.
     NoAnswer(Duration),
     /// The connection broke before the answer was complete.
     Broken,
-    /// The engine is there, and too busy or not ready.
+    /// The engine is there, but too busy or not ready.
     Busy,
-    /// Access is not allowed.
+    /// The engine, or the system, denies access.
     Denied,
-    /// The thing is not there.
+    /// The container, volume or other thing does not exist.
     NotFound,
-    /// The thing's state does not allow it.
+    /// The state of the thing does not allow the operation.
     Conflict,
-    /// The engine says that the request makes no sense.
+    /// The engine rejects the request as wrong.
     Rejected,
     /// The engine tried and failed.
     Failed,
-    /// The answer cannot be understood.
+    /// The engine's answer cannot be understood.
     Garbled,
-    /// The name is none that the engine would take, so it was not asked.
+    /// The engine cannot have a thing of this name, so it was not asked.
     NoName,
-    /// The address is of no kind that is known.
+    /// The engine's address is of no known form.
     NoAddress,
 }
 
@@ -71,13 +71,13 @@ impl Kind {
 }
 
 impl EngineError {
-    /// What kind of failure it was.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Whether the engine may be back, or ready, if it is asked again later.
+    /// True if the same call may succeed later, when the engine is back or ready.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind {
@@ -93,7 +93,7 @@ impl EngineError {
         }
     }
 
-    /// Whether the thing is not there.
+    /// True if the container, volume or other thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
@@ -121,7 +121,7 @@ impl EngineError {
         Self::new(operation, thing, kind_of(&source)).with_source(source)
     }
 
-    /// Refuses a name that the engine could not have given.
+    /// Fails if the engine cannot have a thing of this name.
     pub(super) fn check_name(operation: &'static str, what: &str, name: &str) -> Result<(), Self> {
         if is_name(name) {
             return Ok(());

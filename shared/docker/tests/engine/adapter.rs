@@ -1,4 +1,4 @@
-//! The adapter, call by call.
+//! Calls of the adapter, one by one.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ async fn commands_run_with_limits() {
         (slow.outcome, slow.stdout.as_slice()),
         (Outcome::TimedOut, &b"begun\n"[..])
     );
-    // Not a shell: no argument is more than an argument.
+    // The command is not run by a shell, so an argument stays what it is.
     let argument = "$(touch /x); `touch /x` ' \" \\ \n *";
     assert_eq!(
         client.exec("one", &exec(&["echo", argument])).await.unwrap().stdout,
@@ -292,7 +292,7 @@ async fn names_that_would_mean_something_else_are_not_sent() {
         }
     }
     assert_eq!(docker.state("victim").await, State::Running);
-    // What the engine takes is taken, as long and odd as it is.
+    // Names that the engine accepts are accepted here, too, however long and odd.
     for name in [
         "0",
         "x..y",
@@ -331,7 +331,7 @@ async fn starts_are_told_as_they_happen() {
     };
     assert_eq!(event.kind, expected);
     assert!(event.at > 0);
-    // An ended engine ends the stream.
+    // The stream of events ends when the engine does.
     let mut docker = docker;
     docker.engine.kill().unwrap();
     let end = tokio::time::timeout(Duration::from_secs(20), events.next())

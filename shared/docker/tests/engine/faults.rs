@@ -124,7 +124,7 @@ async fn engines_that_cannot_be_reached_are_told_apart() {
     assert_eq!(refused(&format!("tcp://127.0.0.1:{port}")).await.kind(), Kind::Refused);
 }
 
-/// Answers one request.
+/// Answers a single request with `answer`, which is a whole response.
 fn answering(socket: std::path::PathBuf, answer: &'static str) -> std::thread::JoinHandle<()> {
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
