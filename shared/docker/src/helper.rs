@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use tokio::io::AsyncRead;
 use uuid::Uuid;
 
@@ -44,6 +45,16 @@ pub enum HelperError {
     /// The engine refuses, or does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl Retryable for HelperError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::File { source, .. } => Retry::of_io(source),
+            Self::NoImage { .. } => Retry::Never,
+            Self::Engine(source) => source.retry(),
+        }
+    }
 }
 
 /// The access that a helper has to its volume.

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use serde::{Deserialize, Serialize};
 
 use crate::owned::{self, Owned};
@@ -80,6 +81,17 @@ pub enum IntentError {
         #[source]
         source: io::Error,
     },
+}
+
+impl Retryable for IntentError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Write { source, .. } | Self::Read { source, .. } | Self::Remove { source, .. } => {
+                Retry::of_io(source)
+            }
+            Self::Malformed { .. } => Retry::Never,
+        }
+    }
 }
 
 impl Intent {

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineError};
@@ -28,13 +29,11 @@ pub enum JoinError {
     Engine(#[from] EngineError),
 }
 
-impl JoinError {
-    /// True if a later attempt may succeed.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
+impl Retryable for JoinError {
+    fn retry(&self) -> Retry {
         match self {
-            Self::File { .. } => false,
-            Self::Engine(error) => error.is_transient(),
+            Self::File { source, .. } => Retry::of_io(source),
+            Self::Engine(error) => error.retry(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_fault::chain;
+use holdfast_fault::{Retry, Retryable, chain};
 use holdfast_telemetry::failpoint;
 use tokio::time::Instant;
 
@@ -91,6 +91,19 @@ pub enum QuietError {
     Injected(#[from] failpoint::Injected),
 }
 
+impl Retryable for QuietError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Taken { .. } => Retry::Later,
+            Self::Lock { source, .. } => Retry::of_io(source),
+            Self::Intent(source) => source.retry(),
+            Self::Hook { source, .. } => source.retry(),
+            Self::Engine { source, .. } => source.retry(),
+            Self::Injected(source) => source.retry(),
+        }
+    }
+}
+
 /// An error of beginning a quiet time. The containers that had been made quiet for it have been brought back.
 #[derive(Debug, thiserror::Error)]
 #[error("make containers quiet")]
@@ -100,6 +113,12 @@ pub struct NotQuiet {
     pub error: QuietError,
     /// The result of bringing containers back.
     pub brought_back: BroughtBack,
+}
+
+impl Retryable for NotQuiet {
+    fn retry(&self) -> Retry {
+        self.error.retry()
+    }
 }
 
 /// The result of cleaning up after dead workers.
@@ -434,3 +453,6 @@ impl Drop for QuietTime {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

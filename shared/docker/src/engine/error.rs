@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
+use holdfast_fault::{Retry, Retryable};
 
 use crate::facts::is_name;
 
@@ -70,18 +71,11 @@ impl Kind {
     }
 }
 
-impl EngineError {
-    /// Returns the kind of the failure.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// True if the same call may succeed later, when the engine is back or ready.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
+impl Retryable for EngineError {
+    /// An engine that is away or not ready may be back later; what it refused or failed to do, it does not do later.
+    fn retry(&self) -> Retry {
         match self.kind {
-            Kind::Missing | Kind::Refused | Kind::NoAnswer(_) | Kind::Broken | Kind::Busy => true,
+            Kind::Missing | Kind::Refused | Kind::NoAnswer(_) | Kind::Broken | Kind::Busy => Retry::Later,
             Kind::Denied
             | Kind::NotFound
             | Kind::Conflict
@@ -89,8 +83,16 @@ impl EngineError {
             | Kind::Failed
             | Kind::Garbled
             | Kind::NoName
-            | Kind::NoAddress => false,
+            | Kind::NoAddress => Retry::Never,
         }
+    }
+}
+
+impl EngineError {
+    /// Returns the kind of the failure.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// True if the container, volume or other thing does not exist.

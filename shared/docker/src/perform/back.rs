@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use holdfast_fault::chain;
+use holdfast_fault::{Retryable as _, chain};
 use holdfast_telemetry::failpoint;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -174,7 +174,7 @@ impl Patience {
         loop {
             let asked = Instant::now();
             match call().await {
-                Err(error) if error.is_transient() && !self.left.is_zero() => {
+                Err(error) if error.retry().is_later() && !self.left.is_zero() => {
                     tracing::warn!("{}; asking again", chain(&error));
                     tokio::time::sleep(pause.min(self.left)).await;
                     self.left = self.left.saturating_sub(asked.elapsed());

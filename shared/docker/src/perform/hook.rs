@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use holdfast_fault::{Retry, Retryable};
+
 use crate::engine::{Engine, EngineError, Exec, Outcome};
 use crate::quiet::Step;
 
@@ -30,6 +32,16 @@ pub enum HookFailure {
     /// The hook could not be run.
     #[error("it could not be run")]
     Engine(#[source] EngineError),
+}
+
+impl Retryable for HookFailure {
+    /// A hook that was run and failed is not run again by itself: only its author knows what that does.
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Failed { .. } | Self::TimedOut { .. } => Retry::Never,
+            Self::Engine(source) => source.retry(),
+        }
+    }
 }
 
 fn quoted(text: &str) -> String {

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use holdfast_docker::engine::{EventKind, Exec, Kind, Outcome, Started};
 use holdfast_docker::facts::{Labels, MountKind, State};
 use holdfast_docker::inventory::{self, Selection};
+use holdfast_fault::Retryable as _;
 use holdfast_tests::docker::IMAGE;
 
 use crate::support::{Docker, OBEDIENT, until};
@@ -140,7 +141,7 @@ async fn states_are_changed_and_waited_for() {
     assert_eq!(docker.state("one").await, State::Stopped);
     let error = client.pause("one").await.unwrap_err();
     assert!(
-        matches!(error.kind(), Kind::Conflict | Kind::Failed) && !error.is_transient(),
+        matches!(error.kind(), Kind::Conflict | Kind::Failed) && !error.retry().is_later(),
         "{error}"
     );
     assert_eq!(client.start("one").await.unwrap(), Started::Running);
@@ -156,7 +157,7 @@ async fn states_are_changed_and_waited_for() {
     );
     docker.docker(&["create", "--name", "broken", IMAGE, "/no/such/program"]);
     let error = client.start("broken").await.unwrap_err();
-    assert!(!error.is_transient() && !error.is_not_found(), "{error:?}");
+    assert!(!error.retry().is_later() && !error.is_not_found(), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,6 +338,6 @@ async fn starts_are_told_as_they_happen() {
     let end = tokio::time::timeout(Duration::from_secs(20), events.next())
         .await
         .unwrap();
-    assert!(end.is_none_or(|end| end.is_err_and(|error| error.is_transient())));
+    assert!(end.is_none_or(|end| end.is_err_and(|error| error.retry().is_later())));
     until("the engine is gone", async || docker.client.version().await.is_err()).await;
 }
