@@ -2,7 +2,7 @@
 
 use std::io;
 
-use holdfast_fault::{Retry, Retryable};
+use holdfast_service::JobError;
 
 /// Why a server's databases cannot be listed or dumped.
 #[derive(Debug, thiserror::Error)]
@@ -110,17 +110,22 @@ pub enum PgError {
     },
 }
 
-impl Retryable for PgError {
-    fn retry(&self) -> Retry {
+impl PgError {
+    /// Whether a later attempt may succeed.
+    #[must_use]
+    pub fn retry(&self) -> bool {
         use tokio_postgres::error::SqlState;
         match self {
-            Self::Connect { source, .. } => Retry::later_if(source.code().is_none_or(|code| {
-                *code == SqlState::TOO_MANY_CONNECTIONS
-                    || *code == SqlState::CANNOT_CONNECT_NOW
-                    || *code == SqlState::ADMIN_SHUTDOWN
-            })),
+            Self::Connect { source, .. } => match source.code() {
+                Some(code) => {
+                    *code == SqlState::TOO_MANY_CONNECTIONS
+                        || *code == SqlState::CANNOT_CONNECT_NOW
+                        || *code == SqlState::ADMIN_SHUTDOWN
+                }
+                None => true,
+            },
             Self::Silent { .. } | Self::Query { .. } | Self::Run { .. } | Self::Empty { .. } | Self::CutOff { .. } => {
-                Retry::Later
+                true
             }
             Self::Failed { said, .. } => {
                 let never = [
@@ -129,9 +134,15 @@ impl Retryable for PgError {
                     "server version mismatch",
                     "does not exist",
                 ];
-                Retry::later_if(!never.iter().any(|word| said.contains(word)))
+                !never.iter().any(|word| said.contains(word))
             }
-            Self::Tls { .. } | Self::NoClient { .. } => Retry::Never,
+            Self::Tls { .. } | Self::NoClient { .. } => false,
         }
+    }
+}
+
+impl From<PgError> for JobError {
+    fn from(error: PgError) -> Self {
+        Self::new(error.retry(), &error)
     }
 }

@@ -27,7 +27,8 @@ impl Sealers {
             return Ok(sealer.clone());
         }
         let (recipients, profile) = cx.recipients()?;
-        let sealer = PackSealer::new(recipients, profile)?;
+        let sealer = PackSealer::new(recipients, profile);
+        let sealer = sealer.map_err(|e| JobError::new(e.is_transient(), &e))?;
         if kept.len() >= SEALERS_MAX {
             kept.clear();
         }
@@ -97,7 +98,9 @@ pub(crate) async fn seal(
         // Still shared only if a request that was given up holds on to it.
         bench.sealed = sealed.try_into_mut().map(Vec::from).unwrap_or_default();
         benches.put_back(bench);
-        failpoint::hit_async("encryptor.after_pack").await?;
+        failpoint::hit_async("encryptor.after_pack")
+            .await
+            .map_err(|e| JobError::Retry(e.to_string()))?;
         attempt.put_receipt(pack, &receipt)?;
     }
     let Some(draft) = attempt.draft()? else {
@@ -136,7 +139,9 @@ fn read_and_seal(
             "staged pack {pack} is no zstd frame that states its size"
         )));
     };
-    sealer.seal_into(&bench.frame, &mut bench.sealed)?;
+    sealer
+        .seal_into(&bench.frame, &mut bench.sealed)
+        .map_err(|e| JobError::new(e.is_transient(), &e))?;
     let bytes = bench.sealed.len() as u64;
     holdfast_telemetry::metrics::global().bytes(holdfast_telemetry::metrics::Flow::Sealed, "pack", bytes);
     Ok(Some(plain))
@@ -153,7 +158,9 @@ async fn store(cx: &Context, pack: PackId, mine: Bytes, plain: u32) -> Result<Re
         Put::AlreadyThere { size } => {
             let stored = place.get(&key, size).await?;
             let (recipients, _) = cx.recipients()?;
-            let lacking = recipients.missing_in(&stored)?;
+            let lacking = recipients
+                .missing_in(&stored)
+                .map_err(|e| JobError::new(e.is_transient(), &e))?;
             if !lacking.is_empty() {
                 let lacking = lacking.join(", ");
                 return Err(JobError::Fail(format!(

@@ -10,13 +10,12 @@ use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_events::{Fact, Message, Work, encode};
-use holdfast_fault::{Retry, Retryable as _};
 use tokio::time::Instant;
 
 use crate::api::code;
 use crate::backoff::Backoff;
 use crate::connection::Bus;
-use crate::error::{BusError, Cause};
+use crate::error::{BusError, Cause, Retry};
 use crate::trace;
 
 /// How long a publish is tried. A server that restarts is back well within it.
@@ -128,7 +127,7 @@ impl Bus {
             if matches!(verdict, Verdict::NoStream) {
                 tracing::warn!(stream, "no stream takes the message; setting the streams up again");
                 if let Err(error) = self.ensure_topology().await
-                    && !error.retry().is_later()
+                    && error.retry() == Retry::Never
                 {
                     return Err(error);
                 }

@@ -4,7 +4,6 @@
 //! it, and only files with several names are remembered. What stands as that one recorded it is not opened; what cannot be
 //! taken is skipped, counted and warned of, and never fails the capture. Only a root that cannot be read does.
 
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +21,7 @@ mod file;
 mod flush;
 mod header;
 mod join;
+mod links;
 mod meta;
 mod out;
 mod regular;
@@ -35,6 +35,7 @@ pub use header::LAYOUT;
 pub use spec::{Root, TreeSpec};
 
 use join::Join;
+use links::Links;
 use meta::{Meta, XattrReader};
 use out::Out;
 use seam::Moment;
@@ -72,7 +73,7 @@ pub fn capture_tree<W: Write>(
             spec,
             join: Join::new(earlier, scope)?,
             out: Out::new(packer, contents, watch, earlier),
-            linked: HashMap::new(),
+            links: Links::default(),
             xattrs: XattrReader::new(),
             scratch: Vec::new(),
             refusal: None,
@@ -84,13 +85,6 @@ pub fn capture_tree<W: Write>(
         }
         capture.out.finish()
     })
-}
-
-/// A file with several names, once one of them was taken.
-struct Linked {
-    first: Path,
-    /// Names that may still come.
-    left: u64,
 }
 
 /// A directory whose own entry was taken.
@@ -107,11 +101,19 @@ struct Place<'a> {
     path: Path,
 }
 
+impl Place<'_> {
+    /// What the system tells of it now. It is not followed, and nothing is mounted for it.
+    fn look(&self) -> Result<Meta, Errno> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        statat(self.dir, self.name, flags).map(Meta::from)
+    }
+}
+
 struct Capture<'c, 'p, 'w, W: Write> {
     spec: &'c TreeSpec,
     join: Join,
     out: Out<'c, 'p, 'w, W>,
-    linked: HashMap<(u64, u64), Linked>,
+    links: Links,
     xattrs: XattrReader,
     scratch: Vec<u8>,
     /// Why the last entry was refused.
@@ -181,9 +183,8 @@ impl<W: Write> Capture<'_, '_, '_, W> {
 
     /// Takes one entry. A directory is returned, to be entered.
     fn visit(&mut self, place: Place<'_>, only: Option<u64>) -> Result<Option<Entered>, CaptureError> {
-        let stat = statat(place.dir, place.name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT);
-        let meta = match stat {
-            Ok(stat) => Meta::from(stat),
+        let meta = match place.look() {
+            Ok(meta) => meta,
             Err(error) => return self.refused(&place.path, error).map(|()| None),
         };
         if only.is_some_and(|filesystem| filesystem != meta.filesystem) {

@@ -1,4 +1,4 @@
-//! Containers, volumes and networks, reduced to the facts that Holdfast decides by.
+//! Containers, volumes and networks as the engine tells of them, reduced to what Holdfast decides by.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,16 +10,16 @@ use holdfast_config::Secret;
 /// Labels by name.
 pub type Labels = BTreeMap<String, String>;
 
-/// The state of a container.
+/// Whether a container runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// The container's processes run.
+    /// Its processes run.
     Running,
-    /// The container's processes are frozen.
+    /// They are frozen.
     Paused,
-    /// The container's processes have ended, and the engine is about to start it again.
+    /// They have ended, and the engine is about to start it again.
     Restarting,
-    /// The container was never started, has ended or is dead.
+    /// Created, ended or dead.
     #[default]
     Stopped,
 }
@@ -31,23 +31,23 @@ pub struct Container {
     pub id: String,
     /// The name, without the slash that the engine puts before it.
     pub name: String,
-    /// The image as the user asked for it: a name with or without a tag, a digest or an id.
+    /// The image as it was asked for.
     pub image: String,
-    /// The id of the image that the container was made of.
+    /// The id of the image that it was made of.
     pub image_id: String,
-    /// The current state.
+    /// Whether it runs.
     pub state: State,
-    /// Time of the last start, as the engine writes it. Compared for equality only: another text means another start.
+    /// When it was last started, in the engine's words: another text means another start.
     pub started_at: String,
-    /// The exit code of the last run. Means nothing while the container runs.
+    /// How it last ended.
     pub exit_code: Option<i64>,
-    /// All labels, those of Compose included.
+    /// Its labels.
     pub labels: Labels,
-    /// The environment as configured.
+    /// Its environment as configured.
     pub environment: Environment,
-    /// The volumes and host paths that are mounted in the container.
+    /// What is mounted in it.
     pub mounts: Vec<Mount>,
-    /// The networks that the container is in, by name.
+    /// The networks that it is in, by name.
     pub networks: BTreeMap<String, Endpoint>,
     /// `bridge`, `host`, `none`, a network's name, or `container:<id>`.
     pub network_mode: String,
@@ -55,27 +55,27 @@ pub struct Container {
     pub ipc_mode: String,
     /// Empty, `host`, or `container:<id>`.
     pub pid_mode: String,
-    /// The time that the container may take to stop, if one was set when it was made.
+    /// How long it may take to stop, if it was made with such a limit.
     pub stop_timeout: Option<Duration>,
-    /// True if the engine removes the container when it ends (`--rm`).
+    /// Whether the engine removes it when it ends (`--rm`).
     pub auto_remove: bool,
 }
 
 impl Container {
-    /// True if the container would write to its volumes if nobody stopped it: it runs, or is about to run again.
+    /// Whether it would write, left alone.
     #[must_use]
     pub fn runs(&self) -> bool {
         matches!(self.state, State::Running | State::Restarting)
     }
 
-    /// Returns the value of a label.
+    /// The label's value.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(String::as_str)
     }
 }
 
-/// The kind of a mount.
+/// What a mount shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MountKind {
     /// A volume.
@@ -90,15 +90,15 @@ pub enum MountKind {
 /// Something that is mounted in a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
-    /// The kind of source: a volume, a host path or something else.
+    /// What it shows.
     pub kind: MountKind,
-    /// The volume's name, if the source is a volume.
+    /// The volume's name, if it shows one.
     pub volume: Option<String>,
-    /// The path on the host.
+    /// Where on the host it is.
     pub source: String,
-    /// The path in the container.
+    /// Where in the container it is.
     pub destination: String,
-    /// True if the container may write to the mount.
+    /// Whether the container may write to it.
     pub writable: bool,
 }
 
@@ -107,37 +107,36 @@ pub struct Mount {
 pub struct Endpoint {
     /// The network's id.
     pub network_id: String,
-    /// The container's address in the network. Set only while the container runs.
+    /// The address, while it runs.
     pub address: Option<String>,
-    /// Further names by which the container is found in the network.
+    /// Further names by which it is found there.
     pub aliases: Vec<String>,
 }
 
 /// A volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// The name, unique in the engine.
+    /// Its name.
     pub name: String,
     /// The driver that keeps it: `local`, or a plugin's name.
     pub driver: String,
-    /// The folder of the volume's files on the host. Empty if the driver does not say.
+    /// Where on the host its files are, if the driver says so.
     pub mountpoint: String,
-    /// All labels, those of Compose included.
+    /// Its labels.
     pub labels: Labels,
-    /// The options that the volume was made with. The driver interprets them.
+    /// What was told to the driver.
     pub options: BTreeMap<String, String>,
 }
 
 impl Volume {
-    /// True if the volume's files are always at its mount point. A volume with options of its own may be mounted only
-    /// while a container runs; until then its mount point is an empty folder.
+    /// Whether its files are always where its mount point says: a volume with options of its own may be mounted only while
+    /// a container runs, and be an empty folder else.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.driver == "local" && self.options.is_empty()
     }
 
-    /// Returns the folder of the volume's files: below `volumes_dir` if the engine's volumes are mounted there in this
-    /// container, else the mount point.
+    /// Where its files are seen: below `volumes_dir`, if that is where the engine's volumes are mounted here.
     #[must_use]
     pub fn folder(&self, volumes_dir: Option<&Path>) -> PathBuf {
         match volumes_dir {
@@ -152,32 +151,31 @@ impl Volume {
 pub struct Network {
     /// The engine's id.
     pub id: String,
-    /// The name. Several networks may have the same one.
+    /// Its name; not always unique.
     pub name: String,
     /// `bridge`, `overlay`, ...
     pub driver: String,
-    /// All labels, those of Compose included.
+    /// Its labels.
     pub labels: Labels,
 }
 
-/// An image that the engine has.
+/// An image that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// The engine's id: `sha256:...` of its configuration.
     pub id: String,
-    /// The names, as `repository:tag`.
+    /// Its names: `repository:tag`.
     pub tags: Vec<String>,
-    /// The references by which exactly this image can be pulled again: `repository@sha256:...`. Empty for an image that
-    /// was built on this host.
+    /// By what it can be pulled again exactly: `repository@sha256:...`. Empty for images made here.
     pub digests: Vec<String>,
 }
 
-/// Environment variables. Values are secrets: `Debug` shows the names alone.
+/// Variables and values. Values are secrets: `Debug` shows the names alone.
 #[derive(Clone, Default)]
 pub struct Environment(Vec<(String, Secret)>);
 
 impl Environment {
-    /// Reads lines of the form `NAME=VALUE`, and ignores others. If a name occurs twice, the later value counts.
+    /// From lines `NAME=VALUE`; the later of two counts.
     pub fn from_lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.split_once('=')?;
@@ -186,7 +184,7 @@ impl Environment {
         Self(lines.into_iter().filter_map(|line| pair(line.as_ref())).collect())
     }
 
-    /// Returns the variable's value. An empty value counts as none, since the images that read it treat it so.
+    /// The variable's value; an empty one counts as none, as it does to the images that read it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Secret> {
         let found = self.0.iter().rev().find(|(key, _)| key == name);
@@ -200,8 +198,8 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// True if the engine would accept `name` for a container, volume or network. Names become parts of the addresses of
-/// the engine's interface, so no other text is ever sent to it.
+/// Whether the engine would take `name` for a container, volume or network. Names go into addresses of the engine's
+/// interface, so nothing else is ever sent to it.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();

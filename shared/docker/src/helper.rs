@@ -1,13 +1,11 @@
-//! Helper containers, made only to reach a volume's files through the engine.
+//! Containers that are made only to reach a volume's files through the engine.
 //!
-//! A volume that no container has mounted is reached through a container that is made for it and never started. A file
-//! in the state folder names that container before it is made. The file is locked while its owner lives, so that a
-//! successor finds and removes the containers of dead owners.
+//! Where no container has a volume mounted, one is made that is never started. A file in the state folder, locked while
+//! its owner lives, names it before it is made; so a successor finds and removes it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_fault::{Retry, Retryable};
 use tokio::io::AsyncRead;
 use uuid::Uuid;
 
@@ -15,72 +13,62 @@ use crate::engine::{Archive, Engine, EngineError, HelperSpec, Kind};
 use crate::labels::HELPER;
 use crate::owned::{self, Owned};
 
-/// The path at which a helper has the volume mounted.
+/// Where the volume is mounted.
 const MOUNTED_AT: &str = "/holdfast";
 
-/// The beginning of all entry names in an archive for [`Helper::upload`], and of the targets of hard links in it.
+/// What names in an archive for [`Helper::upload`] begin with, those that hard links lead to included.
 pub const UPLOAD_PREFIX: &str = "holdfast/";
 
-/// The beginning of the names of all helpers.
+/// What all names of helpers begin with.
 const PREFIX: &str = "holdfast-helper-";
 
-/// An error of making or removing a helper container.
+/// A helper container cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum HelperError {
-    /// The file that names the helper cannot be used.
+    /// The file that names it cannot be used.
     #[error("keep the name of a helper container in {}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The engine has no image to make a helper of.
+    /// The engine has no image to make it of.
     #[error("make a helper container for volume {volume}: the engine has no image; any will do")]
     NoImage {
-        /// The volume's name.
+        /// The volume.
         volume: String,
     },
-    /// The engine refuses, or does not answer.
+    /// The engine refuses.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-impl Retryable for HelperError {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::File { source, .. } => Retry::of_io(source),
-            Self::NoImage { .. } => Retry::Never,
-            Self::Engine(source) => source.retry(),
-        }
-    }
-}
-
-/// The access that a helper has to its volume.
+/// Whether a helper may change its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// The volume is mounted read-only.
+    /// It may not.
     Read,
-    /// The volume is mounted for writing.
+    /// It may.
     Write,
 }
 
-/// A container that has a volume mounted and is never started. Removed by [`Helper::remove`]; if the value is dropped
-/// instead, the container is removed in the background, or by the next recovery.
+/// A container that has a volume mounted and is never started. To be removed by [`Helper::remove`]; if it is dropped, it
+/// is removed in the background, or by the next recovery.
 #[derive(Debug)]
 pub struct Helper {
     engine: Engine,
-    /// The file that names the helper; `None` once the helper is being removed.
+    /// `None` once it is being removed.
     named: Option<Owned>,
     name: String,
 }
 
 impl Helper {
-    /// Makes a helper for `volume`, of any image that the engine has.
+    /// Makes one for `volume`, of an image that is there.
     ///
     /// # Errors
-    /// If the volume is not there, the engine has no image, or it does not answer.
+    /// If the volume is not there, or there is no image, or the engine does not answer.
     pub async fn create(engine: &Engine, state_dir: &Path, volume: &str, access: Access) -> Result<Self, HelperError> {
         let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
         let path = folder(state_dir).join(&name).with_extension("helper");
@@ -91,7 +79,7 @@ impl Helper {
             });
         };
         let named = Owned::create(&path, b"").map_err(|source| HelperError::File { path, source })?;
-        // From here on, dropping the value removes the container.
+        // From here on it removes itself.
         let helper = Self {
             engine: engine.clone(),
             named: Some(named),
@@ -108,20 +96,20 @@ impl Helper {
         match engine.create_helper(&spec).await {
             Ok(_) => Ok(helper),
             Err(error) => {
-                // The engine may have made the container in spite of the error.
+                // The engine may have made it all the same.
                 let _ = helper.remove().await;
                 Err(error.into())
             }
         }
     }
 
-    /// Returns the container's name.
+    /// The container's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Reads the volume's files as a tar archive, with names that begin with `./`.
+    /// The volume's files as a tar archive; names begin with `./`.
     ///
     /// # Errors
     /// As [`Engine::download`].
@@ -129,21 +117,21 @@ impl Helper {
         self.engine.download(&self.name, &format!("{MOUNTED_AT}/.")).await
     }
 
-    /// Writes the entries of a tar archive into the volume. Their names must begin with [`UPLOAD_PREFIX`]; other
-    /// entries land in the container itself, and vanish with it.
+    /// Writes the entries of a tar archive into the volume. Their names must begin with [`UPLOAD_PREFIX`]; what does not
+    /// ends with the container.
     ///
     /// # Errors
     /// As [`Engine::upload`].
     pub async fn upload(&self, tar: impl AsyncRead + Send + 'static) -> Result<(), EngineError> {
-        // Uploads to the root folder: the engine refuses symbolic links that lead out of the folder that it unpacks in,
-        // and a volume may well hold such links.
+        // Into the root, since the engine refuses symbolic links that lead out of the folder that it unpacks in, and these
+        // are the business of whoever made the volume.
         self.engine.upload(&self.name, "/", tar).await
     }
 
     /// Removes the container.
     ///
     /// # Errors
-    /// If the engine does not remove the container; then the next recovery does.
+    /// If the engine does not; then the next recovery does.
     pub async fn remove(mut self) -> Result<(), HelperError> {
         match self.named.take() {
             Some(named) => remove(&self.engine, &self.name, named).await,
@@ -157,8 +145,7 @@ impl Drop for Helper {
         let (Some(named), Ok(runtime)) = (self.named.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let engine = self.engine.clone();
-        let name = self.name.clone();
+        let (engine, name) = (self.engine.clone(), self.name.clone());
         runtime.spawn(async move {
             if let Err(error) = remove(&engine, &name, named).await {
                 tracing::warn!("{}; the next recovery tries again", holdfast_fault::chain(&error));
@@ -167,7 +154,7 @@ impl Drop for Helper {
     }
 }
 
-/// Removes the helpers of dead owners, and returns the failures.
+/// Removes the helpers of the dead; gives what failed.
 pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<HelperError> {
     let folder = folder(state_dir);
     let paths = match owned::list(&folder, "helper") {
@@ -193,7 +180,7 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<HelperError>
     failures
 }
 
-/// True if there is a helper, of a living or a dead owner.
+/// Whether there may be one.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
     owned::list(&folder(state_dir), "helper").is_ok_and(|paths| !paths.is_empty())
 }
@@ -201,7 +188,7 @@ pub(crate) fn is_any(state_dir: &Path) -> bool {
 async fn remove(engine: &Engine, name: &str, named: Owned) -> Result<(), HelperError> {
     match engine.remove_container(name).await {
         Ok(()) => {}
-        // The engine is removing the container already.
+        // Somebody else is removing it.
         Err(error) if error.kind() == Kind::Conflict => {}
         Err(error) => return Err(error.into()),
     }

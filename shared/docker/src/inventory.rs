@@ -1,4 +1,4 @@
-//! The stacks, volumes and databases of an engine, and what is backed up of them. Pure.
+//! What there is to back up: stacks, volumes, databases. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,21 +20,21 @@ const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
-/// The volumes that the configuration wants (`[docker] volumes`).
+/// Which volumes are wanted: the configuration's `[docker] volumes`.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Patterns; a volume must match at least one.
+    /// A volume must match one of these.
     pub include: Vec<Pattern>,
-    /// Patterns; a volume must match none.
+    /// And none of these.
     pub exclude: Vec<Pattern>,
-    /// True if volumes without a name of their own are wanted, too.
+    /// Whether volumes without a name of their own are wanted, too.
     pub anonymous: bool,
-    /// True if databases are dumped, so that the volumes with their data directories can be left out.
+    /// Whether databases are dumped, so that volumes with their data directories need not be taken.
     pub databases: bool,
 }
 
 impl Selection {
-    /// Reads the selection from a configuration. Loading the configuration has checked the patterns.
+    /// What a configuration wants. Its patterns were checked when it was loaded.
     #[must_use]
     pub fn of(section: &holdfast_config::Docker) -> Self {
         let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::new(text).ok()).collect();
@@ -47,7 +47,7 @@ impl Selection {
     }
 }
 
-/// Everything on an engine that matters for backups.
+/// All that is there.
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// Compose projects, by name.
@@ -56,44 +56,44 @@ pub struct Inventory {
     pub volumes: BTreeMap<String, VolumeEntry>,
     /// The containers that are marked as PostgreSQL, by name.
     pub databases: BTreeMap<String, Database>,
-    /// Labels without effect, each with the container or volume that carries it.
+    /// Labels without effect, each with what carries it.
     pub warnings: Vec<Warning>,
 }
 
 /// A Compose project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// The folder that the stack was brought up in.
+    /// Where it was brought up.
     pub working_dir: Option<String>,
-    /// The stack's Compose files, as paths on the host that it was brought up from.
+    /// Its Compose files, as paths on the host that it was brought up from.
     pub config_files: BTreeSet<String>,
-    /// The names of the containers of each service, by service.
+    /// Its services and the names of their containers.
     pub services: BTreeMap<String, BTreeSet<String>>,
-    /// The names of the stack's volumes.
+    /// Its volumes.
     pub volumes: BTreeSet<String>,
 }
 
-/// A volume and the decision about it.
+/// A volume and what is to be done with it.
 #[derive(Clone, Debug)]
 pub struct VolumeEntry {
-    /// The volume as the engine describes it.
+    /// The volume.
     pub volume: Volume,
-    /// The stack that the volume belongs to.
+    /// The stack that it belongs to.
     pub stack: Option<String>,
-    /// The containers that have the volume mounted, one entry for each mount.
+    /// The containers that have it mounted.
     pub users: Vec<User>,
-    /// The treatment of the containers that write to the volume, while it is read.
+    /// What happens to those that write to it, while it is read.
     pub mode: Mode,
-    /// The group of volumes that this one is read with.
+    /// The group that it is read with.
     pub group: Option<String>,
-    /// The lowest class that a backup of the volume may get.
+    /// By whose rules it is kept at least.
     pub class: Option<Class>,
-    /// The decision whether the volume is backed up.
+    /// Whether it is taken.
     pub decision: Decision,
 }
 
 impl VolumeEntry {
-    /// True if the volume is backed up.
+    /// Whether it is to be taken.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         matches!(self.decision, Decision::Take)
@@ -105,40 +105,39 @@ impl VolumeEntry {
 pub struct User {
     /// The container's id.
     pub id: String,
-    /// The container's name.
+    /// Its name.
     pub name: String,
-    /// The path of the mount in the container.
+    /// Where the volume is in it.
     pub destination: String,
-    /// True if the container may write to the volume.
+    /// Whether it may write to it.
     pub writable: bool,
-    /// The container's state.
+    /// Whether it runs.
     pub state: State,
 }
 
-/// The decision about a volume.
+/// Whether a volume is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The volume is backed up.
+    /// It is.
     Take,
-    /// The volume is left out.
+    /// It is left out.
     Leave(Reason),
-    /// The volume should be backed up, and cannot be. Nothing is guessed, so its backup fails.
+    /// It should be taken, and cannot: nothing is guessed.
     Fail(Vec<VolumeFault>),
 }
 
-/// A reason to leave a volume out.
+/// Why a volume is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The volume matches no pattern of `docker.volumes.include`.
+    /// It matches no pattern of `docker.volumes.include`.
     NotIncluded,
-    /// The volume matches this pattern of `docker.volumes.exclude`.
+    /// It matches this pattern of `docker.volumes.exclude`.
     Excluded(String),
-    /// The label `holdfast.enable=false` stands on the volume (`None`), or on this container, which is the only one
-    /// that uses the volume.
+    /// `holdfast.enable=false`, on the volume (`None`), or on the only container that uses it.
     Disabled(Option<String>),
-    /// The volume has no name of its own.
+    /// It has no name of its own.
     Anonymous,
-    /// The volume holds the data directory of this container, whose databases are dumped.
+    /// It holds the data directory of this container, whose databases are dumped.
     Database(String),
 }
 
@@ -163,21 +162,21 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A reason why a volume cannot be backed up.
+/// Why a volume cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VolumeFault {
-    /// A label of the volume cannot be understood.
+    /// One of its own labels.
     #[error("{0}")]
     Label(LabelFault),
-    /// A label of a container that uses the volume cannot be understood.
+    /// A label of a container that uses it.
     #[error("container {container}, which uses it: {fault}")]
     UserLabel {
-        /// The container's name.
+        /// The container.
         container: String,
-        /// The label and its rule.
+        /// The label.
         fault: LabelFault,
     },
-    /// Several containers use the volume, and their labels name different groups.
+    /// Its containers name different groups.
     #[error("its containers name different groups: {}", .0.join(", "))]
     Groups(Vec<String>),
 }
@@ -185,9 +184,9 @@ pub enum VolumeFault {
 /// A label without effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The container or volume with the label: `container shop-db-1`, `volume shop_files`.
+    /// What carries it: `container shop-db-1`, `volume shop_files`.
     pub on: String,
-    /// The label, and why it has no effect.
+    /// The label.
     pub warning: LabelWarning,
 }
 
@@ -197,15 +196,15 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Returns the stack that a container belongs to.
+/// The stack that a container belongs to.
 #[must_use]
 pub fn project(container: &Container) -> Option<&str> {
     container.label(PROJECT)
 }
 
-/// Returns the ids of the containers that the container `id` needs to work, itself among them: those of its stack that
-/// share a network with it. The other containers of its stack count as workloads that Holdfast backs up. If a container
-/// has no network of its own, its needs cannot be told, so all of the stack counts.
+/// The containers that the one with this id needs to work, itself among them, by id: of its stack, those that share a network
+/// with it. Others of the stack are taken for what it looks after. What a container without a network of its own needs
+/// cannot be told, so all of its stack.
 #[must_use]
 pub fn needed_by(id: &str, containers: &[Container]) -> BTreeSet<String> {
     let Some(one) = containers.iter().find(|container| container.id == id) else {
@@ -221,14 +220,13 @@ pub fn needed_by(id: &str, containers: &[Container]) -> BTreeSet<String> {
     containers.iter().filter(needed).map(|other| other.id.clone()).collect()
 }
 
-/// Returns the service of its stack that a container runs.
+/// The service of its stack that a container runs.
 #[must_use]
 pub fn service(container: &Container) -> Option<&str> {
     container.label(SERVICE)
 }
 
-/// Returns the services of its stack that a container depends on, read from the label of Compose
-/// (`db:service_healthy:true,cache:...`).
+/// The services of its stack that a container depends on, as Compose says: `db:service_healthy:true,cache:...`.
 #[must_use]
 pub fn depends_on(container: &Container) -> Vec<String> {
     let text = container.label(DEPENDS_ON).unwrap_or_default();
@@ -238,7 +236,7 @@ pub fn depends_on(container: &Container) -> Vec<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Takes stock of an engine. Holdfast's own helper containers do not count.
+/// Takes stock. Holdfast's own helper containers do not count.
 #[must_use]
 pub fn take(containers: &[Container], volumes: &[Volume], selection: &Selection) -> Inventory {
     let containers: Vec<&Container> = containers.iter().filter(|one| one.label(HELPER).is_none()).collect();
@@ -343,8 +341,7 @@ fn places<'a>(container: &'a Container, volume: &'a str) -> impl Iterator<Item =
     })
 }
 
-/// Returns the stack of a volume. Compose labels the volumes that it makes; another volume belongs to the only stack
-/// that uses it.
+/// A volume that Compose made says so itself; others belong to the only stack that uses them.
 fn stack_of(volume: &Volume, users: &Users<'_>) -> Option<String> {
     if let Some(stack) = volume.labels.get(PROJECT) {
         return Some(stack.clone());

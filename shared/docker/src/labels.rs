@@ -1,8 +1,8 @@
-//! The labels that users put on containers and volumes, and their meaning.
+//! What labels ask for.
 //!
-//! Nothing is guessed. A label that cannot be understood is a [`LabelFault`], and the caller decides what fails because
-//! of it. A label that begins with `holdfast.` and is unknown, or stands where it has no meaning, is a
-//! [`LabelWarning`].
+//! Nothing is guessed: a label that cannot be understood is a [`LabelFault`], and who asked for the policy decides what
+//! fails by it. Labels that begin with `holdfast.` and are unknown, or stand where they have no meaning, are
+//! [`LabelWarning`]s.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{Labels, is_name};
 
-/// The beginning of all labels of Holdfast.
+/// What all our labels begin with.
 pub const PREFIX: &str = "holdfast.";
 
-/// Marks the containers that Holdfast makes for its own use; see [`crate::helper`].
+/// Marks the containers that Holdfast makes for itself; see [`crate::helper`].
 pub const HELPER: &str = "holdfast.helper";
 
 const ENABLE: &str = "holdfast.enable";
@@ -38,10 +38,10 @@ const POSTGRES_PORT: &str = "holdfast.postgres.port";
 const POSTGRES_PASSWORD_FILE: &str = "holdfast.postgres.password-file";
 const POSTGRES_NETWORK: &str = "holdfast.postgres.network";
 
-/// Labels with a meaning on volumes and on containers.
+/// What a volume may carry; a container may as well.
 const ON_BOTH: &[&str] = &[ENABLE, MODE, GROUP, CLASS];
 
-/// Labels with a meaning on containers alone.
+/// What only a container may carry.
 const ON_CONTAINERS: &[&str] = &[
     STOP_TIMEOUT,
     DEPENDS_ON,
@@ -58,25 +58,25 @@ const ON_CONTAINERS: &[&str] = &[
     POSTGRES_NETWORK,
 ];
 
-/// The time limit of a hook whose label sets none.
+/// How long a hook may run if its label does not say.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest time that a label may give a stop or a hook. All containers of a quiet time are down for that long.
+/// No stop and no hook may take longer: a quiet time is a down-time.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The number of characters of a faulty value that a message shows.
+/// How much of a value at fault is shown.
 const SHOWN: usize = 60;
 
-/// The treatment of a container while a volume that it writes to is read. Ordered: the stricter mode is greater.
+/// What happens to a container while a volume that it writes to is read. Ordered: the stricter is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The container runs on.
+    /// Nothing.
     #[default]
     Live,
-    /// The container is frozen, and continued afterwards.
+    /// Its processes are frozen.
     Pause,
-    /// The container is stopped, and started again.
+    /// It is stopped, and started again.
     Stop,
 }
 
@@ -91,29 +91,29 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The consequence of a hook that fails before the quiet time.
+/// What a failed hook before the quiet time means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// The backup of the volume fails.
+    /// The volume is not taken.
     #[default]
     Fail,
-    /// The volume is backed up, with a warning.
+    /// It is taken, with a warning.
     Warn,
 }
 
-/// Shell commands that run in a container before and after it is quiet.
+/// Command lines that run in a container before and after it is quiet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hooks {
-    /// The command that runs before the container is made quiet.
+    /// Before it is made quiet.
     pub before: Option<String>,
-    /// The command that runs after the container is back.
+    /// After it is back.
     pub after: Option<String>,
-    /// The user that runs both commands; `None`: the container's own.
+    /// Who runs them, if not the container's user.
     pub user: Option<String>,
-    /// The time limit of each command.
+    /// How long each may take.
     pub timeout: Duration,
-    /// The consequence of a failure of `before`.
+    /// What a failure of `before` means.
     pub on_failure: OnFailure,
 }
 
@@ -130,45 +130,45 @@ impl Default for Hooks {
 }
 
 impl Hooks {
-    /// True if there is no command.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.before.is_none() && self.after.is_none()
     }
 }
 
-/// The labels of a volume. A label that is not set is `None`.
+/// What the labels of a volume say. What is `None` is not said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumePolicy {
-    /// Back up the volume (`true`) or leave it out (`false`).
+    /// Take it, or leave it out.
     pub enable: Option<bool>,
-    /// The treatment of containers that write to the volume.
+    /// What happens to the containers that write to it.
     pub mode: Option<Mode>,
-    /// The group of volumes that are read together with this one.
+    /// The volumes that it is read together with.
     pub group: Option<String>,
-    /// The lowest class that a backup of the volume may get.
+    /// By whose rules it is kept at least.
     pub class: Option<Class>,
 }
 
-/// The labels of a container.
+/// What the labels of a container say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerPolicy {
-    /// Labels that apply to the volumes of the container.
+    /// For its volumes.
     pub volume: VolumePolicy,
-    /// The time that the container may take to stop.
+    /// How long it may take to stop.
     pub stop_timeout: Option<Duration>,
-    /// Names of containers, or of services of the same stack, that the container depends on.
+    /// Names of containers, or of services of its stack, that it depends on.
     pub depends_on: Vec<String>,
-    /// The commands to run before and after a quiet time.
+    /// Its hooks.
     pub hooks: Hooks,
-    /// Labels on the databases in the container, if it is marked as PostgreSQL.
+    /// What is said of its databases, if it is marked to have some.
     pub postgres: Option<PostgresPolicy>,
 }
 
-/// The labels of a PostgreSQL container: what they set goes before its environment.
+/// What the labels of a PostgreSQL container say beyond its environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostgresPolicy {
-    /// The role to connect as.
+    /// The role.
     pub user: Option<String>,
     /// The database to connect to first.
     pub database: Option<String>,
@@ -176,14 +176,14 @@ pub struct PostgresPolicy {
     pub port: Option<u16>,
     /// The file in the container that holds the password.
     pub password_file: Option<String>,
-    /// The network to reach the server by.
+    /// The network to reach it by.
     pub network: Option<String>,
 }
 
-/// The result of reading labels.
+/// What was read from labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Understood<P> {
-    /// The labels that could be read. One with a fault counts as not set.
+    /// What they say, without what is at fault.
     pub policy: P,
     /// The labels that cannot be understood.
     pub faults: Vec<LabelFault>,
@@ -191,44 +191,44 @@ pub struct Understood<P> {
     pub warnings: Vec<LabelWarning>,
 }
 
-/// A label whose value cannot be understood.
+/// A label's value cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("label {label}: {value:?} {rule}")]
 pub struct LabelFault {
-    /// The label's name.
+    /// The label.
     pub label: &'static str,
-    /// The label's value, shortened to 60 characters.
+    /// Its value, cut.
     pub value: String,
-    /// A rule for the value, to be read after it: `must be ...`.
+    /// What the value must be.
     pub rule: String,
 }
 
 impl LabelFault {
-    /// True if the label concerns the container's databases alone.
+    /// Whether it concerns the container's databases alone.
     #[must_use]
     pub fn is_of_postgres(&self) -> bool {
         self.label.starts_with(POSTGRES)
     }
 }
 
-/// A label without effect.
+/// A label has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelWarning {
-    /// No label of this name is known.
+    /// There is no such label.
     Unknown {
-        /// The label's name.
+        /// The label.
         label: String,
-        /// The most similar name of a known label.
+        /// What may have been meant.
         nearest: Option<&'static str>,
     },
-    /// The label has a meaning on containers alone, and stands on a volume.
+    /// It means something on containers alone.
     OnVolume {
-        /// The label's name.
+        /// The label.
         label: &'static str,
     },
-    /// The label has an effect only together with `holdfast.postgres=true`.
+    /// It means something only together with `holdfast.postgres=true`.
     WithoutPostgres {
-        /// The label's name.
+        /// The label.
         label: &'static str,
     },
 }
@@ -327,8 +327,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Returns the label's value as `read` understands it. If `read` returns `None`, adds a fault with the text of
-    /// `rule`.
+    /// The value as `read` understands it; else a fault that says what it must be.
     fn value<T>(
         &mut self,
         label: &'static str,

@@ -1,39 +1,40 @@
-//! Networks that a container of Holdfast joins for a while, to reach a database.
+//! Networks that a container of Holdfast's is put into for a while, to reach a database.
 //!
-//! Before anything is done, a file in the state folder names the network and the container. The file is locked while
-//! its owner lives, so that a successor finds the file of a dead owner and takes the container out again.
+//! A file in the state folder, locked while its owner lives, names network and container before anything is done; so a
+//! successor takes the container out again.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_fault::{Retry, Retryable};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineError};
 use crate::owned::{self, Owned};
 
-/// An error of joining or leaving a network.
+/// A network cannot be joined or left.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The file that names the network cannot be used.
+    /// The file that names it cannot be used.
     #[error("keep the name of a joined network in {}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The engine refuses, or does not answer.
+    /// The engine refuses.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-impl Retryable for JoinError {
-    fn retry(&self) -> Retry {
+impl JoinError {
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::File { source, .. } => Retry::of_io(source),
-            Self::Engine(error) => error.retry(),
+            Self::File { .. } => false,
+            Self::Engine(error) => error.is_transient(),
         }
     }
 }
@@ -44,8 +45,8 @@ struct Names {
     container: String,
 }
 
-/// A container in a network that it was not in before. Ended by [`Joined::leave`]; if the value is dropped instead, the
-/// next recovery ends it.
+/// A container in a network that it was not in before. To be ended by [`Joined::leave`]; if it is dropped, the next recovery
+/// does that.
 #[derive(Debug)]
 pub struct Joined {
     engine: Engine,
@@ -55,9 +56,10 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Puts `container` into `network`, both given by id.
+    /// Puts `container` into `network`, both by their ids.
     ///
-    /// If the network or the container is not there, or the engine does not answer.
+    /// # Errors
+    /// If one of them is not there, or the engine does not answer.
     pub async fn join(engine: &Engine, state_dir: &Path, network: &str, container: &str) -> Result<Self, JoinError> {
         let name = format!("{}-{}.joined", short(network), short(container));
         let path = folder(state_dir).join(name);
@@ -72,7 +74,7 @@ impl Joined {
         let text = serde_json::to_vec(&names).map_err(|error| file(error.into()))?;
         let named = match Owned::create(&path, &text) {
             Ok(named) => named,
-            // The file of a dead owner, who wanted the same.
+            // Of a dead owner, who wanted the same.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let adopted = Owned::adopt(&path).map_err(file)?;
                 adopted.map(|(named, _)| named).ok_or_else(|| file(error))?
@@ -88,17 +90,17 @@ impl Joined {
         match engine.join_network(network, container).await {
             Ok(()) => Ok(joined),
             Err(error) => {
-                // The engine may have joined the network in spite of the error.
+                // The engine may have done it all the same.
                 let _ = joined.leave().await;
                 Err(error.into())
             }
         }
     }
 
-    /// Takes the container out of the network.
+    /// Takes it out again.
     ///
     /// # Errors
-    /// If the engine does not answer; then the next recovery takes the container out.
+    /// If the engine does not; then the next recovery does.
     pub async fn leave(self) -> Result<(), JoinError> {
         self.engine.leave_network(&self.network, &self.container).await?;
         let path = self.named.path().to_owned();
@@ -106,7 +108,7 @@ impl Joined {
     }
 }
 
-/// Takes the containers of dead owners out of their networks, and returns the failures.
+/// Ends what the dead left; gives what failed.
 pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<JoinError> {
     let folder = folder(state_dir);
     let paths = match owned::list(&folder, "joined") {
@@ -142,7 +144,7 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<JoinError> {
     failures
 }
 
-/// True if a dead owner may have left a container in a network.
+/// Whether there may be something to end.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
     owned::list(&folder(state_dir), "joined").is_ok_and(|paths| !paths.is_empty())
 }

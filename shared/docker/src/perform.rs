@@ -1,11 +1,10 @@
-//! Carries out quiet times.
+//! Quiet times, carried out.
 //!
-//! Only one quiet time goes on at a time. [`Quiet::turn`] waits for the lock of the state folder, and first brings back
-//! the containers that dead workers left quiet. Only then may a plan be made, from the engine's present state: before,
-//! containers that another worker had stopped would look as if they had not run. [`Turn::begin`] carries the plan out,
-//! and [`QuietTime::bring_back`] ends the quiet time. If a [`QuietTime`] is dropped, by a panic or a cancelled task,
-//! its containers are brought back in the background. If even that is not possible, its intent stays on disk and its
-//! lock is released, so that [`Quiet::recover`] finds it, in this or another process.
+//! One quiet time at a time: [`Quiet::turn`] waits for the state folder's lock, and first brings back what the dead left
+//! quiet. Only then is a plan made, from what the engine says now; else containers that another worker has stopped would
+//! look as if they had not run. [`Turn::begin`] carries it out, and [`QuietTime::bring_back`] ends it. A [`QuietTime`]
+//! that is dropped, by a panic or a cancelled task, brings back in the background; if even that is not possible, its
+//! intent stays on disk and its lock goes, so that [`Quiet::recover`] finds it, here or in another process.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_fault::{Retry, Retryable, chain};
+use holdfast_fault::chain;
 use holdfast_telemetry::failpoint;
 use tokio::time::Instant;
 
@@ -30,14 +29,13 @@ mod hook;
 pub use back::{BackFailure, BackProblem, BroughtBack};
 pub use hook::HookFailure;
 
-/// The time for which calls to an engine that does not answer are repeated, before bringing back is left to a
-/// successor.
+/// How long an engine that does not answer is asked again, before bringing back is left to a successor.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The interval between attempts to take the lock.
+/// How often the turn is asked for.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Makes quiet times on an engine. All workers of an engine share one state folder, and so one lock.
+/// Makes quiet times on an engine, by the rules of a state folder. All workers of an engine share one.
 #[derive(Clone, Debug)]
 pub struct Quiet {
     engine: Engine,
@@ -45,130 +43,111 @@ pub struct Quiet {
     patience: Duration,
 }
 
-/// A reason why containers could not be made quiet.
+/// No container could be made quiet.
 #[derive(Debug, thiserror::Error)]
 pub enum QuietError {
     /// Another quiet time goes on.
     #[error("wait for a turn at {}: another quiet time has gone on for {waited:?}", lock.display())]
     Taken {
-        /// The path of the lock.
+        /// The lock.
         lock: PathBuf,
-        /// The time that was spent waiting.
+        /// How long was waited.
         waited: Duration,
     },
-    /// The lock, or the state folder, cannot be used.
+    /// The state folder cannot be used.
     #[error("lock {}", lock.display())]
     Lock {
-        /// The path of the lock.
+        /// The lock.
         lock: PathBuf,
-        /// The system's error.
+        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The intent cannot be written. Only containers that an earlier state of the intent names were touched.
+    /// The intent cannot be written, so nothing was touched that it does not name.
     #[error(transparent)]
     Intent(#[from] IntentError),
-    /// A hook failed whose failure is not allowed.
+    /// A hook that must not fail did.
     #[error("run the hook before of container {container}")]
     Hook {
-        /// The container's name.
+        /// The container.
         container: String,
-        /// The failure of the hook.
+        /// How it failed.
         #[source]
         source: HookFailure,
     },
     /// A container could not be stopped or paused.
     #[error("make container {container} quiet")]
     Engine {
-        /// The container's name.
+        /// The container.
         container: String,
-        /// The engine's error.
+        /// Why.
         #[source]
         source: EngineError,
     },
-    /// A failpoint fired, which happens in tests only.
+    /// A test wants it.
     #[error(transparent)]
     Injected(#[from] failpoint::Injected),
 }
 
-impl Retryable for QuietError {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Taken { .. } => Retry::Later,
-            Self::Lock { source, .. } => Retry::of_io(source),
-            Self::Intent(source) => source.retry(),
-            Self::Hook { source, .. } => source.retry(),
-            Self::Engine { source, .. } => source.retry(),
-            Self::Injected(source) => source.retry(),
-        }
-    }
-}
-
-/// An error of beginning a quiet time. The containers that had been made quiet for it have been brought back.
+/// A quiet time that could not begin. What had been done for it has been undone.
 #[derive(Debug, thiserror::Error)]
 #[error("make containers quiet")]
 pub struct NotQuiet {
-    /// The reason.
+    /// Why.
     #[source]
     pub error: QuietError,
-    /// The result of bringing containers back.
+    /// How that went.
     pub brought_back: BroughtBack,
 }
 
-impl Retryable for NotQuiet {
-    fn retry(&self) -> Retry {
-        self.error.retry()
-    }
-}
-
-/// The result of cleaning up after dead workers.
+/// What was found of the dead, and done about it.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Quiet times of dead workers that were ended.
+    /// Quiet times that were ended in their stead.
     pub ended: Vec<Recovered>,
-    /// Leftovers of dead workers that could not be removed.
+    /// Intents that cannot be read, and helper containers that cannot be removed.
     pub failures: Vec<RecoveryFailure>,
 }
 
 /// A quiet time that was ended in place of its dead owner.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The id of the run that the quiet time belonged to.
+    /// The run.
     pub run: String,
-    /// The group or volume that was read: `group shop`, `volume shop_files`.
+    /// What was read.
     pub covers: String,
-    /// The result of bringing the containers back.
+    /// How it went.
     pub brought_back: BroughtBack,
 }
 
-/// A leftover of a dead worker that cannot be removed.
+/// Something that the dead left cannot be undone.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryFailure {
-    /// An intent cannot be read.
+    /// An intent.
     #[error(transparent)]
     Intent(#[from] IntentError),
-    /// A helper container cannot be removed.
+    /// A helper container.
     #[error(transparent)]
     Helper(#[from] helper::HelperError),
-    /// A container cannot be taken out of a network.
+    /// A network.
     #[error(transparent)]
     Network(#[from] network::JoinError),
 }
 
-/// The right to begin a quiet time. While a process holds it, no other can get it.
+/// The right to begin a quiet time: while it is there, nobody else has it.
 #[derive(Debug)]
 pub struct Turn {
     quiet: Quiet,
-    /// Holds the lock while it is open.
+    /// Holds the lock.
     lock: File,
     recovery: Recovery,
 }
 
-/// A quiet time that goes on. To be ended by [`QuietTime::bring_back`].
+/// A quiet time. It must be ended by [`QuietTime::bring_back`].
 #[derive(Debug)]
 #[must_use = "containers stay quiet until bring_back"]
 pub struct QuietTime {
-    /// The state to end; `None` once it is being ended.
+    /// `None` once it is being ended.
     begun: Option<Begun>,
     warnings: Vec<String>,
 }
@@ -176,22 +155,21 @@ pub struct QuietTime {
 #[derive(Debug)]
 struct Begun {
     quiet: Quiet,
-    /// The intent on disk; `None` if no container is treated in any way.
+    /// `None` if nothing is done to any container.
     held: Option<Held>,
     since: Option<Instant>,
-    /// Holds the lock while it is open. The last field, so that the lock is released last.
+    /// Let go of last.
     _turn: File,
 }
 
-/// True if a state folder may hold something that a dead worker left, so that [`Quiet::recover`] has something to look
-/// at.
+/// Whether there may be something in a state folder that a dead worker left: what [`Quiet::recover`] would look at.
 #[must_use]
 pub fn has_abandoned(state_dir: &Path) -> bool {
     intent::is_any(state_dir) || helper::is_any(state_dir) || network::is_any(state_dir)
 }
 
 impl Quiet {
-    /// Makes quiet times for `engine`, with intents and locks below `state_dir`.
+    /// For `engine`, with intents and locks below `state_dir`.
     #[must_use]
     pub fn new(engine: Engine, state_dir: &Path) -> Self {
         Self {
@@ -201,16 +179,16 @@ impl Quiet {
         }
     }
 
-    /// Sets the time for which calls to an engine that does not answer are repeated. By default ten minutes.
+    /// With another patience with an engine that does not answer: by default ten minutes.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Waits for the right to begin a quiet time, and brings back the containers that dead workers left quiet.
+    /// Waits for the turn, and brings back what the dead left quiet.
     ///
     /// # Errors
-    /// If another quiet time goes on for longer than `wait`, or the state folder cannot be used.
+    /// If it is not had within `wait`, or the state folder cannot be used.
     pub async fn turn(&self, wait: Duration) -> Result<Turn, QuietError> {
         let end = Instant::now() + wait;
         let lock = loop {
@@ -233,10 +211,10 @@ impl Quiet {
         })
     }
 
-    /// Brings back the containers that dead workers left quiet, and removes their helper containers and network
-    /// memberships. To be called when a worker starts, and from time to time. Does nothing while a quiet time goes on,
-    /// since its owner has done the same before.
+    /// Brings back what the dead left quiet, and removes the helper containers that they left. To be called when a worker
+    /// starts, and from time to time. If a quiet time goes on, there is nothing to do: its owner did it before.
     ///
+    /// # Errors
     /// If the state folder cannot be used.
     pub async fn recover(&self) -> Result<Recovery, QuietError> {
         match self.try_lock()? {
@@ -250,8 +228,7 @@ impl Quiet {
         for held in intent::abandoned(&self.state_dir)? {
             match held {
                 Ok(held) => {
-                    let run = held.intent().run.clone();
-                    let covers = held.intent().covers.clone();
+                    let (run, covers) = (held.intent().run.clone(), held.intent().covers.clone());
                     tracing::warn!(
                         run,
                         covers,
@@ -298,16 +275,17 @@ impl Quiet {
 }
 
 impl Turn {
-    /// Returns the result of the clean-up before this turn.
+    /// What was brought back before this turn.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
 
-    /// Writes the intent, runs the hooks before, and stops or pauses the containers one after the other, waiting for
-    /// each. `covers` names the group or volume that is read: `group shop`, `volume shop_files`.
+    /// Writes down what will be done, runs the hooks before, and stops or pauses; each container is waited for. `covers`
+    /// says what is read: `group shop`, `volume shop_files`.
     ///
-    /// If a step fails whose failure is not allowed. Then the containers that were touched have been brought back.
+    /// # Errors
+    /// If anything fails that must not. Then all that was done is undone.
     pub async fn begin(self, run: &str, covers: &str, plan: &Plan) -> Result<QuietTime, NotQuiet> {
         let nothing_done = |error: QuietError| NotQuiet {
             error,
@@ -339,15 +317,14 @@ impl Turn {
 }
 
 impl QuietTime {
-    /// Returns remarks for the user, as sentences.
+    /// What the user should know.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Starts or unpauses all containers in reverse order, and runs the hooks after. A container that was removed
-    /// meanwhile is no failure, and a container that does not start does not hold up the others. Goes on to the end
-    /// even if the caller stops waiting.
+    /// Starts or unpauses all, in reverse, and runs the hooks after. What was removed meanwhile is not missed; what does
+    /// not start holds no other up. Goes on to its end even if it is not waited for.
     pub async fn bring_back(mut self) -> BroughtBack {
         let Some(begun) = self.begun.take() else {
             return BroughtBack::default();
@@ -408,7 +385,7 @@ impl QuietTime {
                     step.name
                 )),
                 Ok(false) => {}
-                // The container was removed after the plan was made.
+                // Removed since the plan was made.
                 Err(error) if error.is_not_found() => {}
                 Err(source) => {
                     return Err(QuietError::Engine {
@@ -444,15 +421,10 @@ impl Drop for QuietTime {
         }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
-                tracing::warn!("a quiet time was dropped before its end; bringing its containers back");
+                tracing::warn!("a quiet time was given up; bringing its containers back");
                 runtime.spawn(async move { begun.end().await.log() });
             }
-            Err(_) => tracing::error!(
-                "a quiet time was dropped before its end; its containers stay quiet until the next recovery"
-            ),
+            Err(_) => tracing::error!("a quiet time was given up; its containers stay quiet until the next recovery"),
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ChunkId, Content, Extent, ObjectKey};
 use holdfast_repository::RepositoryError;
 
@@ -81,24 +80,24 @@ pub enum StreamError {
     Stopped,
 }
 
-impl Retryable for StreamError {
-    fn retry(&self) -> Retry {
+impl StreamError {
+    /// Whether the same call may succeed later without anyone changing keys or data.
+    #[must_use]
+    pub fn retry(&self) -> bool {
         match self {
             Self::Pack(error) => error.retry(),
             Self::Contents(error) => error.retry(),
-            Self::Write(error) => Retry::of_io(error),
-            Self::Stopped => Retry::Later,
+            Self::Write(error) => error.kind() == io::ErrorKind::Interrupted,
+            Self::Stopped => true,
             Self::Outside { .. }
             | Self::Chunk { .. }
             | Self::Digest { .. }
             | Self::Entry { .. }
             | Self::NotFiles { .. }
-            | Self::NotFound(_) => Retry::Never,
+            | Self::NotFound(_) => false,
         }
     }
-}
 
-impl StreamError {
     /// The object at fault, if the repository is.
     #[must_use]
     pub fn damaged(&self) -> Option<&ObjectKey> {

@@ -1,7 +1,8 @@
 //! An artefact's files as a tar whose names all begin with the same prefix.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write;
 
 use holdfast_format::{Content, Entry, EntryKind, Extent, ObjectKey, Path, StreamFormat};
@@ -45,6 +46,8 @@ pub fn write_upload(
         selector: Selector::new(select),
         adopted: adopted(origin, select)?,
         last: None,
+        sent: HashSet::new(),
+        hasher: RandomState::new(),
     };
     let parts = origin.lines()?.flat_map(|line| {
         let parts = line.map_err(StreamError::from).and_then(|line| upload.line(line));
@@ -109,6 +112,9 @@ struct Upload<'a> {
     adopted: HashMap<Path, Path>,
     /// The last entry, and whether it is a directory.
     last: Option<(Path, bool)>,
+    /// Hashes of the names that hard links may lead to. Nobody outside knows how they are made.
+    sent: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl Upload<'_> {
@@ -148,6 +154,13 @@ impl Upload<'_> {
             (false, Some(heir), ..) => (heir, None),
             (false, None, ..) => return Ok(None),
         };
+        // Who unpacks it would take what there is under that name, or follow it.
+        if link.is_some_and(|link| !self.sent.contains(&self.hasher.hash_one(&link.0))) {
+            return Err("refused: a hard link to something that does not come before it");
+        }
+        if entry.kind != EntryKind::Dir {
+            self.sent.insert(self.hasher.hash_one(&path.0));
+        }
         Ok(Some(Names {
             kind: entry.kind,
             path: path.clone(),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 
 /// What was being done.
@@ -190,24 +189,28 @@ pub enum StorageError {
     },
 }
 
-impl Retryable for StorageError {
-    /// Missing space and denied access count as [`Retry::Never`]: a worker that repeats those at once only makes noise.
-    fn retry(&self) -> Retry {
+impl StorageError {
+    /// Whether the same call may succeed later without anyone changing the configuration.
+    ///
+    /// Missing space and denied access count as "no": a worker that repeats those at once only makes noise.
+    #[must_use]
+    pub fn retry(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Short { .. } | Self::NoPlace { .. } => Retry::Later,
-            Self::File { source, .. } => Retry::of_io(source),
+            Self::Unreachable { .. } | Self::Short { .. } | Self::NoPlace { .. } => true,
+            Self::File { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ),
             Self::NotFound { .. }
             | Self::Denied { .. }
             | Self::NoSpace { .. }
             | Self::Refused { .. }
             | Self::NotSupported { .. }
             | Self::TooLarge { .. }
-            | Self::BadOptions { .. } => Retry::Never,
+            | Self::BadOptions { .. } => false,
         }
     }
-}
 
-impl StorageError {
     /// Whether space is missing, at the place or on this host.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -4,22 +4,16 @@
 //! (packs sealed, contents written) after all are back: only reading lies between. Each capture has a [`Pass`], on the
 //! thread that reads; the [`Gate`] is on the other side.
 
-use holdfast_fault::{Retry, Retryable};
 use holdfast_service::JobError;
 use tokio::sync::oneshot;
 
 /// Why a capture does not go on.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{reason}")]
+#[derive(Clone, Debug)]
 pub(crate) struct Closed {
+    /// Why, for people.
     pub(crate) reason: String,
-    pub(crate) retry: Retry,
-}
-
-impl Retryable for Closed {
-    fn retry(&self) -> Retry {
-        self.retry
-    }
+    /// Whether trying again may help.
+    pub(crate) retry: bool,
 }
 
 /// What a quiet time brought that was read in.
@@ -60,6 +54,16 @@ pub(crate) struct Gate {
 /// Captures that are being read.
 pub(crate) struct Opened {
     reading: Vec<Reader>,
+}
+
+impl From<Closed> for JobError {
+    fn from(closed: Closed) -> Self {
+        if closed.retry {
+            Self::Retry(closed.reason)
+        } else {
+            Self::Fail(closed.reason)
+        }
+    }
 }
 
 impl Gate {
@@ -202,7 +206,7 @@ mod tests {
         assert!(gate.all_ready().await);
         gate.close(&Closed {
             reason: "no".to_owned(),
-            retry: Retry::Never,
+            retry: false,
         });
         assert!(matches!(sent.await.unwrap(), Err(JobError::Fail(why)) if why == "no"));
         let mut gate = Gate::default();

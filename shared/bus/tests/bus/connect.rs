@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_bus::{Auth, Bus, BusError, BusOptions};
-use holdfast_fault::{Retry, Retryable as _};
+use holdfast_bus::{Auth, Bus, BusError, BusOptions, Retry};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::time::Instant;

@@ -2,12 +2,12 @@
 //!
 //! Who makes the archive (a Docker engine), and who names the files in it, is not trusted. Headers are read here and made
 //! anew; what they say is checked first, and an archive that no plain walk of a directory brings is refused, so that
-//! readers of the artefact can rely on the order of its entries. Memory is bounded but for eight bytes (sixteen with the
-//! table's own room) for each name that a hard link may lead to.
+//! readers of the artefact can rely on the order of its entries. Memory is bounded but for sixteen bytes (32 with the table's
+//! own room) for each name that a hard link may lead to.
 
 use std::io::{Read, Write};
 
-use holdfast_format::{ContentsWriter, Entry, EntryKind, Extent, Path, Stamp};
+use holdfast_format::{ContentsWriter, Entry, EntryKind, Extent, Path, SkipReason, Stamp};
 
 use super::TreeOutcome;
 use super::header::BLOCK;
@@ -43,6 +43,9 @@ const UNKNOWN: (Stamp, u64) = (
 /// The archive is ustar, PAX or GNU tar, of one directory: its first entry is `./`, all names are below it, each directory
 /// comes before what is in it, and names come in the byte order of their components, each once. Hard links lead to names
 /// that came before. Two blocks of zeros end it, and nothing follows them but zeros.
+///
+/// Engines know the names of one file by the number of its inode, which a new file may get while they read. A hard link with
+/// another mode, owner or time than the file that it leads to is skipped as unreadable: its bytes are not in the archive.
 ///
 /// # Errors
 /// [`CaptureError::Archive`] if the archive is another one, [`CaptureError::ArchiveCut`] if it ends early, and
@@ -83,13 +86,14 @@ struct Archive<'c, 'p, 'w, W: Write, R> {
 impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
     fn entry(&mut self, found: Found) -> Result<(), CaptureError> {
         self.out.go_on()?;
-        let (path, link) = self
-            .order
-            .enter(&found)
-            .map_err(|problem| refused(&found.path, problem))?;
+        let placed = self.order.enter(&found);
+        let placed = placed.map_err(|problem| refused(&found.path, problem))?;
+        if placed.estranged {
+            return self.out.skip(&placed.path, SkipReason::Unreadable);
+        }
         let entry = Entry {
             kind: found.kind,
-            path,
+            path: placed.path,
             mode: found.mode,
             uid: found.uid,
             gid: found.gid,
@@ -97,7 +101,7 @@ impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
             mtime: found.mtime,
             ctime: UNKNOWN.0,
             inode: UNKNOWN.1,
-            link,
+            link: placed.link,
             changed: false,
             extents: Vec::new(),
         };

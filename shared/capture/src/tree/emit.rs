@@ -4,13 +4,16 @@ use std::io::Write;
 use std::os::fd::AsFd;
 
 use holdfast_format::{Entry, EntryKind, Path, SkipReason};
-use rustix::fs::{fstat, readlinkat};
+use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::meta::{Meta, Of, Xattrs};
 use super::walk::{Names, OPEN_DIR};
-use super::{Capture, Entered, Place};
+use super::{Capture, Entered, Place, flush};
 use crate::CaptureError;
+
+/// Opens nothing: the inode stays, that is all.
+const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl<W: Write> Capture<'_, '_, '_, W> {
     /// Takes a directory's own entry.
@@ -37,7 +40,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
 
     /// Takes a symbolic link, a fifo or a device: it is never opened.
     pub(super) fn special(&mut self, place: Place<'_>, meta: &Meta, kind: EntryKind) -> Result<(), CaptureError> {
-        if let Some(first) = self.linked_to(meta) {
+        if let Some(first) = self.links.first_name(meta) {
             return self.hard_link(place.path, meta, first);
         }
         let link = match kind {
@@ -52,9 +55,23 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             Err(error) => return self.refused(&place.path, error),
         };
         self.out.warn_of_xattrs(&place.path, found.incomplete);
-        self.remember(meta, place.path.clone());
+        self.note_special(&place, meta);
         let entry = self.entry(kind, place.path, meta, link)?;
         self.plain(entry, meta.device, &found.xattrs)
+    }
+
+    /// Notes the first name of something that is not read, if it is still what it was when it was looked at first.
+    fn note_special(&mut self, place: &Place<'_>, meta: &Meta) {
+        if meta.links < 2 {
+            return;
+        }
+        let now = flush::now();
+        let Ok(held) = openat(place.dir, place.name, HOLD, Mode::empty()) else {
+            return;
+        };
+        if fstat(&held).map(Meta::from).is_ok_and(|held| held.is_same(meta)) {
+            self.links.taken(place.path.clone(), *meta, now, Some(held));
+        }
     }
 
     /// An entry as the inode is now, with its extents in the earlier capture if it stood there as well.

@@ -7,6 +7,9 @@ use holdfast_format::{Entry, EntryKind, Stamp};
 use rustix::fs::{FileType, Stat, fgetxattr, flistxattr, lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
 
+use super::seam;
+use super::walk::Identity;
+
 /// The kernel's own bound on a value, and on a list of names.
 const XATTR_MAX: usize = 64 << 10;
 
@@ -59,7 +62,7 @@ impl From<Stat> for Meta {
             allocated: (stat.st_blocks as u64).saturating_mul(512),
             mtime: stamp(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
             ctime: stamp(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
-            inode: stat.st_ino as u64,
+            inode: seam::inode(stat.st_ino as u64),
             filesystem: stat.st_dev as u64,
             links: stat.st_nlink as u64,
             device: if is_device {
@@ -79,6 +82,21 @@ fn stamp(seconds: i64, nanoseconds: u64) -> Stamp {
 }
 
 impl Meta {
+    /// The file system and the number of the inode.
+    pub(super) fn identity(&self) -> Identity {
+        (self.filesystem, self.inode)
+    }
+
+    /// True if both describe the same inode in the same state. Blocks may be allocated without a change.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let times = |meta: &Self| (meta.mtime, meta.ctime);
+        let rights = |meta: &Self| (meta.mode, meta.uid, meta.gid);
+        self.identity() == other.identity()
+            && (self.kind, self.device, self.size, self.links) == (other.kind, other.device, other.size, other.links)
+            && times(self) == times(other)
+            && rights(self) == rights(other)
+    }
+
     /// Whether the parent's entry describes the same inode in the same state. Its kind and link are the caller's to
     /// compare. An unchanged ctime says that owner, mode and extended attributes are unchanged as well. An entry that came
     /// from an archive has neither: its inode is zero.

@@ -11,7 +11,7 @@ use super::file::FileData;
 use super::meta::{Meta, Of, Xattrs};
 use super::seam::{self, Moment};
 use super::sparse::{self, Map, Segment};
-use super::{Capture, Linked, Place, flush, out};
+use super::{Capture, Place, flush, out};
 use crate::CaptureError;
 
 const OPEN_FILE: OFlags = OFlags::RDONLY
@@ -47,52 +47,27 @@ impl Opened {
 
 impl<W: Write> Capture<'_, '_, '_, W> {
     pub(super) fn file(&mut self, place: Place<'_>, meta: Meta) -> Result<(), CaptureError> {
-        if let Some(first) = self.linked_to(&meta) {
+        if let Some(first) = self.links.first_name(&meta) {
             return self.hard_link(place.path, &meta, first);
         }
         let entry = self.entry(EntryKind::File, place.path.clone(), &meta, None)?;
         if !entry.extents.is_empty() {
-            let taken = self.unread(&place, entry)?;
+            let now = flush::now();
+            let taken = self.unread(&place, &meta, entry)?;
             if taken {
-                self.remember(&meta, place.path);
+                self.links.taken(place.path, meta, now, None);
                 return Ok(());
             }
         }
         match self.open_file(&place) {
-            Ok(Some(opened)) => self.read(place.path, &opened),
+            Ok(Some(opened)) => self.read(place.path, opened),
             Ok(None) => self.out.skip(&place.path, SkipReason::Vanished),
             Err(error) => self.refused(&place.path, error),
         }
     }
 
-    /// The first name of a file that was taken already.
-    pub(super) fn linked_to(&mut self, meta: &Meta) -> Option<Path> {
-        if meta.links < 2 {
-            return None;
-        }
-        let key = (meta.filesystem, meta.inode);
-        let linked = self.linked.get_mut(&key)?;
-        linked.left = linked.left.saturating_sub(1);
-        let first = linked.first.clone();
-        if linked.left == 0 {
-            self.linked.remove(&key);
-        }
-        Some(first)
-    }
-
-    /// Notes that a file's other names can be links to this one.
-    pub(super) fn remember(&mut self, meta: &Meta, path: Path) {
-        if meta.links > 1 {
-            let linked = Linked {
-                first: path,
-                left: meta.links - 1,
-            };
-            self.linked.entry((meta.filesystem, meta.inode)).or_insert(linked);
-        }
-    }
-
     /// Takes a file over from the earlier capture, if its chunks can be referenced. `entry` holds its extents there.
-    fn unread(&mut self, place: &Place<'_>, mut entry: Entry) -> Result<bool, CaptureError> {
+    fn unread(&mut self, place: &Place<'_>, meta: &Meta, mut entry: Entry) -> Result<bool, CaptureError> {
         let data = out::data_size(&entry.extents);
         let Some(stored) = sparse::stored_size(entry.size, data).filter(|stored| *stored <= entry.size) else {
             return Ok(false);
@@ -101,6 +76,11 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         let Ok(found) = self.xattrs.read(Of::Name(place.dir, place.name)) else {
             return Ok(false);
         };
+        // The name may lead elsewhere by now, and they be those of another file.
+        let has_xattrs = !found.xattrs.is_empty() || entry.extents.first().is_some_and(|header| header.id.is_some());
+        if has_xattrs && !place.look().is_ok_and(|now| now.is_same(meta)) {
+            return Ok(false);
+        }
         let sparse = (stored < entry.size).then_some(entry.size);
         self.out.make_header(&entry, stored, sparse, (0, 0), &found.xattrs);
         let Some(extents) = self.out.reuse(&entry.extents, self.join.same_layout, &found.xattrs)? else {
@@ -136,7 +116,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
 
     /// Takes a file's headers and data. The first part is read before the headers are written: what cannot be read at all
     /// is skipped.
-    fn read(&mut self, path: Path, file: &Opened) -> Result<(), CaptureError> {
+    fn read(&mut self, path: Path, file: Opened) -> Result<(), CaptureError> {
         let segments = file.segments();
         let mut data = FileData::new(file.fd.as_fd(), &segments, sparse::padding(file.meta.size));
         self.out.window.reset();
@@ -172,19 +152,18 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         let length = segments.iter().map(|s| s.length).sum();
         self.out
             .data(&entry.path, length, |buffer| Ok(data.read(buffer)), &mut entry.extents)?;
-        entry.changed = data.shrunk || data.fault.is_some() || !file.flushed || differs(file);
-        if data.fault.is_some() {
+        let cut = data.shrunk || data.fault.is_some();
+        let faulty = data.fault.is_some();
+        let now = flush::now();
+        let after = fstat(&file.fd).map(Meta::from).ok();
+        let differs = after.is_some_and(|after| (after.size, after.mtime) != (file.meta.size, file.meta.mtime));
+        entry.changed = cut || !file.flushed || differs;
+        if faulty {
             self.out.warnings.add("unreadable", &entry.path.display());
         }
-        self.remember(&file.meta, entry.path.clone());
+        if let Some(after) = after {
+            self.links.taken(entry.path.clone(), after, now, Some(file.fd));
+        }
         self.out.write(entry)
     }
-}
-
-/// Whether the file is another one now than when it was opened.
-fn differs(file: &Opened) -> bool {
-    fstat(&file.fd).is_ok_and(|stat| {
-        let now = Meta::from(stat);
-        (now.size, now.mtime) != (file.meta.size, file.meta.mtime)
-    })
 }

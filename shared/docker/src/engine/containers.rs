@@ -1,4 +1,4 @@
-//! Containers: list, stop, start, freeze, make, remove.
+//! Containers: listing, stopping, starting, freezing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,54 +13,53 @@ use tokio::time::Instant;
 use super::{Engine, EngineError, Kind, convert};
 use crate::facts::{Container, State};
 
-/// The interval between questions whether a container has reached a state.
+/// How often a container is asked whether it has become what it should.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The time that the engine gives a container to stop by default.
+/// How long the engine gives a container to stop if nobody says.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The exit code of a process that was ended by SIGKILL.
+/// The exit code of a process that SIGKILL ended.
 const KILLED: i64 = 137;
 
-/// The result of stopping a container.
+/// How a container stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// True if the engine killed the container because it did not end in time.
+    /// Whether it was killed, since it did not end by itself in time.
     pub killed: bool,
 }
 
-/// The result of starting a container.
+/// How a container started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// The container runs.
+    /// It runs.
     Running,
-    /// The container started, and ended at once.
+    /// It started, and ended at once.
     Ended {
-        /// The exit code.
+        /// With this exit code.
         exit_code: i64,
     },
 }
 
-/// A container to make that is never started, and exists only to have a volume mounted.
+/// A container that is never started, only there to have a volume mounted.
 #[derive(Clone, Debug)]
 pub struct HelperSpec<'a> {
-    /// The container's name.
+    /// Its name.
     pub name: &'a str,
-    /// The id of an image that the engine has. Nothing in the image is ever run.
+    /// The id of an image that is there; nothing of it is ever run.
     pub image: &'a str,
-    /// The volume's name.
+    /// The volume.
     pub volume: &'a str,
-    /// The absolute path in the container to mount the volume at.
+    /// Where it is mounted.
     pub mounted_at: &'a str,
-    /// True if the volume is mounted for writing.
+    /// Whether it may be written to.
     pub writable: bool,
-    /// Labels for the container, as names and values.
+    /// Labels.
     pub labels: &'a [(&'a str, &'a str)],
 }
 
 impl Engine {
-    /// Lists all containers, running or not, sorted by name. A container that is removed while the list is made is left
-    /// out.
+    /// All containers, running or not. One that is removed meanwhile is left out.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -85,10 +84,10 @@ impl Engine {
         Ok(found.into_iter().filter_map(|container| container.id).collect())
     }
 
-    /// Describes a container, by id or name.
+    /// A container, by id or name.
     ///
     /// # Errors
-    /// If the container is not there, or the engine does not answer.
+    /// If it is not there, or the engine does not answer.
     pub async fn container(&self, id: &str) -> Result<Container, EngineError> {
         EngineError::check_name("inspect", "container", id)?;
         let question = self.client.inspect_container(id, None);
@@ -96,11 +95,11 @@ impl Engine {
         Ok(convert::container(answer))
     }
 
-    /// Stops a container, and waits until it has stopped. Succeeds if the container does not run. The engine kills the
-    /// container after `timeout`; by default after the container's own time, else after 10 s.
+    /// Stops a container, and waits until it is. One that is not running is stopped already. The engine kills it after
+    /// `timeout`, by default the container's own, else 10 s.
     ///
     /// # Errors
-    /// If the container is not there or does not even end when killed, or the engine does not answer.
+    /// If it is not there, does not even end when killed, or the engine does not answer.
     pub async fn stop(&self, id: &str, timeout: Option<Duration>) -> Result<Stopped, EngineError> {
         let thing = format!("container {id}");
         let timeout = match timeout {
@@ -108,7 +107,7 @@ impl Engine {
             None => self.container(id).await?.stop_timeout.unwrap_or(STOP_TIMEOUT),
         };
         EngineError::check_name("stop", "container", id)?;
-        // Whole seconds, rounded up.
+        // Whole seconds; never less than asked for.
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
         let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
@@ -123,10 +122,10 @@ impl Engine {
         })
     }
 
-    /// Starts a container. Succeeds if the container runs already.
+    /// Starts a container. One that runs is started already.
     ///
     /// # Errors
-    /// If the container is not there or cannot be started, or the engine does not answer.
+    /// If it is not there, cannot be started, or the engine does not answer.
     pub async fn start(&self, id: &str) -> Result<Started, EngineError> {
         EngineError::check_name("start", "container", id)?;
         let thing = format!("container {id}");
@@ -141,10 +140,10 @@ impl Engine {
         })
     }
 
-    /// Freezes a container, and waits until it is frozen. Succeeds if the container is frozen already.
+    /// Freezes a container, and waits until it is. One that is frozen is so already.
     ///
     /// # Errors
-    /// If the container is not there or does not run, or the engine does not answer.
+    /// If it is not there, does not run, or the engine does not answer.
     pub async fn pause(&self, id: &str) -> Result<(), EngineError> {
         EngineError::check_name("pause", "container", id)?;
         let call = self.client.pause_container(id);
@@ -157,10 +156,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Continues a frozen container, and waits until it runs. Succeeds if the container runs already.
+    /// Ends a freeze. One that runs is not frozen already.
     ///
     /// # Errors
-    /// If the container is not there or does not run, or the engine does not answer.
+    /// If it is not there, does not run, or the engine does not answer.
     pub async fn unpause(&self, id: &str) -> Result<(), EngineError> {
         EngineError::check_name("unpause", "container", id)?;
         let call = self.client.unpause_container(id);
@@ -173,8 +172,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Turns a failure into success if the container is in the wanted state already. Engines differ in the status that
-    /// they answer then, so the state is asked for.
+    /// Forgives a conflict with what is so already. Engines differ in the status by which they tell of it.
     async fn unless_so(&self, done: Result<(), EngineError>, id: &str, state: State) -> Result<(), EngineError> {
         match done {
             Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Failed) => {
@@ -208,14 +206,13 @@ impl Engine {
         }
     }
 
-    /// Makes a container that has a volume mounted, and returns its id. The container has no network, and is not
-    /// started.
+    /// Makes a container that has a volume mounted, and gives its id. It has no network, and is not started.
     ///
     /// # Errors
     /// If the image or the volume is not there, the name is taken, or the engine does not answer.
     pub async fn create_helper(&self, spec: &HelperSpec<'_>) -> Result<String, EngineError> {
         EngineError::check_name("create", "container", spec.name)?;
-        // The engine would make a volume that is missing; here that is an error.
+        // Else the engine would make it.
         self.volume(spec.volume).await?;
         let mount = Mount {
             typ: Some(MountType::VOLUME),
@@ -248,10 +245,10 @@ impl Engine {
         Ok(created.id)
     }
 
-    /// Removes a container that does not run. Succeeds if the container is not there.
+    /// Removes a container that is not running. One that is not there is removed already.
     ///
     /// # Errors
-    /// If the container runs, or the engine does not answer.
+    /// If it runs, or the engine does not answer.
     pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         EngineError::check_name("remove", "container", id)?;
         let options = RemoveContainerOptionsBuilder::default().v(false).force(false).build();

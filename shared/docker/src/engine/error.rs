@@ -1,15 +1,14 @@
-//! Errors of calls to an engine.
+//! What can go wrong with an engine.
 
 use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
-use holdfast_fault::{Retry, Retryable};
 
 use crate::facts::is_name;
 
-/// A call to the engine that failed. Names the operation and the thing, and keeps the cause.
+/// The engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {thing}: {}", .kind.text())]
 pub struct EngineError {
@@ -20,34 +19,34 @@ pub struct EngineError {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The kind of a failed call.
+/// What kind of failure it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The socket of the engine does not exist.
+    /// There is no engine there.
     Missing,
-    /// Nothing listens at the engine's address.
+    /// Nothing listens there.
     Refused,
-    /// The engine did not answer within this time.
+    /// It did not answer in time.
     NoAnswer(Duration),
     /// The connection broke before the answer was complete.
     Broken,
-    /// The engine is there, but too busy or not ready.
+    /// The engine is there, and too busy or not ready.
     Busy,
-    /// The engine, or the system, denies access.
+    /// Access is not allowed.
     Denied,
-    /// The container, volume or other thing does not exist.
+    /// The thing is not there.
     NotFound,
-    /// The state of the thing does not allow the operation.
+    /// The thing's state does not allow it.
     Conflict,
-    /// The engine rejects the request as wrong.
+    /// The engine says that the request makes no sense.
     Rejected,
     /// The engine tried and failed.
     Failed,
-    /// The engine's answer cannot be understood.
+    /// The answer cannot be understood.
     Garbled,
-    /// The engine cannot have a thing of this name, so it was not asked.
+    /// The name is none that the engine would take, so it was not asked.
     NoName,
-    /// The engine's address is of no known form.
+    /// The address is of no kind that is known.
     NoAddress,
 }
 
@@ -71,11 +70,18 @@ impl Kind {
     }
 }
 
-impl Retryable for EngineError {
-    /// An engine that is away or not ready may be back later; what it refused or failed to do, it does not do later.
-    fn retry(&self) -> Retry {
+impl EngineError {
+    /// What kind of failure it was.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the engine may be back, or ready, if it is asked again later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
         match self.kind {
-            Kind::Missing | Kind::Refused | Kind::NoAnswer(_) | Kind::Broken | Kind::Busy => Retry::Later,
+            Kind::Missing | Kind::Refused | Kind::NoAnswer(_) | Kind::Broken | Kind::Busy => true,
             Kind::Denied
             | Kind::NotFound
             | Kind::Conflict
@@ -83,19 +89,11 @@ impl Retryable for EngineError {
             | Kind::Failed
             | Kind::Garbled
             | Kind::NoName
-            | Kind::NoAddress => Retry::Never,
+            | Kind::NoAddress => false,
         }
     }
-}
 
-impl EngineError {
-    /// Returns the kind of the failure.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// True if the container, volume or other thing does not exist.
+    /// Whether the thing is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
@@ -123,7 +121,7 @@ impl EngineError {
         Self::new(operation, thing, kind_of(&source)).with_source(source)
     }
 
-    /// Fails if the engine cannot have a thing of this name.
+    /// Refuses a name that the engine could not have given.
     pub(super) fn check_name(operation: &'static str, what: &str, name: &str) -> Result<(), Self> {
         if is_name(name) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Events of the engine, as they happen.
+//! What happens in the engine, as it happens.
 
 use std::collections::HashMap;
 
@@ -8,39 +8,39 @@ use futures::{Stream, StreamExt};
 
 use super::{Engine, EngineError};
 
-/// An event of the engine.
+/// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Time of the event by the engine's clock, in seconds since 1970.
+    /// When, in seconds since 1970, by the engine's clock.
     pub at: i64,
-    /// The kind of event, with its details.
+    /// What.
     pub kind: EventKind,
 }
 
-/// The kinds of events that Holdfast follows.
+/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// An image was pulled.
     ImagePulled {
-        /// The image's reference, as it was asked for.
+        /// Its reference, as it was asked for.
         image: String,
     },
     /// A container was started.
     ContainerStarted {
-        /// The container's id.
+        /// Its id.
         id: String,
-        /// The container's name.
+        /// Its name.
         name: String,
-        /// The reference of the container's image, as it was asked for.
+        /// Its image, as it was asked for.
         image: String,
-        /// The Compose project that the container belongs to.
+        /// Its stack.
         stack: Option<String>,
     },
 }
 
 impl Engine {
-    /// Follows image pulls and container starts from now on, or from `since` (in seconds since 1970) as far back as the
-    /// engine remembers. The stream ends when the connection does; call again with the time of the last event to go on.
+    /// Images that are pulled and containers that are started, from now on, or from `since` (seconds since 1970) if the
+    /// engine still knows. Ends with the connection: who wants more asks again, from the last event on.
     pub fn events(&self, since: Option<i64>) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin + use<> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let filters = HashMap::from([

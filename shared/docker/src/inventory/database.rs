@@ -1,4 +1,4 @@
-//! PostgreSQL servers in containers.
+//! PostgreSQL in containers.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use holdfast_format::Class;
 use crate::facts::{Container, MountKind, State};
 use crate::labels::{ContainerPolicy, LabelFault, PostgresPolicy, Understood};
 
-/// The data directory of the official images if `PGDATA` is not set. Newer images use a folder below it.
+/// Where the official images keep their data if `PGDATA` does not say; newer ones below a folder of it.
 const DATA_DIR: &str = "/var/lib/postgresql/data";
 
 /// A container that is marked as PostgreSQL.
@@ -16,78 +16,77 @@ const DATA_DIR: &str = "/var/lib/postgresql/data";
 pub struct Database {
     /// The container's id.
     pub id: String,
-    /// The container's name.
+    /// Its name.
     pub container: String,
-    /// The container's state.
+    /// Whether it runs.
     pub state: State,
-    /// The role to connect as.
+    /// The role.
     pub user: String,
     /// The database to connect to first.
     pub database: String,
     /// The port in the container.
     pub port: u16,
-    /// The place of the role's password.
+    /// Where the password is.
     pub password: Password,
-    /// The networks by which the server can be reached. If the container's label names one, only that one.
+    /// The networks that it can be reached by; if its label names one, that alone.
     pub networks: Vec<DatabaseNetwork>,
-    /// True if the container uses the host's network, so that the server is reached at the host itself.
+    /// Whether it is in the host's network, and so is reached at the host itself.
     pub on_host_network: bool,
-    /// The lowest class that a backup of the databases may get.
+    /// What its databases count as at least.
     pub class: Option<Class>,
-    /// The volume that holds the server's data directory.
+    /// The volume that holds its data directory.
     pub data_volume: Option<String>,
-    /// The reasons why the databases cannot be dumped; empty if they can.
+    /// Why it cannot be dumped.
     pub faults: Vec<DatabaseFault>,
 }
 
-/// The place of a database's password.
+/// Where a database's password is.
 #[derive(Clone, Debug)]
 pub enum Password {
-    /// A file in the container, at this path.
+    /// In a file in the container.
     File(String),
-    /// A variable in the container's environment, with this value.
+    /// In the container's environment.
     Value(Secret),
-    /// No password is set: the server trusts its clients, or the role has none.
+    /// Nowhere: the server is told to trust, or the role has none.
     Absent,
 }
 
-/// A network by which a database can be reached.
+/// A network that a database can be reached by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseNetwork {
-    /// The network's name.
+    /// Its name.
     pub name: String,
-    /// The network's id.
+    /// Its id.
     pub id: String,
-    /// The container's address in the network. Set only while the container runs.
+    /// The container's address in it, while it runs.
     pub address: Option<String>,
 }
 
-/// A reason why the databases of a container cannot be dumped.
+/// Why the databases of a container cannot be dumped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseFault {
-    /// A label of the container cannot be understood.
+    /// One of its labels.
     #[error("{0}")]
     Label(LabelFault),
-    /// `PGPORT` in the container's environment is not a port. The message does not show the value, which may be a
-    /// secret.
+    /// Its environment names a port that is none. What it names is not shown.
     #[error("PGPORT in its environment is no port")]
     Port,
-    /// The container is not in the network that its label names.
+    /// It is not in the network that its label names.
     #[error("label holdfast.postgres.network: it is not in network {0}")]
     Network(String),
-    /// The container is in no network.
+    /// It is in no network at all.
     #[error("it is in no network")]
     NoNetwork,
 }
 
-/// Describes the container's databases, if it is marked as PostgreSQL.
+/// The container's databases, if it is marked to have some.
 pub(super) fn of(container: &Container, understood: &Understood<ContainerPolicy>) -> Option<Database> {
     let of_postgres = understood.faults.iter().filter(|fault| fault.is_of_postgres());
     let mut faults: Vec<_> = of_postgres.cloned().map(DatabaseFault::Label).collect();
     let nothing = PostgresPolicy::default();
     let policy = match &understood.policy.postgres {
         Some(policy) => policy,
-        // The mark is there, but its value cannot be understood.
+        // Marked, but in words that cannot be understood.
         None if faults.iter().any(is_of_the_mark) => &nothing,
         None => return None,
     };
@@ -163,7 +162,7 @@ fn networks(container: &Container, policy: &PostgresPolicy, faults: &mut Vec<Dat
     found
 }
 
-/// Returns the volume whose mount holds the data directory. If mounts are nested, the innermost counts.
+/// The volume whose mount holds the data directory: of nested mounts the innermost.
 fn data_volume(container: &Container) -> Option<String> {
     let directory = container
         .environment

@@ -1,9 +1,9 @@
-//! Brings containers back after a quiet time.
+//! Bringing containers back.
 
 use std::future::Future;
 use std::time::Duration;
 
-use holdfast_fault::{Retryable as _, chain};
+use holdfast_fault::chain;
 use holdfast_telemetry::failpoint;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -14,56 +14,56 @@ use crate::facts::State;
 use crate::intent::{Entry, Held};
 use crate::labels::Mode;
 
-/// The first and the longest pause before a call to an engine that did not answer is repeated.
+/// How long is waited before an engine that did not answer is asked again: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The time that a container may run after its start before its state is looked at again.
+/// How long a container that was started may take to end at once.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The result of bringing containers back.
+/// How bringing back went.
 #[derive(Debug, Default)]
 pub struct BroughtBack {
     /// Names of the containers that run again, in the order of starting.
     pub back: Vec<String>,
-    /// Names of the containers that were removed meanwhile.
+    /// Of those that were removed meanwhile.
     pub gone: Vec<String>,
-    /// Names of the containers that ran again before they were brought back, so that the data read meanwhile may not be
+    /// Of those that ran, or were frozen no more, before they were brought back: what was read meanwhile may not be
     /// consistent. A restart of the engine does that, by restart policies.
     pub disturbed: Vec<String>,
-    /// The containers that did not come back. Their intent stays on disk, so that the next recovery tries again.
+    /// Those that did not come back. Their intent stays, so that the next recovery tries again.
     pub failures: Vec<BackFailure>,
-    /// Remarks for the user, as sentences.
+    /// What else the user should know.
     pub warnings: Vec<String>,
-    /// The time from the first stop or pause until all were back; `None` if no container was touched.
+    /// From the first stop or pause until all were back.
     pub down_time: Option<Duration>,
-    /// The moment at which all were back, before the hooks after.
+    /// When all were back, before the hooks.
     pub(super) ended: Option<Instant>,
 }
 
-/// A container that did not come back.
+/// A container did not come back.
 #[derive(Debug, thiserror::Error)]
 #[error("bring back container {container}")]
 pub struct BackFailure {
-    /// The container's name.
+    /// Its name.
     pub container: String,
-    /// The reason.
+    /// Why.
     #[source]
     pub problem: BackProblem,
 }
 
-/// A reason why a container did not come back.
+/// Why a container did not come back.
 #[derive(Debug, thiserror::Error)]
 pub enum BackProblem {
-    /// The engine fails to start or unpause the container, or does not answer.
+    /// The engine cannot, or does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The container started, and ended at once.
+    /// It started, and ended.
     #[error("it started, and ended at once with exit code {exit_code}")]
     Ended {
-        /// The exit code.
+        /// The code.
         exit_code: i64,
     },
-    /// The process is shutting down.
+    /// The process is ending.
     #[error("interrupted: {0}")]
     Interrupted(String),
 }
@@ -90,13 +90,13 @@ impl BroughtBack {
     }
 }
 
-/// Ends the quiet time of an intent: brings its containers back in the order of starting, then runs the hooks after.
+/// Ends the quiet time of an intent: in the order of starting, then the hooks after.
 pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) -> BroughtBack {
     let mut done = BroughtBack::default();
     let mut patience = Patience { left: patience };
     let containers = held.intent().containers.clone();
     for entry in containers.iter().rev().filter(|entry| entry.touched) {
-        // Only tests set this failpoint, and they let the process die here, so an error has no meaning.
+        // Only tests make it fail, and they want the process to die here.
         let _ = failpoint::hit_async("docker.before_back").await;
         let name = entry.step.name.clone();
         match restore(engine, entry, &mut patience, &mut done).await {
@@ -111,8 +111,9 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
     done.ended = Some(Instant::now());
     settle(engine, &containers, &mut done).await;
     for entry in containers.iter().rev().filter(|entry| entry.hooked) {
-        let step = &entry.step;
-        let failed = |failure: &BackFailure| failure.container == step.name;
+        let (step, failed) = (&entry.step, |failure: &BackFailure| {
+            failure.container == entry.step.name
+        });
         let Some(command) = &step.hooks.after else { continue };
         if done.gone.contains(&step.name) || done.failures.iter().any(failed) {
             continue;
@@ -133,8 +134,7 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
     done
 }
 
-/// Looks again after a moment at the containers that were started, since a program needs some time to find out that it
-/// cannot run.
+/// Looks once more at what was started, after a moment: a program that cannot go on needs one to find that out.
 async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
     let started = |entry: &&Entry| entry.step.action == Mode::Stop && done.back.contains(&entry.step.name);
     let started: Vec<&Entry> = containers.iter().filter(started).collect();
@@ -144,7 +144,7 @@ async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
     tokio::time::sleep(SETTLE).await;
     for entry in started {
         let name = &entry.step.name;
-        // The engine answered a moment ago, so the container keeps the result that it has.
+        // An engine that does not answer now has done so a moment ago.
         let Ok(now) = engine.container(&entry.step.id).await else {
             continue;
         };
@@ -160,7 +160,7 @@ async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
     }
 }
 
-/// Repeats calls to an engine that does not answer, for this time in all.
+/// Asks an engine that does not answer again, for so long in all.
 struct Patience {
     left: Duration,
 }
@@ -174,7 +174,7 @@ impl Patience {
         loop {
             let asked = Instant::now();
             match call().await {
-                Err(error) if error.retry().is_later() && !self.left.is_zero() => {
+                Err(error) if error.is_transient() && !self.left.is_zero() => {
                     tracing::warn!("{}; asking again", chain(&error));
                     tokio::time::sleep(pause.min(self.left)).await;
                     self.left = self.left.saturating_sub(asked.elapsed());
@@ -186,7 +186,7 @@ impl Patience {
     }
 }
 
-/// Brings one container back. Returns false if the container does not exist any more.
+/// Brings one container back; `false` if it is not there any more.
 async fn restore(
     engine: &Engine,
     entry: &Entry,
@@ -201,8 +201,8 @@ async fn restore(
     if now.started_at != entry.step.started_at {
         done.disturbed.push(entry.step.name.clone());
     } else if now.runs() {
-        // The stop or pause was asked for, and has not happened: it failed, or the engine is still at it and would
-        // finish after the container was found running here. Asking again waits for that.
+        // Stopping or pausing was asked for, and is not done: it failed, or the engine is still about it, and would do it
+        // after we had found the container running. Doing it again waits for that.
         let quietened = patience.with(|| quieten(engine, entry)).await;
         if let Err(error) = quietened {
             done.warnings.push(format!(
@@ -216,7 +216,7 @@ async fn restore(
             found => found?,
         };
     } else if entry.step.action == Mode::Pause && now.state == State::Stopped {
-        // The container ended while it was frozen, and so without finishing its work.
+        // It ended while it was frozen, and so without finishing its work.
         done.disturbed.push(entry.step.name.clone());
     }
     match now.state {

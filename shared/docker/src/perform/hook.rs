@@ -1,47 +1,35 @@
-//! Runs the hooks of containers.
+//! Hooks.
 
 use std::time::Duration;
-
-use holdfast_fault::{Retry, Retryable};
 
 use crate::engine::{Engine, EngineError, Exec, Outcome};
 use crate::quiet::Step;
 
-/// The number of bytes of a hook's output that messages keep.
+/// How much of a hook's output is kept for messages.
 const KEEP: usize = 2000;
 
-/// The failure of a hook.
+/// How a hook failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HookFailure {
-    /// The hook ended with an exit code other than 0.
+    /// With an exit code.
     #[error("it ended with exit code {exit_code}{}", quoted(said))]
     Failed {
-        /// The exit code.
+        /// The code.
         exit_code: i64,
-        /// The output, as one line.
+        /// What it printed.
         said: String,
     },
-    /// The hook took too long. Its command goes on in the container.
+    /// It took too long.
     #[error("it did not end within {limit:?}, and may go on{}", quoted(said))]
     TimedOut {
-        /// The time limit.
+        /// The limit.
         limit: Duration,
-        /// The output so far, as one line.
+        /// What it had printed.
         said: String,
     },
-    /// The hook could not be run.
+    /// It could not be run.
     #[error("it could not be run")]
     Engine(#[source] EngineError),
-}
-
-impl Retryable for HookFailure {
-    /// A hook that was run and failed is not run again by itself: only its author knows what that does.
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Failed { .. } | Self::TimedOut { .. } => Retry::Never,
-            Self::Engine(source) => source.retry(),
-        }
-    }
 }
 
 fn quoted(text: &str) -> String {
@@ -52,7 +40,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Runs `command` in the container of `step` as a hook.
+/// Runs a hook of a container.
 pub(super) async fn run(engine: &Engine, step: &Step, command: &str) -> Result<(), HookFailure> {
     let exec = Exec {
         command: &["/bin/sh", "-c", command],
@@ -66,7 +54,7 @@ pub(super) async fn run(engine: &Engine, step: &Step, command: &str) -> Result<(
     } else {
         &executed.stderr
     };
-    // One line, without characters that a terminal would obey.
+    // One line, and nothing in it that a terminal would obey.
     let said = String::from_utf8_lossy(output);
     let said: Vec<_> = said
         .split(|c: char| c.is_whitespace() || c.is_control())

@@ -1,4 +1,4 @@
-//! The adapter and the quiet times on real Docker engines, one for each test.
+//! The adapter and the quiet times on real Docker engines, each test's its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use holdfast_fault::{Retry, Retryable};
 use holdfast_format::StreamFormat;
 
 use super::server::{Server, ServerError};
@@ -163,14 +162,15 @@ pub enum DatabaseError {
     },
 }
 
-impl Retryable for DatabaseError {
-    fn retry(&self) -> Retry {
+impl DatabaseError {
+    /// Whether the same call may succeed later without anyone changing anything.
+    #[must_use]
+    pub fn retry(&self) -> bool {
         match self {
-            Self::Server(source) => Retry::later_if(source.retry()),
-            Self::Tool(source) => Retry::later_if(source.retry()),
+            Self::Server(source) => source.retry(),
+            Self::Tool(source) => source.retry(),
             Self::Stream { source, .. } => source.retry(),
-            Self::BrokenOff { source, .. } => source.retry(),
-            Self::BeingReplaced { .. } => Retry::Later,
+            Self::BrokenOff { .. } | Self::BeingReplaced { .. } => true,
             Self::NotADatabase { .. }
             | Self::NoDatabase { .. }
             | Self::NotEmpty { .. }
@@ -178,12 +178,10 @@ impl Retryable for DatabaseError {
             | Self::MayNotCreate { .. }
             | Self::Unfit { .. }
             | Self::OtherEncoding { .. }
-            | Self::Restore { .. } => Retry::Never,
+            | Self::Restore { .. } => false,
         }
     }
-}
 
-impl DatabaseError {
     /// Whether it was refused for safety: the operator may ask for it more clearly.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use holdfast_format::{Content, Entry, EntryKind, Extent};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, readlinkat, statat};
+use holdfast_format::{Content, Entry, EntryKind, Extent, Path as EntryPath};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 
 use super::plan::components;
 use super::{FilesError, Problem};
@@ -79,8 +79,8 @@ fn note(differences: &mut Differences, entry: &Entry, outcome: Result<(), String
 }
 
 /// The directory that an entry is in, and its name there.
-fn parent<'p>(root: &OwnedFd, entry: &'p Entry) -> Result<(OwnedFd, &'p [u8]), String> {
-    let parts = components(&entry.path.0).map_err(ToOwned::to_owned)?;
+fn parent<'p>(root: &OwnedFd, path: &'p EntryPath) -> Result<(OwnedFd, &'p [u8]), String> {
+    let parts = components(&path.0).map_err(ToOwned::to_owned)?;
     let mut dir = root.try_clone().map_err(|e| e.to_string())?;
     let Some((last, above)) = parts.split_last() else {
         return Ok((dir, b"."));
@@ -98,7 +98,7 @@ fn parent<'p>(root: &OwnedFd, entry: &'p Entry) -> Result<(OwnedFd, &'p [u8]), S
 }
 
 fn compare(origin: Origin<'_>, root: &OwnedFd, entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), String> {
-    let (dir, name) = parent(root, entry)?;
+    let (dir, name) = parent(root, &entry.path)?;
     if entry.kind == EntryKind::File {
         let file = open(&dir, name, entry)?;
         return compare_bytes(origin, &file, entry, buffer);
@@ -112,8 +112,7 @@ fn compare(origin: Origin<'_>, root: &OwnedFd, entry: &Entry, buffer: &mut Vec<u
         EntryKind::Char => FileType::CharacterDevice,
         EntryKind::Block => FileType::BlockDevice,
         EntryKind::File => FileType::RegularFile,
-        // Another name of whatever it is.
-        EntryKind::Hardlink => found,
+        EntryKind::Hardlink => return compare_link(root, entry, &stat),
     };
     if found != expected {
         return Err(format!("is no {}", entry.kind.as_str()));
@@ -125,6 +124,19 @@ fn compare(origin: Origin<'_>, root: &OwnedFd, entry: &Entry, buffer: &mut Vec<u
         }
     }
     Ok(())
+}
+
+/// Compares a hard link with the name that it leads to.
+fn compare_link(root: &OwnedFd, entry: &Entry, stat: &Stat) -> Result<(), String> {
+    let first = entry.link.as_ref().ok_or("leads nowhere")?;
+    let (dir, name) = parent(root, first)?;
+    let of_first = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| format!("is a name of {}, which is not there: {e}", first.display()))?;
+    if (of_first.st_dev, of_first.st_ino) == (stat.st_dev, stat.st_ino) {
+        Ok(())
+    } else {
+        Err(format!("is no name of {}", first.display()))
+    }
 }
 
 fn open(dir: &OwnedFd, name: &[u8], entry: &Entry) -> Result<File, String> {
@@ -226,7 +238,7 @@ fn begin(root: &OwnedFd, entry: &Entry, header: &[u8]) -> Result<(File, Sparse),
     if header.sparse != Some(entry.size) {
         return Err("contents and tar headers do not agree about its size".to_owned());
     }
-    let (dir, name) = parent(root, entry)?;
+    let (dir, name) = parent(root, &entry.path)?;
     Ok((open(&dir, name, entry)?, Sparse::new(entry.size)))
 }
 

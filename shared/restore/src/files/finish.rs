@@ -18,8 +18,7 @@ impl Job<'_> {
         self.remove_parts();
         // Hard links last: they may lead to any of the others.
         self.each_node(|kind| !matches!(kind, EntryKind::File | EntryKind::Hardlink))?;
-        self.lose_orphans();
-        self.each_node(|kind| kind == EntryKind::Hardlink)?;
+        self.hard_links()?;
         self.dress_directories()
     }
 
@@ -40,28 +39,34 @@ impl Job<'_> {
         }
     }
 
-    /// Gives up hard links to what is lost: when overwriting, an older file may still have the first name.
-    fn lose_orphans(&self) {
-        if !self.options.overwrite {
-            return;
-        }
+    /// Makes hard links, in the order of the artefact. Each leads to what this restore made: under the first name there may be
+    /// something older, or something else.
+    fn hard_links(&self) -> Result<(), FilesError> {
+        let is_link = |node: &Node| node.kind == EntryKind::Hardlink;
         let nodes = || (0_u32..).zip(&self.plan.nodes);
-        let lost: HashSet<Vec<u8>> = nodes()
-            .filter(|(_, node)| node.kind != EntryKind::Hardlink && node.failed.load(Ordering::Relaxed))
-            .map(|(index, _)| self.plan.path(Target::Node(index)))
-            .collect();
-        if lost.is_empty() {
-            return;
+        let links = || nodes().filter(|(_, node)| is_link(node));
+        let wanted: HashSet<&[u8]> = links().map(|(_, node)| self.plan.bytes(node.link)).collect();
+        if wanted.is_empty() {
+            return Ok(());
         }
-        for (index, node) in nodes().filter(|(_, node)| node.kind == EntryKind::Hardlink) {
-            if lost.contains(self.plan.bytes(node.link)) {
-                self.lose(
-                    Target::Node(index),
-                    "the file that it is a link to was not restored",
-                    None,
-                );
+        let mut made: HashSet<Vec<u8>> = nodes()
+            .filter(|(_, node)| !is_link(node) && !node.failed.load(Ordering::Relaxed))
+            .map(|(index, _)| self.plan.path(Target::Node(index)))
+            .filter(|path| wanted.contains(&path[..]))
+            .collect();
+        for (index, node) in links() {
+            self.check_stopped()?;
+            let target = Target::Node(index);
+            if !made.contains(self.plan.bytes(node.link)) {
+                self.lose(target, "the file that it is a link to was not restored", None);
+                continue;
+            }
+            match self.make(index, node) {
+                Ok(()) => drop(made.insert(self.plan.path(target))),
+                Err(error) => self.trouble(target, doing(node.kind), error.into())?,
             }
         }
+        Ok(())
     }
 
     fn each_node(&self, wanted: impl Fn(EntryKind) -> bool) -> Result<(), FilesError> {

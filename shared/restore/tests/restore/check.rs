@@ -1,4 +1,3 @@
-use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactKind, Digest, Level, ObjectKey};
 use holdfast_restore::{CheckError, CheckOptions, Previous, Progress, Report, check};
 use holdfast_sealing::{Recipients, SecretKeys};
@@ -151,5 +150,5 @@ fn a_stopped_check_gives_no_result() {
         &progress,
     )
     .unwrap_err();
-    assert!(matches!(error, CheckError::Stopped) && error.retry().is_later());
+    assert!(matches!(error, CheckError::Stopped) && error.retry());
 }

@@ -63,8 +63,10 @@ fn everything_comes_back_as_it_was() {
         fs::write(to.join(path), &bytes).unwrap();
     }
     fs::remove_file(to.join("b/c/deep")).unwrap();
+    fs::remove_file(to.join("b/second-link")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", to.join("b/second-link")).unwrap();
     let found: Vec<String> = compare().into_iter().map(|d| d.path).collect();
-    assert_eq!(found, ["a/big", "a/exact", "b/c/deep", "sparse"]);
+    assert_eq!(found, ["a/big", "a/exact", "b/c/deep", "b/second-link", "sparse"]);
 }
 
 /// Compares what stands at a path with what should.
@@ -310,6 +312,48 @@ fn overwriting_keeps_the_old_file_until_the_new_one_is_whole() {
     assert_eq!(fs::read(target.path().join("lost")).unwrap(), b"lost");
     assert_eq!(fs::read(target.path().join("other")).unwrap(), b"other");
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 2, "no part stays");
+}
+
+#[test]
+fn hard_links_lead_to_what_was_restored_and_to_nothing_else() {
+    let repo = Repo::new();
+    let hard = |path: &str, to: &str| Spec::link(EntryKind::Hardlink, path, to);
+    let specs = [
+        Spec::dir("."),
+        Spec::file("a", b"new"),
+        Spec::dir("dir"),
+        hard("good", "a"),
+        hard("of-a-link", "good"),
+        hard("to-a-directory", "dir"),
+        hard("to-itself", "to-itself"),
+        hard("to-nothing", "old"),
+    ];
+    let id = tree(&repo, &specs);
+    let target = TempDir::new().unwrap();
+    for name in ["a", "old", "to-itself", "to-nothing"] {
+        fs::write(target.path().join(name), "old").unwrap();
+    }
+    let options = FilesOptions {
+        overwrite: true,
+        ..FilesOptions::default()
+    };
+    let report = restore(&repo, id, &Selection::all(), target.path(), options);
+    let lost: Vec<&str> = report.problems.iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(lost, ["to-a-directory", "to-itself", "to-nothing"]);
+    assert!(
+        report
+            .problems
+            .iter()
+            .all(|p| p.lost && p.problem.contains("was not restored"))
+    );
+    let meta = |name: &str| fs::metadata(target.path().join(name)).unwrap();
+    for name in ["good", "of-a-link"] {
+        assert_eq!(meta(name).ino(), meta("a").ino());
+    }
+    for name in ["old", "to-itself", "to-nothing"] {
+        assert_eq!(fs::read(target.path().join(name)).unwrap(), b"old");
+        assert_eq!(meta(name).nlink(), 1);
+    }
 }
 
 #[test]

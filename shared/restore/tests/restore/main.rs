@@ -9,7 +9,6 @@ mod check;
 mod database;
 mod files;
 mod hostile;
-mod retry;
 mod script;
 mod stream;
 mod upload;

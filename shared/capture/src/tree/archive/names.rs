@@ -1,7 +1,7 @@
 //! Where entries stand, and whether they come as a walk of a directory brings them.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use holdfast_format::{EntryKind, Path};
@@ -19,30 +19,54 @@ const TARGET_MAX: usize = 4095;
 pub(super) struct Order {
     /// Path of the last entry, and whether it is a directory.
     last: Option<(Path, bool)>,
-    /// Hashes of the names that hard links may lead to. Nobody outside knows how they are made; that one takes an unknown
-    /// name for a known one needs more luck than there is.
-    known: HashSet<u64>,
+    /// Names that hard links may lead to, and what the archive tells of the files there, as hashes. Nobody outside knows how
+    /// they are made; that one takes an unknown name for a known one needs more luck than there is.
+    known: HashMap<u64, u64>,
     hasher: RandomState,
 }
 
+/// Where an entry stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// The path as contents spell it.
+    pub(super) path: Path,
+    /// The target of a link.
+    pub(super) link: Option<Path>,
+    /// True for a hard link of which the archive tells otherwise than of the file that it leads to: the bytes under this name
+    /// are not in the archive.
+    pub(super) estranged: bool,
+}
+
 impl Order {
-    /// An entry's path and link target as they stand in contents.
+    /// Takes the next entry.
     ///
     /// # Errors
     /// Why it cannot come here.
-    pub(super) fn enter(&mut self, found: &Found) -> Result<(Path, Option<Path>), &'static str> {
+    pub(super) fn enter(&mut self, found: &Found) -> Result<Placed, &'static str> {
         let path = path(&found.path, found.kind == EntryKind::Dir)?;
         self.check(&path, found.kind)?;
+        let told = self.hasher.hash_one((
+            found.mode,
+            found.uid,
+            found.gid,
+            found.mtime.seconds,
+            found.mtime.nanoseconds,
+        ));
+        let mut estranged = false;
         let link = match found.kind {
-            EntryKind::Hardlink => Some(self.first_name(&found.link)?),
+            EntryKind::Hardlink => {
+                let (first, told_first) = self.first_name(&found.link)?;
+                estranged = told != told_first;
+                Some(first)
+            }
             EntryKind::Symlink => Some(target(&found.link)?),
             _ => None,
         };
         if !matches!(found.kind, EntryKind::Dir | EntryKind::Hardlink) {
-            self.known.insert(self.hasher.hash_one(&path.0));
+            self.known.insert(self.hasher.hash_one(&path.0), told);
         }
         self.last = Some((path.clone(), found.kind == EntryKind::Dir));
-        Ok((path, link))
+        Ok(Placed { path, link, estranged })
     }
 
     /// Whether the archive may end here.
@@ -82,13 +106,12 @@ impl Order {
         }
     }
 
-    /// The name that a hard link leads to.
-    fn first_name(&self, link: &[u8]) -> Result<Path, &'static str> {
+    /// The name that a hard link leads to, and the hash of what the archive told of the file there.
+    fn first_name(&self, link: &[u8]) -> Result<(Path, u64), &'static str> {
         let first = path(link, false).map_err(|_| "a hard link to no name of a file")?;
-        if self.known.contains(&self.hasher.hash_one(&first.0)) {
-            Ok(first)
-        } else {
-            Err("a hard link to something that does not come before it")
+        match self.known.get(&self.hasher.hash_one(&first.0)) {
+            Some(told) => Ok((first, *told)),
+            None => Err("a hard link to something that does not come before it"),
         }
     }
 }

@@ -182,6 +182,11 @@ impl Made {
         self.add(tar::EntryType::Regular, name, "", data)
     }
 
+    /// As it stands in archives that were read while a file changed.
+    fn later_link(self, name: &str, to: &str) -> Self {
+        self.pax(&[("mtime", b"1600000001")]).link(name, to)
+    }
+
     fn link(self, name: &str, to: &str) -> Self {
         self.add(tar::EntryType::Link, name, to, b"")
     }
@@ -237,6 +242,26 @@ fn names_records_and_links_are_told_in_many_ways() {
     assert_eq!(fs::read(out.join("b\nc")).unwrap(), b"data");
     let value = (b"user.x".to_vec(), b"\x01\n\0\x02=\n".to_vec());
     assert!(attributes(&out.join("b\nc")).contains(&value));
+}
+
+#[test]
+fn a_hard_link_that_is_another_file_by_now_is_skipped() {
+    let archive = Made::new()
+        .file("a", b"one")
+        .link("b", "a")
+        .later_link("c", "a")
+        .pax(&[("uid", b"7")])
+        .link("d", "a")
+        .link("e", "a")
+        .file("f", b"two")
+        .bytes();
+    let shot = take(&archive).unwrap();
+    assert_eq!(shot.paths(), [".", "a", "b", "unreadable c", "unreadable d", "e", "f"]);
+    assert_eq!(shot.warnings(), ["unreadable c", "unreadable d"]);
+    assert_eq!(shot.outcome.counts.skipped, 2);
+    let out = extract(&shot.stream);
+    assert!(!out.path().join("out/c").exists());
+    assert_eq!(fs::read(out.path().join("out/e")).unwrap(), b"one");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Random trees and random edits.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::testing::shoot_precopied;
+use crate::tree::seam::Moment;
 
 #[derive(Clone, Debug)]
 enum Edit {
@@ -20,6 +24,8 @@ enum Edit {
     Fifo(usize),
     Sparse(usize, u64),
     Touch(usize, i64, u32),
+    /// All names of a file go, and a new file takes these: on many file systems with its number.
+    Replace(usize, usize, u64),
 }
 
 /// Paths collide on purpose, and sort otherwise as bytes than as components.
@@ -55,6 +61,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (p.clone(), any::<u64>(), 0usize..900).prop_map(|(p, s, n)| Edit::Attribute(p, s, n)),
         1 => p.clone().prop_map(Edit::Fifo),
         1 => (p.clone(), any::<u64>()).prop_map(|(p, s)| Edit::Sparse(p, s)),
+        2 => (p.clone(), p.clone(), any::<u64>()).prop_map(|(a, b, s)| Edit::Replace(a, b, s)),
         1 => (p, -5_000_000_000i64..5_000_000_000, 0u32..1_000_000_000).prop_map(|(p, s, n)| Edit::Touch(p, s, n)),
     ]
 }
@@ -97,8 +104,98 @@ fn apply(root: &FsPath, edit: &Edit) {
             let base = if seconds < 0 { epoch - whole } else { epoch + whole };
             file.set_modified(base + Duration::from_nanos(u64::from(ns)))
         }),
+        Edit::Replace(a, b, seed) if is_file(a) => {
+            let inode = fs::symlink_metadata(at(a)).unwrap().ino();
+            for p in 0..PATHS.len() {
+                if fs::symlink_metadata(at(p)).is_ok_and(|m| m.ino() == inode) {
+                    fs::remove_file(at(p)).unwrap();
+                }
+            }
+            fs::write(at(a), noise(3000, seed)).and_then(|()| fs::hard_link(at(a), at(b)))
+        }
         _ => Ok(()),
     };
+}
+
+/// Paths that no edit makes directories of, mostly.
+const PLAIN: [usize; 5] = [4, 5, 6, 9, 13];
+
+/// One file under all plain names.
+fn link_plain(root: &FsPath) {
+    apply(root, &Edit::Write(PLAIN[0], 1, 3000));
+    PLAIN[1..].iter().for_each(|p| apply(root, &Edit::Link(PLAIN[0], *p)));
+}
+
+/// Edits, each with how many moments of a capture come before it.
+fn disturbances() -> impl Strategy<Value = Vec<(usize, Edit)>> {
+    let plain = || proptest::sample::select(&PLAIN[..]);
+    let replace = (plain(), plain(), any::<u64>()).prop_map(|(a, b, s)| Edit::Replace(a, b, s));
+    let link = (plain(), plain()).prop_map(|(a, b)| Edit::Link(a, b));
+    proptest::collection::vec((1usize..8, prop_oneof![2 => edit(), 2 => replace, 1 => link]), 1..30)
+}
+
+/// What each path has held since the capture came to it.
+type Held = BTreeMap<usize, HashSet<blake3::Hash>>;
+
+fn note(root: &FsPath, held: &mut Held) {
+    for (p, path) in PATHS.iter().enumerate() {
+        let file = root.join(OsStr::from_bytes(path));
+        if fs::symlink_metadata(&file).is_ok_and(|m| m.is_file()) {
+            held.entry(p)
+                .or_default()
+                .insert(blake3::hash(&fs::read(&file).unwrap()));
+        }
+    }
+}
+
+/// Captures a tree, and makes one edit after as many moments of the capture as stand before it. Returns what was at each
+/// path from when the capture came to it.
+fn shoot_disturbed(store: &Store, root: &FsPath, parent: Option<&Shot>, edits: Vec<(usize, Edit)>) -> (Shot, Held) {
+    let held = Rc::new(RefCell::new(Held::new()));
+    let (noted, dir) = (held.clone(), root.to_owned());
+    let (mut edits, mut moments) = (edits.into_iter().peekable(), 0);
+    seam::set(move |moment, path| {
+        if let (Moment::Named, Some(p)) = (moment, PATHS.iter().position(|known| *known == path)) {
+            noted.borrow_mut().remove(&p);
+            note(&dir, &mut noted.borrow_mut());
+        }
+        moments += 1;
+        while let Some((_, edit)) = edits.next_if(|(after, _)| *after <= moments) {
+            moments = 0;
+            apply(&dir, &edit);
+            note(&dir, &mut noted.borrow_mut());
+        }
+    });
+    let shot = shoot(store, &spec(root), parent);
+    seam::set(|_, _| {});
+    let held = held.take();
+    (shot, held)
+}
+
+/// Every regular file of a capture holds what was under its name while it was captured, unless it is told to have changed
+/// meanwhile.
+fn assert_held(shot: &Shot, held: &Held) {
+    let out = extract(&shot.stream);
+    let lines = shot.lines();
+    let entries: BTreeMap<&Path, _> = lines
+        .iter()
+        .filter_map(|line| match line {
+            Content::Entry(entry) => Some((&entry.path, entry)),
+            _ => None,
+        })
+        .collect();
+    for (path, entry) in &entries {
+        let read = entry
+            .link
+            .as_ref()
+            .map_or(*entry, |first| entries.get(first).unwrap_or(entry));
+        let file = out.path().join("out").join(OsStr::from_bytes(&path.0));
+        if read.kind == EntryKind::File && !read.changed {
+            let p = PATHS.iter().position(|known| *known == path.0).unwrap();
+            let hash = blake3::hash(&fs::read(&file).unwrap());
+            assert!(held[&p].contains(&hash), "{} holds what was not there", path.display());
+        }
+    }
 }
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
@@ -160,5 +257,24 @@ proptest! {
         prop_assert!(thin || quiet.outcome.counts.unread == plain.outcome.counts.unread);
         prop_assert!(quiet.outcome.counts.unread <= plain.outcome.counts.unread);
         prop_assert_eq!(quiet.packed.new.bytes, plain.packed.new.bytes);
+    }
+
+    #[test]
+    fn what_is_edited_while_it_is_captured_holds_no_other_files_bytes(
+        before in edits(), during in disturbances(), again in disturbances(),
+    ) {
+        let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+        link_plain(root.path());
+        before.iter().take(5).for_each(|edit| apply(root.path(), edit));
+        settle();
+        let (first, held) = shoot_disturbed(&store, root.path(), None, during);
+        assert_held(&first, &held);
+        settle();
+        let (second, held) = shoot_disturbed(&store, root.path(), Some(&first), again);
+        assert_held(&second, &held);
+        // What was torn is mended by the next capture.
+        settle();
+        let third = shoot(&store, &spec(root.path()), Some(&second));
+        prop_assert!(third.stream == shoot(&Store::default(), &spec(root.path()), None).stream);
     }
 }
