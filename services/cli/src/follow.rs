@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use holdfast_bus::{BusError, Progress};
 use holdfast_events::{Fact, Outcome, RunState};
+use holdfast_fault::Retryable as _;
 use holdfast_format::RunId;
 use holdfast_service::evidence;
 use tokio::time::Instant;
@@ -77,7 +78,7 @@ impl Follower<'_> {
         match self.link.catalogue().finished(self.run).await {
             Ok(Some(_)) => self.add_evidence(state).await,
             Ok(None) => Ok(()),
-            Err(error) if error.retry() => {
+            Err(error) if error.retry().is_later() => {
                 tracing::debug!(reason = %holdfast_fault::chain(&error), "the repository does not answer");
                 Ok(())
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use holdfast_service::JobError;
+use holdfast_fault::{Retry, Retryable};
 
 /// Why a server's databases cannot be listed or dumped.
 #[derive(Debug, thiserror::Error)]
@@ -110,22 +110,17 @@ pub enum PgError {
     },
 }
 
-impl PgError {
-    /// Whether a later attempt may succeed.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for PgError {
+    fn retry(&self) -> Retry {
         use tokio_postgres::error::SqlState;
         match self {
-            Self::Connect { source, .. } => match source.code() {
-                Some(code) => {
-                    *code == SqlState::TOO_MANY_CONNECTIONS
-                        || *code == SqlState::CANNOT_CONNECT_NOW
-                        || *code == SqlState::ADMIN_SHUTDOWN
-                }
-                None => true,
-            },
+            Self::Connect { source, .. } => Retry::later_if(source.code().is_none_or(|code| {
+                *code == SqlState::TOO_MANY_CONNECTIONS
+                    || *code == SqlState::CANNOT_CONNECT_NOW
+                    || *code == SqlState::ADMIN_SHUTDOWN
+            })),
             Self::Silent { .. } | Self::Query { .. } | Self::Run { .. } | Self::Empty { .. } | Self::CutOff { .. } => {
-                true
+                Retry::Later
             }
             Self::Failed { said, .. } => {
                 let never = [
@@ -134,15 +129,9 @@ impl PgError {
                     "server version mismatch",
                     "does not exist",
                 ];
-                !never.iter().any(|word| said.contains(word))
+                Retry::later_if(!never.iter().any(|word| said.contains(word)))
             }
-            Self::Tls { .. } | Self::NoClient { .. } => false,
+            Self::Tls { .. } | Self::NoClient { .. } => Retry::Never,
         }
-    }
-}
-
-impl From<PgError> for JobError {
-    fn from(error: PgError) -> Self {
-        Self::new(error.retry(), &error)
     }
 }

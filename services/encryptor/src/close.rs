@@ -42,19 +42,13 @@ pub(crate) async fn close(
         return ask_for_seals(cx, &attempt, source).await;
     }
     let contents = put_contents(cx, staging, &attempt, &draft).await?;
-    failpoint::hit_async("encryptor.before_manifest")
-        .await
-        .map_err(|e| JobError::Retry(e.to_string()))?;
+    failpoint::hit_async("encryptor.before_manifest").await?;
     let receipts = attempt.receipts()?;
     let new_packs = draft.packs.iter().filter(|p| p.stored.is_none()).map(|p| p.id);
     let stored: u64 = new_packs.filter_map(|id| receipts.get(&id)).map(|r| r.size).sum();
-    let manifest = draft
-        .manifest(&receipts, contents)
-        .map_err(|e| JobError::Retry(e.to_string()))?;
+    let manifest = draft.manifest(&receipts, contents)?;
     cx.repository.write(&ObjectKey::Manifest(artefact), &manifest).await?;
-    failpoint::hit_async("encryptor.after_manifest")
-        .await
-        .map_err(|e| JobError::Retry(e.to_string()))?;
+    failpoint::hit_async("encryptor.after_manifest").await?;
     let sealed = cx.repository.manifest(artefact).await?;
     let sealed = sealed.ok_or_else(|| JobError::Retry(format!("the manifest of {artefact} is not there yet")))?;
     metrics::global().artefact(sealed.manifest.kind.as_str(), "sealed");

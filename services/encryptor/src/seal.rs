@@ -27,8 +27,7 @@ impl Sealers {
             return Ok(sealer.clone());
         }
         let (recipients, profile) = cx.recipients()?;
-        let sealer = PackSealer::new(recipients, profile);
-        let sealer = sealer.map_err(|e| JobError::new(e.is_transient(), &e))?;
+        let sealer = PackSealer::new(recipients, profile)?;
         if kept.len() >= SEALERS_MAX {
             kept.clear();
         }
@@ -98,9 +97,7 @@ pub(crate) async fn seal(
         // Still shared only if a request that was given up holds on to it.
         bench.sealed = sealed.try_into_mut().map(Vec::from).unwrap_or_default();
         benches.put_back(bench);
-        failpoint::hit_async("encryptor.after_pack")
-            .await
-            .map_err(|e| JobError::Retry(e.to_string()))?;
+        failpoint::hit_async("encryptor.after_pack").await?;
         attempt.put_receipt(pack, &receipt)?;
     }
     let Some(draft) = attempt.draft()? else {
@@ -139,9 +136,7 @@ fn read_and_seal(
             "staged pack {pack} is no zstd frame that states its size"
         )));
     };
-    sealer
-        .seal_into(&bench.frame, &mut bench.sealed)
-        .map_err(|e| JobError::new(e.is_transient(), &e))?;
+    sealer.seal_into(&bench.frame, &mut bench.sealed)?;
     let bytes = bench.sealed.len() as u64;
     holdfast_telemetry::metrics::global().bytes(holdfast_telemetry::metrics::Flow::Sealed, "pack", bytes);
     Ok(Some(plain))
@@ -158,9 +153,7 @@ async fn store(cx: &Context, pack: PackId, mine: Bytes, plain: u32) -> Result<Re
         Put::AlreadyThere { size } => {
             let stored = place.get(&key, size).await?;
             let (recipients, _) = cx.recipients()?;
-            let lacking = recipients
-                .missing_in(&stored)
-                .map_err(|e| JobError::new(e.is_transient(), &e))?;
+            let lacking = recipients.missing_in(&stored)?;
             if !lacking.is_empty() {
                 let lacking = lacking.join(", ");
                 return Err(JobError::Fail(format!(

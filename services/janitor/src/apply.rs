@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{Condemned, ObjectKey, PackId, PlaceName, RunId, Tombstone};
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_storage::StorageError;
@@ -44,16 +45,20 @@ pub enum ApplyError {
     Injected(#[from] failpoint::Injected),
 }
 
-impl ApplyError {
-    /// Whether planning and applying again may get further without anyone doing anything.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for ApplyError {
+    /// A worker that is told to stop has not failed: whoever has the job now, or the reconciler after the next start, goes
+    /// on where it stopped.
+    fn retry(&self) -> Retry {
         match self {
             Self::Step { source, .. } => source.retry(),
-            Self::Changed { .. } | Self::Stopped { .. } | Self::Injected(_) => true,
+            Self::Changed { .. } => Retry::Later,
+            Self::Stopped { .. } => Retry::Superseded,
+            Self::Injected(source) => source.retry(),
         }
     }
+}
 
+impl ApplyError {
     fn is_no_space(&self) -> bool {
         matches!(self, Self::Step { source, .. } if source.is_no_space())
     }

@@ -1,8 +1,9 @@
 //! Why a place could not be looked at.
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 use holdfast_repository::RepositoryError;
-use holdfast_service::{JobError, OpenError};
+use holdfast_service::OpenError;
 
 /// Why retention could not be planned at a place.
 #[derive(Debug, thiserror::Error)]
@@ -34,20 +35,43 @@ pub enum CleanError {
     },
 }
 
-impl CleanError {
-    /// Whether the same call may succeed later without anyone changing configuration or credentials.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for CleanError {
+    fn retry(&self) -> Retry {
         match self {
-            Self::UnknownPlace { .. } => false,
-            Self::Open { source, .. } => matches!(&**source, OpenError::Place { source, .. } if source.retry()),
+            Self::UnknownPlace { .. } => Retry::Never,
+            Self::Open { source, .. } => source.retry(),
             Self::Look { source, .. } => source.retry(),
         }
     }
 }
 
-impl From<CleanError> for JobError {
-    fn from(error: CleanError) -> Self {
-        Self::new(error.retry(), &error)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use holdfast_storage::StorageError;
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_away_is_looked_at_again_and_one_that_refuses_is_not() {
+        let place: PlaceName = "offsite".parse().unwrap();
+        let open = |source| CleanError::Open {
+            place: place.clone(),
+            source: Box::new(OpenError::Place {
+                name: place.clone(),
+                source: Box::new(source),
+            }),
+        };
+        let away = StorageError::NoPlace {
+            place: place.clone(),
+            problem: "it is not mounted".to_owned(),
+        };
+        assert_eq!(open(away).retry(), Retry::Later);
+        let wrong = StorageError::BadOptions {
+            place: place.clone(),
+            problem: "no region".to_owned(),
+        };
+        assert_eq!(open(wrong).retry(), Retry::Never);
+        assert_eq!(CleanError::UnknownPlace { place }.retry(), Retry::Never);
     }
 }

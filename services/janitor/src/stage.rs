@@ -11,7 +11,7 @@ use holdfast_service::{Context, JobError, Stage, WorkerSpec};
 use holdfast_storage::Put;
 use holdfast_telemetry::metrics;
 
-use crate::{Action, Applied, ApplyError, Places, apply_place};
+use crate::{Action, Applied, Places, apply_place};
 
 /// Applies retention at the configured places, after the runs that ask for it.
 ///
@@ -64,7 +64,7 @@ impl Janitor {
         self.show(place, &applied);
         self.take_up(run, place, &mut applied);
         if let Some(error) = applied.failed.take() {
-            return Err(failed(&error));
+            return Err(error.into());
         }
         let report = applied.report(run);
         if cx
@@ -117,15 +117,6 @@ impl Janitor {
     fn forget(&self, run: RunId, place: &PlaceName) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         begun.remove(&(run, place.clone()));
-    }
-}
-
-/// A worker that is told to stop has not failed: whoever has the job now, or the reconciler after the next start, goes on
-/// where it stopped.
-fn failed(error: &ApplyError) -> JobError {
-    match error {
-        ApplyError::Stopped { .. } => JobError::Superseded(error.to_string()),
-        _ => JobError::new(error.retry(), error),
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use common::{Bed, LOCAL, WEEK, expired};
+use holdfast_fault::Retryable as _;
 use holdfast_format::ObjectKey;
 use holdfast_janitor::{Action, ApplyError};
 
@@ -50,7 +51,7 @@ async fn within_a_small_disk() {
         "there is nothing yet that may go without a tombstone"
     );
     assert!(
-        matches!(&full.failed, Some(error @ ApplyError::Step { .. }) if !error.retry()),
+        matches!(&full.failed, Some(error @ ApplyError::Step { .. }) if !error.retry().is_later()),
         "{:?}",
         full.failed
     );

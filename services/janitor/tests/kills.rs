@@ -5,6 +5,7 @@
 mod common;
 
 use common::Bed;
+use holdfast_fault::Retryable as _;
 use holdfast_format::{Class, Damaged, ObjectKey, PackId};
 use holdfast_janitor::{Action, ApplyError};
 use holdfast_telemetry::clock::Clock as _;
@@ -140,7 +141,7 @@ async fn what_changed_since_the_plan_stops_it() {
     drop(pause);
     let applied = applied.unwrap();
     assert!(
-        matches!(&applied.failed, Some(error @ ApplyError::Changed { .. }) if error.retry()),
+        matches!(&applied.failed, Some(error @ ApplyError::Changed { .. }) if error.retry().is_later()),
         "{:?}",
         applied.failed
     );

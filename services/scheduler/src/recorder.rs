@@ -273,9 +273,7 @@ async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
     point
         .artefacts
         .sort_by(|a, b| (&a.source, &a.artefact.name).cmp(&(&b.source, &b.artefact.name)));
-    failpoint::hit_async("scheduler.before_restore_point")
-        .await
-        .map_err(|e| JobError::Retry(e.to_string()))?;
+    failpoint::hit_async("scheduler.before_restore_point").await?;
     cx.repository.write(&ObjectKey::RestorePoint(point.run), &point).await?;
     let stands = cx.catalogue.restore_point(point.run).await?;
     let complete = stands.map_or(point.complete, |p| p.complete);

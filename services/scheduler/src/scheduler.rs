@@ -197,9 +197,7 @@ impl Scheduler {
     async fn publish(&self, expected: &Expected) -> Result<(), JobError> {
         let run = expected.run;
         self.cx.repository.write(&ObjectKey::Expected(run), expected).await?;
-        failpoint::hit_async("scheduler.after_expected")
-            .await
-            .map_err(|e| JobError::Retry(e.to_string()))?;
+        failpoint::hit_async("scheduler.after_expected").await?;
         let stands = self.cx.expected(run).await?;
         self.hand_out(&stands).await?;
         tracing::info!(%run, sources = stands.sources.len(), class = %stands.class, "run started");

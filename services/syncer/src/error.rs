@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ArtefactId, ObjectKey, PackId, PlaceName, RunId};
 use holdfast_repository::RepositoryError;
-use holdfast_service::JobError;
 use holdfast_storage::StorageError;
 use holdfast_telemetry::failpoint::Injected;
 
@@ -92,20 +92,21 @@ pub enum SyncError {
     Injected(#[from] Injected),
 }
 
-impl SyncError {
-    /// Whether the same call may succeed later without anyone changing configuration, keys or objects.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for SyncError {
+    fn retry(&self) -> Retry {
         match self {
             Self::Repository(source) => source.retry(),
             Self::Storage(source) => source.retry(),
-            Self::Scratch { source, .. } => source.kind() == io::ErrorKind::Interrupted,
+            Self::Scratch { source, .. } => Retry::of_io(source),
+            Self::Injected(source) => source.retry(),
             // The artefact's own copy may be on its way.
-            Self::Lacks { .. } | Self::NoPoint { .. } | Self::Vanished { .. } | Self::Injected(_) => true,
-            Self::NoArtefact { .. } | Self::OtherSize { .. } | Self::OtherBytes { .. } => false,
+            Self::Lacks { .. } | Self::NoPoint { .. } | Self::Vanished { .. } => Retry::Later,
+            Self::NoArtefact { .. } | Self::OtherSize { .. } | Self::OtherBytes { .. } => Retry::Never,
         }
     }
+}
 
+impl SyncError {
     /// The pack that no later capture should build on, if that is what is wrong: it is damaged or missing in the
     /// repository at `here`, or will never be the same at the target.
     #[must_use]
@@ -122,11 +123,5 @@ impl SyncError {
             ObjectKey::Pack(pack) => Some(pack),
             _ => None,
         }
-    }
-}
-
-impl From<SyncError> for JobError {
-    fn from(error: SyncError) -> Self {
-        Self::new(error.retry(), &error)
     }
 }

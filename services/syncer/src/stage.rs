@@ -9,7 +9,7 @@ use holdfast_config::Target;
 use holdfast_events::{Fact, Job, RunState, Work, WorkStage, missing};
 use holdfast_format::{ArtefactId, Damaged, NameError, ObjectKey, PlaceName, RunId};
 use holdfast_repository::Repository;
-use holdfast_service::{Context, JobError, OpenError, Stage, WorkerSpec, target_place};
+use holdfast_service::{Context, JobError, Stage, WorkerSpec, target_place};
 use holdfast_telemetry::metrics::{self, Flow};
 use tokio::sync::OnceCell;
 
@@ -35,10 +35,7 @@ impl Lane {
     /// The copier to this target, whose place is opened when it is first needed: one that is away holds no other.
     async fn copier(&self) -> Result<&Copier, JobError> {
         let open = async || {
-            let place = target_place(&self.target).await.map_err(|error| {
-                let retry = matches!(&error, OpenError::Place { source, .. } if source.retry());
-                JobError::new(retry, &error)
-            })?;
+            let place = target_place(&self.target).await?;
             let options = CopyOptions::of(&self.target, self.scratch.clone());
             Ok(Copier::new(self.from.clone(), place, options))
         };

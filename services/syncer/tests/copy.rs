@@ -11,6 +11,7 @@ use common::{
     Bed, artefact, begin_run, copier, directory, keys, now, pack, record_run, run, shop, target, target_file,
     verification,
 };
+use holdfast_fault::Retryable as _;
 use holdfast_format::{Failure, FailureSubject, Finished, Hold, Level, ObjectKey, Stage};
 use holdfast_repository::{Repository, RepositoryError};
 use holdfast_syncer::SyncError;
@@ -111,7 +112,7 @@ async fn what_is_damaged_here_is_not_sent() {
         "{error:?}"
     );
     assert_eq!(error.bad_pack(bed.repository.place().name()), Some(packs[1].id));
-    assert!(!error.retry());
+    assert!(!error.retry().is_later());
     assert!(!keys(&to).await.contains(&ObjectKey::Manifest(shop(run(1)).id)));
     assert!(!keys(&to).await.contains(&ObjectKey::Pack(packs[1].id)));
     // Damage of contents and manifest is seen too, before it is sent.
@@ -149,7 +150,7 @@ async fn a_torn_upload_is_named_and_not_overwritten() {
         text.contains(&key.to_string()) && text.contains("has 4 bytes") && text.contains("delete it"),
         "{text}"
     );
-    assert!(!error.retry());
+    assert!(!error.retry().is_later());
     to.delete(&key).await.unwrap();
     copier(&bed, &to).copy_artefact(shop(run(1)).id).await.unwrap();
 }
@@ -207,7 +208,7 @@ async fn a_target_of_another_repository_is_refused() {
             &error,
             SyncError::Repository(RepositoryError::OtherRepository { .. } | RepositoryError::NoKey { .. })
         );
-        assert!(refused && !error.retry(), "{error:?}");
+        assert!(refused && !error.retry().is_later(), "{error:?}");
         assert_eq!(keys(&to).await, before);
     }
     // One that was emptied under a running service gets its identity again.
@@ -259,7 +260,10 @@ async fn a_restore_point_goes_last_and_only_to_a_target_that_has_its_artefacts()
     bed.repository.write(&ObjectKey::Hold(run(1)), &hold).await.unwrap();
 
     let lacks = copier.copy_point(run(1)).await.unwrap_err();
-    assert!(matches!(lacks, SyncError::Lacks { .. }) && lacks.retry(), "{lacks:?}");
+    assert!(
+        matches!(lacks, SyncError::Lacks { .. }) && lacks.retry().is_later(),
+        "{lacks:?}"
+    );
     assert!(!copier.has_point(run(1)).await.unwrap());
     copier.copy_artefact(shop.id).await.unwrap();
     // A record that only informs holds nothing up when it is damaged.

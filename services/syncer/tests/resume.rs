@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Bed, artefact, copier, keys, pack, run, shop, target};
+use holdfast_fault::Retryable as _;
 use holdfast_format::ObjectKey;
 use holdfast_syncer::SyncError;
 use holdfast_telemetry::failpoint::{Action, set, set_nth};
@@ -25,7 +26,10 @@ async fn a_copy_that_was_cut_off_goes_on_where_it_stopped() {
         let point = set_nth("syncer.after_pack", Action::Error, nth);
         let error = copier(&bed, &to).copy_artefact(id).await.unwrap_err();
         drop(point);
-        assert!(matches!(error, SyncError::Injected(_)) && error.retry(), "{error:?}");
+        assert!(
+            matches!(error, SyncError::Injected(_)) && error.retry().is_later(),
+            "{error:?}"
+        );
         let there = keys(&to).await;
         assert!(sent(&there) > before, "what was sent stays");
         assert!(sent(&there) < 6, "it was cut off");

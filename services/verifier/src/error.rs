@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ArtefactId, Level};
 use holdfast_repository::RepositoryError;
 use holdfast_restore::{CheckError, FilesError};
-use holdfast_service::JobError;
 use tokio::task::JoinError;
 
 /// A verification that came to no result. It says nothing about the artefact.
@@ -127,27 +127,19 @@ pub enum VerifyError {
     },
 }
 
-impl VerifyError {
-    /// Whether the same call may succeed later without anyone changing keys or configuration.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for VerifyError {
+    fn retry(&self) -> Retry {
         match self {
             Self::Repository { source, .. } => source.retry(),
             Self::Check { source, .. } => source.retry(),
             Self::Files { source, .. } => source.retry(),
-            Self::Folder { source, .. } => source.kind() == io::ErrorKind::Interrupted,
-            Self::BrokenOff { .. } => true,
+            Self::Folder { source, .. } => Retry::of_io(source),
+            Self::BrokenOff { source, .. } => source.retry(),
             Self::NeedsKey { .. }
             | Self::NoServer { .. }
             | Self::NoFolder { .. }
             | Self::NoRoom { .. }
-            | Self::Refused { .. } => false,
+            | Self::Refused { .. } => Retry::Never,
         }
-    }
-}
-
-impl From<VerifyError> for JobError {
-    fn from(error: VerifyError) -> Self {
-        Self::new(error.retry(), &error)
     }
 }

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use common::{
     Bed, backup_keys, capture_directory, capture_dump, directory, directory_artefact, options, run, shop, tree,
 };
+use holdfast_fault::Retryable as _;
 use holdfast_format::{Level, ObjectKey};
 use holdfast_repository::Catalogue;
 use holdfast_tests::postgres::Cluster;
@@ -162,7 +163,7 @@ async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
             .await
             .unwrap_err();
         let text = error.to_string();
-        assert!(matches!(error, VerifyError::NeedsKey { .. }) && !error.retry());
+        assert!(matches!(error, VerifyError::NeedsKey { .. }) && !error.retry().is_later());
         assert!(
             text.contains(&sealed.manifest.recipients[0]) && text.contains("verifier.secret_keys"),
             "{text}"
@@ -185,7 +186,7 @@ async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
     let error = verify_artefact(&bed.repository, Some(&keys), id, Level::Decrypt, &stopped)
         .await
         .unwrap_err();
-    assert!(error.retry(), "{error:?}");
+    assert!(error.retry().is_later(), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

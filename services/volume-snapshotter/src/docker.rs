@@ -9,7 +9,7 @@ use std::sync::Arc;
 use holdfast_bus::Delivery;
 use holdfast_capture::Staging;
 use holdfast_config::{Docker as Section, DockerPart, Settings};
-use holdfast_docker::engine::{Engine, EngineError, Limits};
+use holdfast_docker::engine::{Engine, Limits};
 use holdfast_docker::facts::Container;
 use holdfast_docker::inventory::{self, Inventory, Selection};
 use holdfast_docker::perform::{Quiet, Recovery};
@@ -73,7 +73,7 @@ impl Docker {
 
     async fn engine(&self) -> Result<&Engine, JobError> {
         let connect = || Engine::connect(&self.section.host, Limits::default());
-        self.engine.get_or_try_init(connect).await.map_err(of_engine)
+        Ok(self.engine.get_or_try_init(connect).await?)
     }
 
     async fn quiet(&self) -> Result<Quiet, JobError> {
@@ -82,8 +82,8 @@ impl Docker {
 
     async fn look(&self) -> Result<Seen, JobError> {
         let engine = self.engine().await?;
-        let containers = engine.containers().await.map_err(of_engine)?;
-        let volumes = engine.volumes().await.map_err(of_engine)?;
+        let containers = engine.containers().await?;
+        let volumes = engine.volumes().await?;
         let inventory = inventory::take(&containers, &volumes, &Selection::of(&self.section));
         Ok(Seen { containers, inventory })
     }
@@ -173,8 +173,4 @@ fn own(containers: &[Container]) -> BTreeSet<String> {
     own_container()
         .map(|id| inventory::needed_by(&id, containers))
         .unwrap_or_default()
-}
-
-fn of_engine(error: EngineError) -> JobError {
-    JobError::new(error.is_transient(), &error)
 }

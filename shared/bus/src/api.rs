@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_nats::RequestErrorKind;
 use async_nats::jetstream;
 use async_nats::jetstream::response::Response;
+use holdfast_fault::{Retry, Retryable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::connection::Bus;
-use crate::error::{Cause, Retry};
+use crate::error::Cause;
 
 /// Codes of the server that decide what is done next.
 pub(crate) mod code {
@@ -51,12 +52,13 @@ impl ApiError {
             _ => None,
         }
     }
+}
 
+impl Retryable for ApiError {
     /// A request that makes no sense (4xx) never will; all else may pass. What was not found can be made again.
-    pub(crate) fn retry(&self) -> Retry {
+    fn retry(&self) -> Retry {
         match self {
-            Self::Server(error) if error.code() >= 500 || error.code() == 404 => Retry::Later,
-            Self::Server(_) => Retry::Never,
+            Self::Server(error) => Retry::later_if(error.code() >= 500 || error.code() == 404),
             Self::NoResponders | Self::TimedOut | Self::Client(_) => Retry::Later,
         }
     }
@@ -92,3 +94,25 @@ impl Bus {
 
 /// How long to wait for the server where a caller gives no time of its own: publishes, acknowledgements.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_request_that_makes_no_sense_is_not_sent_again() {
+        let refused = |status: u64| {
+            let error = serde_json::json!({"code": status, "err_code": 1, "description": "said the server"});
+            ApiError::Server(serde_json::from_value(error).unwrap()).retry()
+        };
+        for status in [400, 403, 409] {
+            assert_eq!(refused(status), Retry::Never, "{status}");
+        }
+        for status in [404, 500, 503] {
+            assert_eq!(refused(status), Retry::Later, "{status}");
+        }
+        assert_eq!(ApiError::NoResponders.retry(), Retry::Later);
+        assert_eq!(ApiError::TimedOut.retry(), Retry::Later);
+    }
+}

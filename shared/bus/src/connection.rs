@@ -7,13 +7,14 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, account::Account};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use holdfast_events::Subjects;
+use holdfast_fault::Retryable as _;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use crate::api::{ANSWER, ApiError, code};
 use crate::backoff::{self, Backoff};
-use crate::error::{BusError, Cause, Retry};
+use crate::error::{BusError, Cause};
 use crate::names::Names;
 use crate::options::{Auth, BusOptions};
 
@@ -166,7 +167,7 @@ async fn dial(options: &BusOptions, prompts: &Arc<watch::Sender<u64>>) -> Result
             Err(error) => connect_error(options, error),
         };
         let delay = backoff.next();
-        if error.retry() == Retry::Never || Instant::now() + delay >= deadline {
+        if !error.retry().is_later() || Instant::now() + delay >= deadline {
             return Err(error);
         }
         tracing::debug!(url = options.shown_url(), "no NATS server yet, trying again");

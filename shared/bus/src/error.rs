@@ -5,18 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast_events::CodecError;
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::RunId;
 
 use crate::api::ApiError;
-
-/// Whether trying again can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// The cause may pass: try again.
-    Later,
-    /// The cause stays until somebody changes something.
-    Never,
-}
 
 /// What the NATS client said. Its errors print their sources and offer them too; this prints them once.
 #[derive(Debug)]
@@ -149,7 +141,7 @@ pub enum BusError {
     Publish {
         /// Where it should have gone.
         subject: String,
-        /// Whether trying again can help.
+        /// [`Retry::Never`] if the server refused the message, [`Retry::Later`] if it did not answer.
         retry: Retry,
         /// What the client said last.
         #[source]
@@ -218,10 +210,8 @@ pub enum BusError {
     Closed,
 }
 
-impl BusError {
-    /// Whether trying again can help.
-    #[must_use]
-    pub fn retry(&self) -> Retry {
+impl Retryable for BusError {
+    fn retry(&self) -> Retry {
         match self {
             Self::Unreachable { .. }
             | Self::Full { .. }
@@ -232,13 +222,13 @@ impl BusError {
             Self::Refused { .. }
             | Self::Tls { .. }
             | Self::Url { .. }
-            | Self::CredentialsFile { .. }
             | Self::TooOld { .. }
             | Self::NoJetStream { .. }
             | Self::Foreign { .. }
             | Self::Encode { .. }
             | Self::Reply { .. }
             | Self::Closed => Retry::Never,
+            Self::CredentialsFile { source, .. } => Retry::of_io(source),
             Self::Publish { retry, .. } => *retry,
             Self::Topology { source, .. }
             | Self::Consumer { source, .. }

@@ -6,12 +6,13 @@ use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::stream::Info;
 use holdfast_events::{Fact, decode};
+use holdfast_fault::Retryable as _;
 use holdfast_format::RunId;
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::connection::Bus;
-use crate::error::{BusError, Retry};
+use crate::error::BusError;
 use crate::feed::Feed;
 use crate::pull::{Pull, PullEnd};
 
@@ -90,7 +91,7 @@ impl Follower {
                         tokio::time::sleep(backoff.next()).await;
                     }
                 }
-                Err(error) if error.retry() == Retry::Never => {
+                Err(error) if !error.retry().is_later() => {
                     let _ = facts.send(Err(error)).await;
                     return;
                 }

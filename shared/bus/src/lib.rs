@@ -37,7 +37,7 @@ mod worker;
 
 pub use api::ApiError;
 pub use connection::Bus;
-pub use error::{BusError, Cause, Retry};
+pub use error::{BusError, Cause};
 pub use exhausted::Exhausted;
 pub use feed::Feed;
 pub use options::{Auth, BusOptions};

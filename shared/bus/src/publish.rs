@@ -10,12 +10,13 @@ use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_events::{Fact, Message, Work, encode};
+use holdfast_fault::{Retry, Retryable as _};
 use tokio::time::Instant;
 
 use crate::api::code;
 use crate::backoff::Backoff;
 use crate::connection::Bus;
-use crate::error::{BusError, Cause, Retry};
+use crate::error::{BusError, Cause};
 use crate::trace;
 
 /// How long a publish is tried. A server that restarts is back well within it.
@@ -127,7 +128,7 @@ impl Bus {
             if matches!(verdict, Verdict::NoStream) {
                 tracing::warn!(stream, "no stream takes the message; setting the streams up again");
                 if let Err(error) = self.ensure_topology().await
-                    && error.retry() == Retry::Never
+                    && !error.retry().is_later()
                 {
                     return Err(error);
                 }

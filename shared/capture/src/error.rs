@@ -3,18 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ContentsError, PackId};
 
 use crate::staging::StagingError;
-
-/// Whether a later attempt can end otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// The cause may pass: try again.
-    Later,
-    /// The cause stays until somebody changes something, or another attempt has taken over.
-    Never,
-}
 
 /// Why a capture ended without an artefact.
 #[derive(Debug, thiserror::Error)]
@@ -100,10 +92,8 @@ pub enum CaptureError {
     Stopped,
 }
 
-impl CaptureError {
-    /// Whether another attempt is worth it.
-    #[must_use]
-    pub fn retry(&self) -> Retry {
+impl Retryable for CaptureError {
+    fn retry(&self) -> Retry {
         match self {
             Self::NoDirectory { .. }
             | Self::Roots { .. }
@@ -111,13 +101,13 @@ impl CaptureError {
             | Self::Archive { .. }
             | Self::Piece(_) => Retry::Never,
             Self::Staging { source, .. } => source.retry(),
+            Self::Injected(source) => source.retry(),
             Self::Root { .. }
             | Self::Exhausted { .. }
             | Self::Stream(_)
             | Self::ArchiveCut(_)
             | Self::Parent(_)
             | Self::Contents(_)
-            | Self::Injected(_)
             | Self::Stopped => Retry::Later,
         }
     }

@@ -61,7 +61,7 @@ mod watch;
 mod window;
 
 pub use dump::capture_stream;
-pub use error::{CaptureError, ParentError, Retry};
+pub use error::{CaptureError, ParentError};
 pub use packer::{Packed, Packer, PackerOptions, Sink};
 pub use parent::{ContentsIter, Earlier, IndexMaker, ParentIndex, ReadContents};
 pub use staging::{

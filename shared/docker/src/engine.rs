@@ -1,7 +1,7 @@
-//! The engine, through its interface: a narrow adapter over bollard.
+//! Calls to the engine: a narrow adapter over bollard.
 //!
-//! Every call has a time limit, and every error names the operation and the thing, keeps its cause and knows whether
-//! trying again may help. Names are checked before they are sent, since they become parts of addresses.
+//! Every call has a time limit. Every error names the operation and the thing, keeps its cause, and says if a later
+//! attempt may succeed. Names are checked before they are sent, since they become parts of addresses.
 
 use std::fmt;
 use std::future::Future;
@@ -23,14 +23,15 @@ pub use error::{EngineError, Kind};
 pub use events::{Event, EventKind};
 pub use exec::{Exec, Executed, Outcome};
 
-/// How long the engine may take.
+/// Time limits for the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// To answer an ordinary question.
+    /// The limit of a call that only asks.
     pub answer: Duration,
-    /// To do what takes time: starting or stopping a container (beyond the container's own time), making a volume.
+    /// The limit of a call that takes time: starting or stopping a container (beyond the container's own stop time), or
+    /// making a volume.
     pub act: Duration,
-    /// Between two pieces of an archive.
+    /// The longest pause between two pieces of an archive.
     pub idle: Duration,
 }
 
@@ -44,10 +45,11 @@ impl Default for Limits {
     }
 }
 
-/// What the client library may wait for an answer: we have limits of our own, by call.
+/// The time limit that bollard is given, in seconds. It never matters: each call has a limit of its own.
 const NO_LIMIT: u64 = 7 * 24 * 3600;
 
-/// A Docker engine. Clones share it. Holds no connection open, so it survives a restart of the engine.
+/// A Docker engine. Clones share one client. No connection is kept open, so the value stays usable when the engine
+/// restarts.
 #[derive(Clone)]
 pub struct Engine {
     client: Docker,
@@ -63,25 +65,25 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Which engine it is.
+/// The version of an engine and the system it runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// Of the engine: `20.10.24`.
+    /// The version of the engine, such as `20.10.24`.
     pub engine: String,
-    /// Of its interface: `1.41`.
+    /// The version of the engine's interface, such as `1.41`.
     pub api: String,
-    /// `linux`.
+    /// The operating system, such as `linux`.
     pub os: String,
-    /// `amd64`.
+    /// The processor architecture, such as `amd64`.
     pub arch: String,
 }
 
 impl Engine {
-    /// Connects to `host`: `unix:///var/run/docker.sock`, a path, or `tcp://address:port` (without TLS: a socket
-    /// proxy), and agrees with the engine on a version of its interface.
+    /// Connects to `host`: `unix:///var/run/docker.sock`, a path, or `tcp://address:port` (without TLS, for a socket
+    /// proxy). Agrees with the engine on a version of its interface.
     ///
     /// # Errors
-    /// If it is no such address, or the engine does not answer.
+    /// If `host` is no such address, or the engine does not answer.
     pub async fn connect(host: &str, limits: Limits) -> Result<Self, EngineError> {
         let refused = |source| EngineError::of_bollard("connect to", format!("the Docker engine at {host}"), source);
         let client = match host.strip_prefix("unix://").unwrap_or(host) {
@@ -103,22 +105,22 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Where it is.
+    /// Returns the address that the engine was connected by.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// How long it may take.
+    /// Returns the time limits of calls.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// Which engine it is.
+    /// Asks the engine for its version.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If the engine does not answer.
     pub async fn version(&self) -> Result<Version, EngineError> {
         let version = self
             .ask("ask the version of", "the Docker engine", self.client.version())
@@ -131,7 +133,7 @@ impl Engine {
         })
     }
 
-    /// An ordinary question.
+    /// Makes a call that only asks, with the limit for answers.
     async fn ask<T>(
         &self,
         operation: &'static str,

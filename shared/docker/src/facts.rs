@@ -1,4 +1,4 @@
-//! Containers, volumes and networks as the engine tells of them, reduced to what Holdfast decides by.
+//! Containers, volumes and networks, reduced to the facts that Holdfast decides by.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,16 +10,16 @@ use holdfast_config::Secret;
 /// Labels by name.
 pub type Labels = BTreeMap<String, String>;
 
-/// Whether a container runs.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Its processes run.
+    /// The container's processes run.
     Running,
-    /// They are frozen.
+    /// The container's processes are frozen.
     Paused,
-    /// They have ended, and the engine is about to start it again.
+    /// The container's processes have ended, and the engine is about to start it again.
     Restarting,
-    /// Created, ended or dead.
+    /// The container was never started, has ended or is dead.
     #[default]
     Stopped,
 }
@@ -31,23 +31,23 @@ pub struct Container {
     pub id: String,
     /// The name, without the slash that the engine puts before it.
     pub name: String,
-    /// The image as it was asked for.
+    /// The image as the user asked for it: a name with or without a tag, a digest or an id.
     pub image: String,
-    /// The id of the image that it was made of.
+    /// The id of the image that the container was made of.
     pub image_id: String,
-    /// Whether it runs.
+    /// The current state.
     pub state: State,
-    /// When it was last started, in the engine's words: another text means another start.
+    /// Time of the last start, as the engine writes it. Compared for equality only: another text means another start.
     pub started_at: String,
-    /// How it last ended.
+    /// The exit code of the last run. Means nothing while the container runs.
     pub exit_code: Option<i64>,
-    /// Its labels.
+    /// All labels, those of Compose included.
     pub labels: Labels,
-    /// Its environment as configured.
+    /// The environment as configured.
     pub environment: Environment,
-    /// What is mounted in it.
+    /// The volumes and host paths that are mounted in the container.
     pub mounts: Vec<Mount>,
-    /// The networks that it is in, by name.
+    /// The networks that the container is in, by name.
     pub networks: BTreeMap<String, Endpoint>,
     /// `bridge`, `host`, `none`, a network's name, or `container:<id>`.
     pub network_mode: String,
@@ -55,27 +55,27 @@ pub struct Container {
     pub ipc_mode: String,
     /// Empty, `host`, or `container:<id>`.
     pub pid_mode: String,
-    /// How long it may take to stop, if it was made with such a limit.
+    /// The time that the container may take to stop, if one was set when it was made.
     pub stop_timeout: Option<Duration>,
-    /// Whether the engine removes it when it ends (`--rm`).
+    /// True if the engine removes the container when it ends (`--rm`).
     pub auto_remove: bool,
 }
 
 impl Container {
-    /// Whether it would write, left alone.
+    /// True if the container would write to its volumes if nobody stopped it: it runs, or is about to run again.
     #[must_use]
     pub fn runs(&self) -> bool {
         matches!(self.state, State::Running | State::Restarting)
     }
 
-    /// The label's value.
+    /// Returns the value of a label.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(String::as_str)
     }
 }
 
-/// What a mount shows.
+/// The kind of a mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MountKind {
     /// A volume.
@@ -90,15 +90,15 @@ pub enum MountKind {
 /// Something that is mounted in a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
-    /// What it shows.
+    /// The kind of source: a volume, a host path or something else.
     pub kind: MountKind,
-    /// The volume's name, if it shows one.
+    /// The volume's name, if the source is a volume.
     pub volume: Option<String>,
-    /// Where on the host it is.
+    /// The path on the host.
     pub source: String,
-    /// Where in the container it is.
+    /// The path in the container.
     pub destination: String,
-    /// Whether the container may write to it.
+    /// True if the container may write to the mount.
     pub writable: bool,
 }
 
@@ -107,36 +107,37 @@ pub struct Mount {
 pub struct Endpoint {
     /// The network's id.
     pub network_id: String,
-    /// The address, while it runs.
+    /// The container's address in the network. Set only while the container runs.
     pub address: Option<String>,
-    /// Further names by which it is found there.
+    /// Further names by which the container is found in the network.
     pub aliases: Vec<String>,
 }
 
 /// A volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// Its name.
+    /// The name, unique in the engine.
     pub name: String,
     /// The driver that keeps it: `local`, or a plugin's name.
     pub driver: String,
-    /// Where on the host its files are, if the driver says so.
+    /// The folder of the volume's files on the host. Empty if the driver does not say.
     pub mountpoint: String,
-    /// Its labels.
+    /// All labels, those of Compose included.
     pub labels: Labels,
-    /// What was told to the driver.
+    /// The options that the volume was made with. The driver interprets them.
     pub options: BTreeMap<String, String>,
 }
 
 impl Volume {
-    /// Whether its files are always where its mount point says: a volume with options of its own may be mounted only while
-    /// a container runs, and be an empty folder else.
+    /// True if the volume's files are always at its mount point. A volume with options of its own may be mounted only
+    /// while a container runs; until then its mount point is an empty folder.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.driver == "local" && self.options.is_empty()
     }
 
-    /// Where its files are seen: below `volumes_dir`, if that is where the engine's volumes are mounted here.
+    /// Returns the folder of the volume's files: below `volumes_dir` if the engine's volumes are mounted there in this
+    /// container, else the mount point.
     #[must_use]
     pub fn folder(&self, volumes_dir: Option<&Path>) -> PathBuf {
         match volumes_dir {
@@ -151,31 +152,32 @@ impl Volume {
 pub struct Network {
     /// The engine's id.
     pub id: String,
-    /// Its name; not always unique.
+    /// The name. Several networks may have the same one.
     pub name: String,
     /// `bridge`, `overlay`, ...
     pub driver: String,
-    /// Its labels.
+    /// All labels, those of Compose included.
     pub labels: Labels,
 }
 
-/// An image that is there.
+/// An image that the engine has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// The engine's id: `sha256:...` of its configuration.
     pub id: String,
-    /// Its names: `repository:tag`.
+    /// The names, as `repository:tag`.
     pub tags: Vec<String>,
-    /// By what it can be pulled again exactly: `repository@sha256:...`. Empty for images made here.
+    /// The references by which exactly this image can be pulled again: `repository@sha256:...`. Empty for an image that
+    /// was built on this host.
     pub digests: Vec<String>,
 }
 
-/// Variables and values. Values are secrets: `Debug` shows the names alone.
+/// Environment variables. Values are secrets: `Debug` shows the names alone.
 #[derive(Clone, Default)]
 pub struct Environment(Vec<(String, Secret)>);
 
 impl Environment {
-    /// From lines `NAME=VALUE`; the later of two counts.
+    /// Reads lines of the form `NAME=VALUE`, and ignores others. If a name occurs twice, the later value counts.
     pub fn from_lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.split_once('=')?;
@@ -184,7 +186,7 @@ impl Environment {
         Self(lines.into_iter().filter_map(|line| pair(line.as_ref())).collect())
     }
 
-    /// The variable's value; an empty one counts as none, as it does to the images that read it.
+    /// Returns the variable's value. An empty value counts as none, since the images that read it treat it so.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Secret> {
         let found = self.0.iter().rev().find(|(key, _)| key == name);
@@ -198,8 +200,8 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Whether the engine would take `name` for a container, volume or network. Names go into addresses of the engine's
-/// interface, so nothing else is ever sent to it.
+/// True if the engine would accept `name` for a container, volume or network. Names become parts of the addresses of
+/// the engine's interface, so no other text is ever sent to it.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();

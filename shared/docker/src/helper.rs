@@ -1,11 +1,13 @@
-//! Containers that are made only to reach a volume's files through the engine.
+//! Helper containers, made only to reach a volume's files through the engine.
 //!
-//! Where no container has a volume mounted, one is made that is never started. A file in the state folder, locked while
-//! its owner lives, names it before it is made; so a successor finds and removes it.
+//! A volume that no container has mounted is reached through a container that is made for it and never started. A file
+//! in the state folder names that container before it is made. The file is locked while its owner lives, so that a
+//! successor finds and removes the containers of dead owners.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use tokio::io::AsyncRead;
 use uuid::Uuid;
 
@@ -13,62 +15,72 @@ use crate::engine::{Archive, Engine, EngineError, HelperSpec, Kind};
 use crate::labels::HELPER;
 use crate::owned::{self, Owned};
 
-/// Where the volume is mounted.
+/// The path at which a helper has the volume mounted.
 const MOUNTED_AT: &str = "/holdfast";
 
-/// What names in an archive for [`Helper::upload`] begin with, those that hard links lead to included.
+/// The beginning of all entry names in an archive for [`Helper::upload`], and of the targets of hard links in it.
 pub const UPLOAD_PREFIX: &str = "holdfast/";
 
-/// What all names of helpers begin with.
+/// The beginning of the names of all helpers.
 const PREFIX: &str = "holdfast-helper-";
 
-/// A helper container cannot be made or removed.
+/// An error of making or removing a helper container.
 #[derive(Debug, thiserror::Error)]
 pub enum HelperError {
-    /// The file that names it cannot be used.
+    /// The file that names the helper cannot be used.
     #[error("keep the name of a helper container in {}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The engine has no image to make it of.
+    /// The engine has no image to make a helper of.
     #[error("make a helper container for volume {volume}: the engine has no image; any will do")]
     NoImage {
-        /// The volume.
+        /// The volume's name.
         volume: String,
     },
-    /// The engine refuses.
+    /// The engine refuses, or does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-/// Whether a helper may change its volume.
+impl Retryable for HelperError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::File { source, .. } => Retry::of_io(source),
+            Self::NoImage { .. } => Retry::Never,
+            Self::Engine(source) => source.retry(),
+        }
+    }
+}
+
+/// The access that a helper has to its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It may not.
+    /// The volume is mounted read-only.
     Read,
-    /// It may.
+    /// The volume is mounted for writing.
     Write,
 }
 
-/// A container that has a volume mounted and is never started. To be removed by [`Helper::remove`]; if it is dropped, it
-/// is removed in the background, or by the next recovery.
+/// A container that has a volume mounted and is never started. Removed by [`Helper::remove`]; if the value is dropped
+/// instead, the container is removed in the background, or by the next recovery.
 #[derive(Debug)]
 pub struct Helper {
     engine: Engine,
-    /// `None` once it is being removed.
+    /// The file that names the helper; `None` once the helper is being removed.
     named: Option<Owned>,
     name: String,
 }
 
 impl Helper {
-    /// Makes one for `volume`, of an image that is there.
+    /// Makes a helper for `volume`, of any image that the engine has.
     ///
     /// # Errors
-    /// If the volume is not there, or there is no image, or the engine does not answer.
+    /// If the volume is not there, the engine has no image, or it does not answer.
     pub async fn create(engine: &Engine, state_dir: &Path, volume: &str, access: Access) -> Result<Self, HelperError> {
         let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
         let path = folder(state_dir).join(&name).with_extension("helper");
@@ -79,7 +91,7 @@ impl Helper {
             });
         };
         let named = Owned::create(&path, b"").map_err(|source| HelperError::File { path, source })?;
-        // From here on it removes itself.
+        // From here on, dropping the value removes the container.
         let helper = Self {
             engine: engine.clone(),
             named: Some(named),
@@ -96,20 +108,20 @@ impl Helper {
         match engine.create_helper(&spec).await {
             Ok(_) => Ok(helper),
             Err(error) => {
-                // The engine may have made it all the same.
+                // The engine may have made the container in spite of the error.
                 let _ = helper.remove().await;
                 Err(error.into())
             }
         }
     }
 
-    /// The container's name.
+    /// Returns the container's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The volume's files as a tar archive; names begin with `./`.
+    /// Reads the volume's files as a tar archive, with names that begin with `./`.
     ///
     /// # Errors
     /// As [`Engine::download`].
@@ -117,21 +129,21 @@ impl Helper {
         self.engine.download(&self.name, &format!("{MOUNTED_AT}/.")).await
     }
 
-    /// Writes the entries of a tar archive into the volume. Their names must begin with [`UPLOAD_PREFIX`]; what does not
-    /// ends with the container.
+    /// Writes the entries of a tar archive into the volume. Their names must begin with [`UPLOAD_PREFIX`]; other
+    /// entries land in the container itself, and vanish with it.
     ///
     /// # Errors
     /// As [`Engine::upload`].
     pub async fn upload(&self, tar: impl AsyncRead + Send + 'static) -> Result<(), EngineError> {
-        // Into the root, since the engine refuses symbolic links that lead out of the folder that it unpacks in, and these
-        // are the business of whoever made the volume.
+        // Uploads to the root folder: the engine refuses symbolic links that lead out of the folder that it unpacks in,
+        // and a volume may well hold such links.
         self.engine.upload(&self.name, "/", tar).await
     }
 
     /// Removes the container.
     ///
     /// # Errors
-    /// If the engine does not; then the next recovery does.
+    /// If the engine does not remove the container; then the next recovery does.
     pub async fn remove(mut self) -> Result<(), HelperError> {
         match self.named.take() {
             Some(named) => remove(&self.engine, &self.name, named).await,
@@ -145,7 +157,8 @@ impl Drop for Helper {
         let (Some(named), Ok(runtime)) = (self.named.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let (engine, name) = (self.engine.clone(), self.name.clone());
+        let engine = self.engine.clone();
+        let name = self.name.clone();
         runtime.spawn(async move {
             if let Err(error) = remove(&engine, &name, named).await {
                 tracing::warn!("{}; the next recovery tries again", holdfast_fault::chain(&error));
@@ -154,7 +167,7 @@ impl Drop for Helper {
     }
 }
 
-/// Removes the helpers of the dead; gives what failed.
+/// Removes the helpers of dead owners, and returns the failures.
 pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<HelperError> {
     let folder = folder(state_dir);
     let paths = match owned::list(&folder, "helper") {
@@ -180,7 +193,7 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<HelperError>
     failures
 }
 
-/// Whether there may be one.
+/// True if there is a helper, of a living or a dead owner.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
     owned::list(&folder(state_dir), "helper").is_ok_and(|paths| !paths.is_empty())
 }
@@ -188,7 +201,7 @@ pub(crate) fn is_any(state_dir: &Path) -> bool {
 async fn remove(engine: &Engine, name: &str, named: Owned) -> Result<(), HelperError> {
     match engine.remove_container(name).await {
         Ok(()) => {}
-        // Somebody else is removing it.
+        // The engine is removing the container already.
         Err(error) if error.kind() == Kind::Conflict => {}
         Err(error) => return Err(error.into()),
     }

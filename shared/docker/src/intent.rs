@@ -1,89 +1,101 @@
-//! What a quiet time is about to do, on disk before anything is touched.
+//! Intents: the actions of a quiet time, written to disk before any container is touched.
 //!
-//! An intent is locked while its owner lives, so a successor finds those of the dead with [`abandoned`], and owns them
-//! from then on. It is removed when all containers are back.
+//! An intent is locked while its owner lives. A successor finds the intents of dead owners with [`abandoned`], and owns
+//! them from then on. An intent is removed when all its containers are back.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use serde::{Deserialize, Serialize};
 
 use crate::owned::{self, Owned};
 use crate::quiet::Step;
 
-/// The version of the form that is written.
+/// The version of the file format.
 const VERSION: u32 = 1;
 
-/// The longest part of a file's name that is taken from a group's or volume's name.
+/// The length limit of a file name without its extension, in bytes.
 const NAME_MAX: usize = 150;
 
-/// What a quiet time does to which containers.
+/// The containers of a quiet time and what happens to each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     version: u32,
-    /// The run.
+    /// The id of the run that the quiet time belongs to.
     pub run: String,
-    /// What is read: `group shop`, `volume shop_files`.
+    /// The group or volume that is read: `group shop`, `volume shop_files`.
     pub covers: String,
-    /// In the order of stopping.
+    /// The containers in the order of stopping.
     pub containers: Vec<Entry>,
 }
 
 /// A container of an intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// What is done to it.
+    /// The treatment of the container.
     #[serde(flatten)]
     pub step: Step,
-    /// Whether its hooks have begun: then the one after is due.
+    /// True once the hooks of the container have begun, so that the one after is due.
     pub hooked: bool,
-    /// Whether it may have been stopped or paused: then it is to be brought back.
+    /// True once the container may have been stopped or paused, so that it has to be brought back.
     pub touched: bool,
 }
 
-/// An intent cannot be written, read or removed.
+/// An error of writing, reading or removing an intent.
 #[derive(Debug, thiserror::Error)]
 pub enum IntentError {
-    /// It cannot be written.
+    /// The intent cannot be written.
     #[error("write what is about to be done to containers to {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It, or the folder, cannot be read.
+    /// The intent or the folder of intents cannot be read.
     #[error("read {}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It is not one, or was written by a newer Holdfast. It stays where it is.
+    /// The file is no intent, or was written by a newer version of Holdfast. It stays where it is.
     #[error("understand {}: containers that it names may have to be started by hand", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The fault in the content.
         #[source]
         source: serde_json::Error,
     },
-    /// It cannot be removed.
+    /// The intent cannot be removed.
     #[error("remove {}", path.display())]
     Remove {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
+impl Retryable for IntentError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Write { source, .. } | Self::Read { source, .. } | Self::Remove { source, .. } => {
+                Retry::of_io(source)
+            }
+            Self::Malformed { .. } => Retry::Never,
+        }
+    }
+}
+
 impl Intent {
-    /// An intent that nothing was done for.
+    /// Makes an intent for `steps`, of which none has been carried out.
     #[must_use]
     pub fn new(run: &str, covers: &str, steps: &[Step]) -> Self {
         let entry = |step: &Step| Entry {
@@ -116,19 +128,19 @@ impl Intent {
     }
 }
 
-/// An intent that this process owns.
+/// An intent on disk that this process owns.
 #[derive(Debug)]
 pub struct Held {
     owned: Owned,
-    /// The intent, as it is on disk.
+    /// The intent, equal to the one on disk.
     pub(crate) intent: Intent,
 }
 
 impl Held {
-    /// Writes an intent to `<state_dir>/quiet`.
+    /// Writes an intent to a new file in `<state_dir>/quiet`.
     ///
     /// # Errors
-    /// If it cannot be written and synced. Nothing may be touched then.
+    /// If the intent cannot be written and synced. Then no container may be touched.
     pub fn write(state_dir: &Path, intent: Intent) -> Result<Self, IntentError> {
         let folder = folder(state_dir);
         let name = file_name(&intent);
@@ -145,20 +157,20 @@ impl Held {
             };
             match written {
                 Ok(owned) => return Ok(Self { owned, intent }),
-                // An earlier attempt, whose containers could not all be brought back, holds the name.
+                // The name is taken by an earlier attempt, whose containers could not all be brought back.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
                 Err(source) => return Err(IntentError::Write { path, source }),
             }
         }
     }
 
-    /// The intent.
+    /// Returns the intent, equal to the one on disk.
     #[must_use]
     pub fn intent(&self) -> &Intent {
         &self.intent
     }
 
-    /// Changes entries, on disk before anything else happens.
+    /// Changes the intent. The change is synced to disk when this returns.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut Intent)) -> Result<(), IntentError> {
         let mut intent = self.intent.clone();
         change(&mut intent);
@@ -175,10 +187,10 @@ impl Held {
         Ok(())
     }
 
-    /// Removes it: everything is back.
+    /// Removes the intent. To be called when all containers are back.
     ///
     /// # Errors
-    /// If it cannot be removed.
+    /// If the file cannot be removed.
     pub fn remove(self) -> Result<(), IntentError> {
         let path = self.owned.path().to_owned();
         self.owned
@@ -187,7 +199,8 @@ impl Held {
     }
 }
 
-/// Takes over the intents whose owners do not live any more. Each is by itself: one that cannot be read holds no other up.
+/// Takes over the intents of dead owners. Each intent has its own result, so one that cannot be read does not hold up
+/// the others.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -205,7 +218,7 @@ pub fn abandoned(state_dir: &Path) -> Result<Vec<Result<Held, IntentError>>, Int
     Ok(paths.into_iter().filter_map(adopt).collect())
 }
 
-/// Whether there may be one.
+/// True if there is an intent, of a living or a dead owner.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
     owned::list(&folder(state_dir), "json").is_ok_and(|paths| !paths.is_empty())
 }
@@ -214,7 +227,8 @@ pub(crate) fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("quiet")
 }
 
-/// `<run>-<what is covered>`, of safe letters, and never too long for a file.
+/// Returns the name of the intent's file without its extension: `<run>-<what is covered>`, with safe characters only,
+/// and short enough for a file system.
 fn file_name(intent: &Intent) -> String {
     let name = format!("{}-{}", intent.run, intent.covers.replace(' ', "-"));
     let safe = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);

@@ -1,4 +1,4 @@
-//! What there is to back up: stacks, volumes, databases. Pure.
+//! The stacks, volumes and databases of an engine, and what is backed up of them. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,21 +20,21 @@ const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
-/// Which volumes are wanted: the configuration's `[docker] volumes`.
+/// The volumes that the configuration wants (`[docker] volumes`).
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// A volume must match one of these.
+    /// Patterns; a volume must match at least one.
     pub include: Vec<Pattern>,
-    /// And none of these.
+    /// Patterns; a volume must match none.
     pub exclude: Vec<Pattern>,
-    /// Whether volumes without a name of their own are wanted, too.
+    /// True if volumes without a name of their own are wanted, too.
     pub anonymous: bool,
-    /// Whether databases are dumped, so that volumes with their data directories need not be taken.
+    /// True if databases are dumped, so that the volumes with their data directories can be left out.
     pub databases: bool,
 }
 
 impl Selection {
-    /// What a configuration wants. Its patterns were checked when it was loaded.
+    /// Reads the selection from a configuration. Loading the configuration has checked the patterns.
     #[must_use]
     pub fn of(section: &holdfast_config::Docker) -> Self {
         let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::new(text).ok()).collect();
@@ -47,7 +47,7 @@ impl Selection {
     }
 }
 
-/// All that is there.
+/// Everything on an engine that matters for backups.
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// Compose projects, by name.
@@ -56,44 +56,44 @@ pub struct Inventory {
     pub volumes: BTreeMap<String, VolumeEntry>,
     /// The containers that are marked as PostgreSQL, by name.
     pub databases: BTreeMap<String, Database>,
-    /// Labels without effect, each with what carries it.
+    /// Labels without effect, each with the container or volume that carries it.
     pub warnings: Vec<Warning>,
 }
 
 /// A Compose project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// Where it was brought up.
+    /// The folder that the stack was brought up in.
     pub working_dir: Option<String>,
-    /// Its Compose files, as paths on the host that it was brought up from.
+    /// The stack's Compose files, as paths on the host that it was brought up from.
     pub config_files: BTreeSet<String>,
-    /// Its services and the names of their containers.
+    /// The names of the containers of each service, by service.
     pub services: BTreeMap<String, BTreeSet<String>>,
-    /// Its volumes.
+    /// The names of the stack's volumes.
     pub volumes: BTreeSet<String>,
 }
 
-/// A volume and what is to be done with it.
+/// A volume and the decision about it.
 #[derive(Clone, Debug)]
 pub struct VolumeEntry {
-    /// The volume.
+    /// The volume as the engine describes it.
     pub volume: Volume,
-    /// The stack that it belongs to.
+    /// The stack that the volume belongs to.
     pub stack: Option<String>,
-    /// The containers that have it mounted.
+    /// The containers that have the volume mounted, one entry for each mount.
     pub users: Vec<User>,
-    /// What happens to those that write to it, while it is read.
+    /// The treatment of the containers that write to the volume, while it is read.
     pub mode: Mode,
-    /// The group that it is read with.
+    /// The group of volumes that this one is read with.
     pub group: Option<String>,
-    /// By whose rules it is kept at least.
+    /// The lowest class that a backup of the volume may get.
     pub class: Option<Class>,
-    /// Whether it is taken.
+    /// The decision whether the volume is backed up.
     pub decision: Decision,
 }
 
 impl VolumeEntry {
-    /// Whether it is to be taken.
+    /// True if the volume is backed up.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         matches!(self.decision, Decision::Take)
@@ -105,39 +105,40 @@ impl VolumeEntry {
 pub struct User {
     /// The container's id.
     pub id: String,
-    /// Its name.
+    /// The container's name.
     pub name: String,
-    /// Where the volume is in it.
+    /// The path of the mount in the container.
     pub destination: String,
-    /// Whether it may write to it.
+    /// True if the container may write to the volume.
     pub writable: bool,
-    /// Whether it runs.
+    /// The container's state.
     pub state: State,
 }
 
-/// Whether a volume is taken.
+/// The decision about a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is.
+    /// The volume is backed up.
     Take,
-    /// It is left out.
+    /// The volume is left out.
     Leave(Reason),
-    /// It should be taken, and cannot: nothing is guessed.
+    /// The volume should be backed up, and cannot be. Nothing is guessed, so its backup fails.
     Fail(Vec<VolumeFault>),
 }
 
-/// Why a volume is left out.
+/// A reason to leave a volume out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It matches no pattern of `docker.volumes.include`.
+    /// The volume matches no pattern of `docker.volumes.include`.
     NotIncluded,
-    /// It matches this pattern of `docker.volumes.exclude`.
+    /// The volume matches this pattern of `docker.volumes.exclude`.
     Excluded(String),
-    /// `holdfast.enable=false`, on the volume (`None`), or on the only container that uses it.
+    /// The label `holdfast.enable=false` stands on the volume (`None`), or on this container, which is the only one
+    /// that uses the volume.
     Disabled(Option<String>),
-    /// It has no name of its own.
+    /// The volume has no name of its own.
     Anonymous,
-    /// It holds the data directory of this container, whose databases are dumped.
+    /// The volume holds the data directory of this container, whose databases are dumped.
     Database(String),
 }
 
@@ -162,21 +163,21 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a volume cannot be taken.
+/// A reason why a volume cannot be backed up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VolumeFault {
-    /// One of its own labels.
+    /// A label of the volume cannot be understood.
     #[error("{0}")]
     Label(LabelFault),
-    /// A label of a container that uses it.
+    /// A label of a container that uses the volume cannot be understood.
     #[error("container {container}, which uses it: {fault}")]
     UserLabel {
-        /// The container.
+        /// The container's name.
         container: String,
-        /// The label.
+        /// The label and its rule.
         fault: LabelFault,
     },
-    /// Its containers name different groups.
+    /// Several containers use the volume, and their labels name different groups.
     #[error("its containers name different groups: {}", .0.join(", "))]
     Groups(Vec<String>),
 }
@@ -184,9 +185,9 @@ pub enum VolumeFault {
 /// A label without effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What carries it: `container shop-db-1`, `volume shop_files`.
+    /// The container or volume with the label: `container shop-db-1`, `volume shop_files`.
     pub on: String,
-    /// The label.
+    /// The label, and why it has no effect.
     pub warning: LabelWarning,
 }
 
@@ -196,15 +197,15 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The stack that a container belongs to.
+/// Returns the stack that a container belongs to.
 #[must_use]
 pub fn project(container: &Container) -> Option<&str> {
     container.label(PROJECT)
 }
 
-/// The containers that the one with this id needs to work, itself among them, by id: of its stack, those that share a network
-/// with it. Others of the stack are taken for what it looks after. What a container without a network of its own needs
-/// cannot be told, so all of its stack.
+/// Returns the ids of the containers that the container `id` needs to work, itself among them: those of its stack that
+/// share a network with it. The other containers of its stack count as workloads that Holdfast backs up. If a container
+/// has no network of its own, its needs cannot be told, so all of the stack counts.
 #[must_use]
 pub fn needed_by(id: &str, containers: &[Container]) -> BTreeSet<String> {
     let Some(one) = containers.iter().find(|container| container.id == id) else {
@@ -220,13 +221,14 @@ pub fn needed_by(id: &str, containers: &[Container]) -> BTreeSet<String> {
     containers.iter().filter(needed).map(|other| other.id.clone()).collect()
 }
 
-/// The service of its stack that a container runs.
+/// Returns the service of its stack that a container runs.
 #[must_use]
 pub fn service(container: &Container) -> Option<&str> {
     container.label(SERVICE)
 }
 
-/// The services of its stack that a container depends on, as Compose says: `db:service_healthy:true,cache:...`.
+/// Returns the services of its stack that a container depends on, read from the label of Compose
+/// (`db:service_healthy:true,cache:...`).
 #[must_use]
 pub fn depends_on(container: &Container) -> Vec<String> {
     let text = container.label(DEPENDS_ON).unwrap_or_default();
@@ -236,7 +238,7 @@ pub fn depends_on(container: &Container) -> Vec<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Takes stock. Holdfast's own helper containers do not count.
+/// Takes stock of an engine. Holdfast's own helper containers do not count.
 #[must_use]
 pub fn take(containers: &[Container], volumes: &[Volume], selection: &Selection) -> Inventory {
     let containers: Vec<&Container> = containers.iter().filter(|one| one.label(HELPER).is_none()).collect();
@@ -341,7 +343,8 @@ fn places<'a>(container: &'a Container, volume: &'a str) -> impl Iterator<Item =
     })
 }
 
-/// A volume that Compose made says so itself; others belong to the only stack that uses them.
+/// Returns the stack of a volume. Compose labels the volumes that it makes; another volume belongs to the only stack
+/// that uses it.
 fn stack_of(volume: &Volume, users: &Users<'_>) -> Option<String> {
     if let Some(stack) = volume.labels.get(PROJECT) {
         return Some(stack.clone());

@@ -1,8 +1,8 @@
-//! What labels ask for.
+//! The labels that users put on containers and volumes, and their meaning.
 //!
-//! Nothing is guessed: a label that cannot be understood is a [`LabelFault`], and who asked for the policy decides what
-//! fails by it. Labels that begin with `holdfast.` and are unknown, or stand where they have no meaning, are
-//! [`LabelWarning`]s.
+//! Nothing is guessed. A label that cannot be understood is a [`LabelFault`], and the caller decides what fails because
+//! of it. A label that begins with `holdfast.` and is unknown, or stands where it has no meaning, is a
+//! [`LabelWarning`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{Labels, is_name};
 
-/// What all our labels begin with.
+/// The beginning of all labels of Holdfast.
 pub const PREFIX: &str = "holdfast.";
 
-/// Marks the containers that Holdfast makes for itself; see [`crate::helper`].
+/// Marks the containers that Holdfast makes for its own use; see [`crate::helper`].
 pub const HELPER: &str = "holdfast.helper";
 
 const ENABLE: &str = "holdfast.enable";
@@ -38,10 +38,10 @@ const POSTGRES_PORT: &str = "holdfast.postgres.port";
 const POSTGRES_PASSWORD_FILE: &str = "holdfast.postgres.password-file";
 const POSTGRES_NETWORK: &str = "holdfast.postgres.network";
 
-/// What a volume may carry; a container may as well.
+/// Labels with a meaning on volumes and on containers.
 const ON_BOTH: &[&str] = &[ENABLE, MODE, GROUP, CLASS];
 
-/// What only a container may carry.
+/// Labels with a meaning on containers alone.
 const ON_CONTAINERS: &[&str] = &[
     STOP_TIMEOUT,
     DEPENDS_ON,
@@ -58,25 +58,25 @@ const ON_CONTAINERS: &[&str] = &[
     POSTGRES_NETWORK,
 ];
 
-/// How long a hook may run if its label does not say.
+/// The time limit of a hook whose label sets none.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// No stop and no hook may take longer: a quiet time is a down-time.
+/// The longest time that a label may give a stop or a hook. All containers of a quiet time are down for that long.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// How much of a value at fault is shown.
+/// The number of characters of a faulty value that a message shows.
 const SHOWN: usize = 60;
 
-/// What happens to a container while a volume that it writes to is read. Ordered: the stricter is greater.
+/// The treatment of a container while a volume that it writes to is read. Ordered: the stricter mode is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Nothing.
+    /// The container runs on.
     #[default]
     Live,
-    /// Its processes are frozen.
+    /// The container is frozen, and continued afterwards.
     Pause,
-    /// It is stopped, and started again.
+    /// The container is stopped, and started again.
     Stop,
 }
 
@@ -91,29 +91,29 @@ impl fmt::Display for Mode {
     }
 }
 
-/// What a failed hook before the quiet time means.
+/// The consequence of a hook that fails before the quiet time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// The volume is not taken.
+    /// The backup of the volume fails.
     #[default]
     Fail,
-    /// It is taken, with a warning.
+    /// The volume is backed up, with a warning.
     Warn,
 }
 
-/// Command lines that run in a container before and after it is quiet.
+/// Shell commands that run in a container before and after it is quiet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hooks {
-    /// Before it is made quiet.
+    /// The command that runs before the container is made quiet.
     pub before: Option<String>,
-    /// After it is back.
+    /// The command that runs after the container is back.
     pub after: Option<String>,
-    /// Who runs them, if not the container's user.
+    /// The user that runs both commands; `None`: the container's own.
     pub user: Option<String>,
-    /// How long each may take.
+    /// The time limit of each command.
     pub timeout: Duration,
-    /// What a failure of `before` means.
+    /// The consequence of a failure of `before`.
     pub on_failure: OnFailure,
 }
 
@@ -130,45 +130,45 @@ impl Default for Hooks {
 }
 
 impl Hooks {
-    /// Whether there is none.
+    /// True if there is no command.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.before.is_none() && self.after.is_none()
     }
 }
 
-/// What the labels of a volume say. What is `None` is not said.
+/// The labels of a volume. A label that is not set is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumePolicy {
-    /// Take it, or leave it out.
+    /// Back up the volume (`true`) or leave it out (`false`).
     pub enable: Option<bool>,
-    /// What happens to the containers that write to it.
+    /// The treatment of containers that write to the volume.
     pub mode: Option<Mode>,
-    /// The volumes that it is read together with.
+    /// The group of volumes that are read together with this one.
     pub group: Option<String>,
-    /// By whose rules it is kept at least.
+    /// The lowest class that a backup of the volume may get.
     pub class: Option<Class>,
 }
 
-/// What the labels of a container say.
+/// The labels of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerPolicy {
-    /// For its volumes.
+    /// Labels that apply to the volumes of the container.
     pub volume: VolumePolicy,
-    /// How long it may take to stop.
+    /// The time that the container may take to stop.
     pub stop_timeout: Option<Duration>,
-    /// Names of containers, or of services of its stack, that it depends on.
+    /// Names of containers, or of services of the same stack, that the container depends on.
     pub depends_on: Vec<String>,
-    /// Its hooks.
+    /// The commands to run before and after a quiet time.
     pub hooks: Hooks,
-    /// What is said of its databases, if it is marked to have some.
+    /// Labels on the databases in the container, if it is marked as PostgreSQL.
     pub postgres: Option<PostgresPolicy>,
 }
 
-/// What the labels of a PostgreSQL container say beyond its environment.
+/// The labels of a PostgreSQL container: what they set goes before its environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostgresPolicy {
-    /// The role.
+    /// The role to connect as.
     pub user: Option<String>,
     /// The database to connect to first.
     pub database: Option<String>,
@@ -176,14 +176,14 @@ pub struct PostgresPolicy {
     pub port: Option<u16>,
     /// The file in the container that holds the password.
     pub password_file: Option<String>,
-    /// The network to reach it by.
+    /// The network to reach the server by.
     pub network: Option<String>,
 }
 
-/// What was read from labels.
+/// The result of reading labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Understood<P> {
-    /// What they say, without what is at fault.
+    /// The labels that could be read. One with a fault counts as not set.
     pub policy: P,
     /// The labels that cannot be understood.
     pub faults: Vec<LabelFault>,
@@ -191,44 +191,44 @@ pub struct Understood<P> {
     pub warnings: Vec<LabelWarning>,
 }
 
-/// A label's value cannot be understood.
+/// A label whose value cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("label {label}: {value:?} {rule}")]
 pub struct LabelFault {
-    /// The label.
+    /// The label's name.
     pub label: &'static str,
-    /// Its value, cut.
+    /// The label's value, shortened to 60 characters.
     pub value: String,
-    /// What the value must be.
+    /// A rule for the value, to be read after it: `must be ...`.
     pub rule: String,
 }
 
 impl LabelFault {
-    /// Whether it concerns the container's databases alone.
+    /// True if the label concerns the container's databases alone.
     #[must_use]
     pub fn is_of_postgres(&self) -> bool {
         self.label.starts_with(POSTGRES)
     }
 }
 
-/// A label has no effect.
+/// A label without effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelWarning {
-    /// There is no such label.
+    /// No label of this name is known.
     Unknown {
-        /// The label.
+        /// The label's name.
         label: String,
-        /// What may have been meant.
+        /// The most similar name of a known label.
         nearest: Option<&'static str>,
     },
-    /// It means something on containers alone.
+    /// The label has a meaning on containers alone, and stands on a volume.
     OnVolume {
-        /// The label.
+        /// The label's name.
         label: &'static str,
     },
-    /// It means something only together with `holdfast.postgres=true`.
+    /// The label has an effect only together with `holdfast.postgres=true`.
     WithoutPostgres {
-        /// The label.
+        /// The label's name.
         label: &'static str,
     },
 }
@@ -327,7 +327,8 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// The value as `read` understands it; else a fault that says what it must be.
+    /// Returns the label's value as `read` understands it. If `read` returns `None`, adds a fault with the text of
+    /// `rule`.
     fn value<T>(
         &mut self,
         label: &'static str,

@@ -1,40 +1,39 @@
-//! Networks that a container of Holdfast's is put into for a while, to reach a database.
+//! Networks that a container of Holdfast joins for a while, to reach a database.
 //!
-//! A file in the state folder, locked while its owner lives, names network and container before anything is done; so a
-//! successor takes the container out again.
+//! Before anything is done, a file in the state folder names the network and the container. The file is locked while
+//! its owner lives, so that a successor finds the file of a dead owner and takes the container out again.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineError};
 use crate::owned::{self, Owned};
 
-/// A network cannot be joined or left.
+/// An error of joining or leaving a network.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The file that names it cannot be used.
+    /// The file that names the network cannot be used.
     #[error("keep the name of a joined network in {}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The engine refuses.
+    /// The engine refuses, or does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-impl JoinError {
-    /// Whether trying again may help.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
+impl Retryable for JoinError {
+    fn retry(&self) -> Retry {
         match self {
-            Self::File { .. } => false,
-            Self::Engine(error) => error.is_transient(),
+            Self::File { source, .. } => Retry::of_io(source),
+            Self::Engine(error) => error.retry(),
         }
     }
 }
@@ -45,8 +44,8 @@ struct Names {
     container: String,
 }
 
-/// A container in a network that it was not in before. To be ended by [`Joined::leave`]; if it is dropped, the next recovery
-/// does that.
+/// A container in a network that it was not in before. Ended by [`Joined::leave`]; if the value is dropped instead, the
+/// next recovery ends it.
 #[derive(Debug)]
 pub struct Joined {
     engine: Engine,
@@ -56,10 +55,9 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Puts `container` into `network`, both by their ids.
+    /// Puts `container` into `network`, both given by id.
     ///
-    /// # Errors
-    /// If one of them is not there, or the engine does not answer.
+    /// If the network or the container is not there, or the engine does not answer.
     pub async fn join(engine: &Engine, state_dir: &Path, network: &str, container: &str) -> Result<Self, JoinError> {
         let name = format!("{}-{}.joined", short(network), short(container));
         let path = folder(state_dir).join(name);
@@ -74,7 +72,7 @@ impl Joined {
         let text = serde_json::to_vec(&names).map_err(|error| file(error.into()))?;
         let named = match Owned::create(&path, &text) {
             Ok(named) => named,
-            // Of a dead owner, who wanted the same.
+            // The file of a dead owner, who wanted the same.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let adopted = Owned::adopt(&path).map_err(file)?;
                 adopted.map(|(named, _)| named).ok_or_else(|| file(error))?
@@ -90,17 +88,17 @@ impl Joined {
         match engine.join_network(network, container).await {
             Ok(()) => Ok(joined),
             Err(error) => {
-                // The engine may have done it all the same.
+                // The engine may have joined the network in spite of the error.
                 let _ = joined.leave().await;
                 Err(error.into())
             }
         }
     }
 
-    /// Takes it out again.
+    /// Takes the container out of the network.
     ///
     /// # Errors
-    /// If the engine does not; then the next recovery does.
+    /// If the engine does not answer; then the next recovery takes the container out.
     pub async fn leave(self) -> Result<(), JoinError> {
         self.engine.leave_network(&self.network, &self.container).await?;
         let path = self.named.path().to_owned();
@@ -108,7 +106,7 @@ impl Joined {
     }
 }
 
-/// Ends what the dead left; gives what failed.
+/// Takes the containers of dead owners out of their networks, and returns the failures.
 pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<JoinError> {
     let folder = folder(state_dir);
     let paths = match owned::list(&folder, "joined") {
@@ -144,7 +142,7 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<JoinError> {
     failures
 }
 
-/// Whether there may be something to end.
+/// True if a dead owner may have left a container in a network.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
     owned::list(&folder(state_dir), "joined").is_ok_and(|paths| !paths.is_empty())
 }

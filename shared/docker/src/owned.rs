@@ -1,33 +1,33 @@
-//! Small files that tell what a process is about, locked while it lives.
+//! Small files that say what a process is doing, locked while the process lives.
 //!
-//! A file is there under its name only with all its content, synced, and with its lock held; so whoever finds it and
-//! gets its lock knows that its owner is dead (or has let go of it), and owns it from then on. The lock is `flock(2)`:
-//! the kernel lets go of it however the process ends, and workers in several containers see each other's, if they share
-//! the folder.
+//! A file appears under its name only when its content is complete and synced and its lock is held. So a process that
+//! finds such a file and gets its lock knows that the owner is dead (or has let go of the file), and owns the file from
+//! then on. The lock is `flock(2)`: the kernel releases it however the process ends, and workers in several containers
+//! see each other's locks if they share the folder.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// No file of ours is larger; a larger one is not ours.
+/// The size limit: a larger file was not written by Holdfast.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What files that are being written end with.
+/// The suffix of a file while it is being written.
 const UNFINISHED: &str = ".unfinished";
 
 /// A file that this process owns.
 #[derive(Debug)]
 pub(crate) struct Owned {
     path: PathBuf,
-    /// Holds the lock.
+    /// Holds the lock while it is open.
     file: File,
 }
 
 impl Owned {
-    /// Makes a file that was not there.
+    /// Makes a new file. Fails with `AlreadyExists` if there is one.
     pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<Self> {
-        // Not to be taken for a file of that name, which this says if there is a file in the folder's place.
+        // `AlreadyExists` would mean that the file is there; here it means that the folder's place is taken by a file.
         make_folder(parent(path)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
             _ => error,
@@ -42,13 +42,14 @@ impl Owned {
         })
     }
 
-    /// Puts other content in its place, at once or not at all.
+    /// Replaces the content, completely or not at all.
     pub(crate) fn replace(&mut self, content: &[u8]) -> io::Result<()> {
         self.file = write(&self.path, content)?;
         Ok(())
     }
 
-    /// Takes over a file whose owner does not live any more. `None` if it lives, or the file is gone.
+    /// Takes over a file whose owner does not live any more, and returns its content. `None` if the owner lives, or the
+    /// file is gone.
     pub(crate) fn adopt(path: &Path) -> io::Result<Option<(Self, Vec<u8>)>> {
         let mut file = match File::open(path) {
             Ok(file) => file,
@@ -61,7 +62,7 @@ impl Owned {
         let mut content = Vec::new();
         (&mut file).take(MAX_BYTES + 1).read_to_end(&mut content)?;
         if content.len() as u64 > MAX_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large"));
         }
         Ok(Some((
             Self {
@@ -72,7 +73,7 @@ impl Owned {
         )))
     }
 
-    /// Removes it.
+    /// Removes the file.
     pub(crate) fn remove(self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -88,15 +89,15 @@ impl Owned {
 }
 
 impl Drop for Owned {
-    /// Lets go of the lock by asking. Closing the file would do it only when the last copy of it is closed, and a child
-    /// that another thread has just forked holds one until it executes its program.
+    /// Releases the lock explicitly. Closing the file releases it only when the last copy of the descriptor is closed,
+    /// and a child that another thread has just forked holds a copy until it executes its program.
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }
 }
 
-/// The files of a folder with this extension, in order; none if there is no folder. Removes what a process left that
-/// died while it wrote, and so before it did anything.
+/// Lists the files of a folder that have this extension, sorted; none if there is no folder. Removes unfinished files
+/// of dead processes: such a process died before it did anything else.
 pub(crate) fn list(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -118,12 +119,12 @@ pub(crate) fn list(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Makes a folder that only its owner can look into.
+/// Makes a folder that only its owner can read.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Gets the lock if nobody has it.
+/// Takes the lock if nobody holds it, and returns true if so.
 pub(crate) fn lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -155,7 +156,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether `path` still names this file: it may have been removed or replaced before its lock was had.
+/// True if `path` still names this file: it may have been removed or replaced before the lock was taken.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match fs::symlink_metadata(path) {

@@ -1,10 +1,11 @@
-//! Quiet times, carried out.
+//! Carries out quiet times.
 //!
-//! One quiet time at a time: [`Quiet::turn`] waits for the state folder's lock, and first brings back what the dead left
-//! quiet. Only then is a plan made, from what the engine says now; else containers that another worker has stopped would
-//! look as if they had not run. [`Turn::begin`] carries it out, and [`QuietTime::bring_back`] ends it. A [`QuietTime`]
-//! that is dropped, by a panic or a cancelled task, brings back in the background; if even that is not possible, its
-//! intent stays on disk and its lock goes, so that [`Quiet::recover`] finds it, here or in another process.
+//! Only one quiet time goes on at a time. [`Quiet::turn`] waits for the lock of the state folder, and first brings back
+//! the containers that dead workers left quiet. Only then may a plan be made, from the engine's present state: before,
+//! containers that another worker had stopped would look as if they had not run. [`Turn::begin`] carries the plan out,
+//! and [`QuietTime::bring_back`] ends the quiet time. If a [`QuietTime`] is dropped, by a panic or a cancelled task,
+//! its containers are brought back in the background. If even that is not possible, its intent stays on disk and its
+//! lock is released, so that [`Quiet::recover`] finds it, in this or another process.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_fault::chain;
+use holdfast_fault::{Retry, Retryable, chain};
 use holdfast_telemetry::failpoint;
 use tokio::time::Instant;
 
@@ -29,13 +30,14 @@ mod hook;
 pub use back::{BackFailure, BackProblem, BroughtBack};
 pub use hook::HookFailure;
 
-/// How long an engine that does not answer is asked again, before bringing back is left to a successor.
+/// The time for which calls to an engine that does not answer are repeated, before bringing back is left to a
+/// successor.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How often the turn is asked for.
+/// The interval between attempts to take the lock.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Makes quiet times on an engine, by the rules of a state folder. All workers of an engine share one.
+/// Makes quiet times on an engine. All workers of an engine share one state folder, and so one lock.
 #[derive(Clone, Debug)]
 pub struct Quiet {
     engine: Engine,
@@ -43,111 +45,130 @@ pub struct Quiet {
     patience: Duration,
 }
 
-/// No container could be made quiet.
+/// A reason why containers could not be made quiet.
 #[derive(Debug, thiserror::Error)]
 pub enum QuietError {
     /// Another quiet time goes on.
     #[error("wait for a turn at {}: another quiet time has gone on for {waited:?}", lock.display())]
     Taken {
-        /// The lock.
+        /// The path of the lock.
         lock: PathBuf,
-        /// How long was waited.
+        /// The time that was spent waiting.
         waited: Duration,
     },
-    /// The state folder cannot be used.
+    /// The lock, or the state folder, cannot be used.
     #[error("lock {}", lock.display())]
     Lock {
-        /// The lock.
+        /// The path of the lock.
         lock: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The intent cannot be written, so nothing was touched that it does not name.
+    /// The intent cannot be written. Only containers that an earlier state of the intent names were touched.
     #[error(transparent)]
     Intent(#[from] IntentError),
-    /// A hook that must not fail did.
+    /// A hook failed whose failure is not allowed.
     #[error("run the hook before of container {container}")]
     Hook {
-        /// The container.
+        /// The container's name.
         container: String,
-        /// How it failed.
+        /// The failure of the hook.
         #[source]
         source: HookFailure,
     },
     /// A container could not be stopped or paused.
     #[error("make container {container} quiet")]
     Engine {
-        /// The container.
+        /// The container's name.
         container: String,
-        /// Why.
+        /// The engine's error.
         #[source]
         source: EngineError,
     },
-    /// A test wants it.
+    /// A failpoint fired, which happens in tests only.
     #[error(transparent)]
     Injected(#[from] failpoint::Injected),
 }
 
-/// A quiet time that could not begin. What had been done for it has been undone.
+impl Retryable for QuietError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Taken { .. } => Retry::Later,
+            Self::Lock { source, .. } => Retry::of_io(source),
+            Self::Intent(source) => source.retry(),
+            Self::Hook { source, .. } => source.retry(),
+            Self::Engine { source, .. } => source.retry(),
+            Self::Injected(source) => source.retry(),
+        }
+    }
+}
+
+/// An error of beginning a quiet time. The containers that had been made quiet for it have been brought back.
 #[derive(Debug, thiserror::Error)]
 #[error("make containers quiet")]
 pub struct NotQuiet {
-    /// Why.
+    /// The reason.
     #[source]
     pub error: QuietError,
-    /// How that went.
+    /// The result of bringing containers back.
     pub brought_back: BroughtBack,
 }
 
-/// What was found of the dead, and done about it.
+impl Retryable for NotQuiet {
+    fn retry(&self) -> Retry {
+        self.error.retry()
+    }
+}
+
+/// The result of cleaning up after dead workers.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Quiet times that were ended in their stead.
+    /// Quiet times of dead workers that were ended.
     pub ended: Vec<Recovered>,
-    /// Intents that cannot be read, and helper containers that cannot be removed.
+    /// Leftovers of dead workers that could not be removed.
     pub failures: Vec<RecoveryFailure>,
 }
 
 /// A quiet time that was ended in place of its dead owner.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The run.
+    /// The id of the run that the quiet time belonged to.
     pub run: String,
-    /// What was read.
+    /// The group or volume that was read: `group shop`, `volume shop_files`.
     pub covers: String,
-    /// How it went.
+    /// The result of bringing the containers back.
     pub brought_back: BroughtBack,
 }
 
-/// Something that the dead left cannot be undone.
+/// A leftover of a dead worker that cannot be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryFailure {
-    /// An intent.
+    /// An intent cannot be read.
     #[error(transparent)]
     Intent(#[from] IntentError),
-    /// A helper container.
+    /// A helper container cannot be removed.
     #[error(transparent)]
     Helper(#[from] helper::HelperError),
-    /// A network.
+    /// A container cannot be taken out of a network.
     #[error(transparent)]
     Network(#[from] network::JoinError),
 }
 
-/// The right to begin a quiet time: while it is there, nobody else has it.
+/// The right to begin a quiet time. While a process holds it, no other can get it.
 #[derive(Debug)]
 pub struct Turn {
     quiet: Quiet,
-    /// Holds the lock.
+    /// Holds the lock while it is open.
     lock: File,
     recovery: Recovery,
 }
 
-/// A quiet time. It must be ended by [`QuietTime::bring_back`].
+/// A quiet time that goes on. To be ended by [`QuietTime::bring_back`].
 #[derive(Debug)]
 #[must_use = "containers stay quiet until bring_back"]
 pub struct QuietTime {
-    /// `None` once it is being ended.
+    /// The state to end; `None` once it is being ended.
     begun: Option<Begun>,
     warnings: Vec<String>,
 }
@@ -155,21 +176,22 @@ pub struct QuietTime {
 #[derive(Debug)]
 struct Begun {
     quiet: Quiet,
-    /// `None` if nothing is done to any container.
+    /// The intent on disk; `None` if no container is treated in any way.
     held: Option<Held>,
     since: Option<Instant>,
-    /// Let go of last.
+    /// Holds the lock while it is open. The last field, so that the lock is released last.
     _turn: File,
 }
 
-/// Whether there may be something in a state folder that a dead worker left: what [`Quiet::recover`] would look at.
+/// True if a state folder may hold something that a dead worker left, so that [`Quiet::recover`] has something to look
+/// at.
 #[must_use]
 pub fn has_abandoned(state_dir: &Path) -> bool {
     intent::is_any(state_dir) || helper::is_any(state_dir) || network::is_any(state_dir)
 }
 
 impl Quiet {
-    /// For `engine`, with intents and locks below `state_dir`.
+    /// Makes quiet times for `engine`, with intents and locks below `state_dir`.
     #[must_use]
     pub fn new(engine: Engine, state_dir: &Path) -> Self {
         Self {
@@ -179,16 +201,16 @@ impl Quiet {
         }
     }
 
-    /// With another patience with an engine that does not answer: by default ten minutes.
+    /// Sets the time for which calls to an engine that does not answer are repeated. By default ten minutes.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Waits for the turn, and brings back what the dead left quiet.
+    /// Waits for the right to begin a quiet time, and brings back the containers that dead workers left quiet.
     ///
     /// # Errors
-    /// If it is not had within `wait`, or the state folder cannot be used.
+    /// If another quiet time goes on for longer than `wait`, or the state folder cannot be used.
     pub async fn turn(&self, wait: Duration) -> Result<Turn, QuietError> {
         let end = Instant::now() + wait;
         let lock = loop {
@@ -211,10 +233,10 @@ impl Quiet {
         })
     }
 
-    /// Brings back what the dead left quiet, and removes the helper containers that they left. To be called when a worker
-    /// starts, and from time to time. If a quiet time goes on, there is nothing to do: its owner did it before.
+    /// Brings back the containers that dead workers left quiet, and removes their helper containers and network
+    /// memberships. To be called when a worker starts, and from time to time. Does nothing while a quiet time goes on,
+    /// since its owner has done the same before.
     ///
-    /// # Errors
     /// If the state folder cannot be used.
     pub async fn recover(&self) -> Result<Recovery, QuietError> {
         match self.try_lock()? {
@@ -228,7 +250,8 @@ impl Quiet {
         for held in intent::abandoned(&self.state_dir)? {
             match held {
                 Ok(held) => {
-                    let (run, covers) = (held.intent().run.clone(), held.intent().covers.clone());
+                    let run = held.intent().run.clone();
+                    let covers = held.intent().covers.clone();
                     tracing::warn!(
                         run,
                         covers,
@@ -275,17 +298,16 @@ impl Quiet {
 }
 
 impl Turn {
-    /// What was brought back before this turn.
+    /// Returns the result of the clean-up before this turn.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
 
-    /// Writes down what will be done, runs the hooks before, and stops or pauses; each container is waited for. `covers`
-    /// says what is read: `group shop`, `volume shop_files`.
+    /// Writes the intent, runs the hooks before, and stops or pauses the containers one after the other, waiting for
+    /// each. `covers` names the group or volume that is read: `group shop`, `volume shop_files`.
     ///
-    /// # Errors
-    /// If anything fails that must not. Then all that was done is undone.
+    /// If a step fails whose failure is not allowed. Then the containers that were touched have been brought back.
     pub async fn begin(self, run: &str, covers: &str, plan: &Plan) -> Result<QuietTime, NotQuiet> {
         let nothing_done = |error: QuietError| NotQuiet {
             error,
@@ -317,14 +339,15 @@ impl Turn {
 }
 
 impl QuietTime {
-    /// What the user should know.
+    /// Returns remarks for the user, as sentences.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Starts or unpauses all, in reverse, and runs the hooks after. What was removed meanwhile is not missed; what does
-    /// not start holds no other up. Goes on to its end even if it is not waited for.
+    /// Starts or unpauses all containers in reverse order, and runs the hooks after. A container that was removed
+    /// meanwhile is no failure, and a container that does not start does not hold up the others. Goes on to the end
+    /// even if the caller stops waiting.
     pub async fn bring_back(mut self) -> BroughtBack {
         let Some(begun) = self.begun.take() else {
             return BroughtBack::default();
@@ -385,7 +408,7 @@ impl QuietTime {
                     step.name
                 )),
                 Ok(false) => {}
-                // Removed since the plan was made.
+                // The container was removed after the plan was made.
                 Err(error) if error.is_not_found() => {}
                 Err(source) => {
                     return Err(QuietError::Engine {
@@ -421,10 +444,15 @@ impl Drop for QuietTime {
         }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
-                tracing::warn!("a quiet time was given up; bringing its containers back");
+                tracing::warn!("a quiet time was dropped before its end; bringing its containers back");
                 runtime.spawn(async move { begun.end().await.log() });
             }
-            Err(_) => tracing::error!("a quiet time was given up; its containers stay quiet until the next recovery"),
+            Err(_) => tracing::error!(
+                "a quiet time was dropped before its end; its containers stay quiet until the next recovery"
+            ),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

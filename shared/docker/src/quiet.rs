@@ -1,4 +1,4 @@
-//! Which containers are made quiet while volumes are read, and in which order. Pure.
+//! Plans a quiet time: which containers stop or pause while volumes are read, and in which order. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,64 +13,65 @@ mod order;
 /// A volume that is read in the quiet time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Covered {
-    /// Its name.
+    /// The volume's name.
     pub volume: String,
-    /// What happens to the containers that write to it.
+    /// The treatment of the containers that write to the volume.
     pub mode: Mode,
 }
 
-/// What is done to a container: an element of a [`Plan`].
+/// The treatment of one container: an element of a [`Plan`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The container's id.
     pub id: String,
-    /// Its name.
+    /// The container's name.
     pub name: String,
-    /// `Live` if only its hooks run.
+    /// The treatment; `Live` means that only the hooks run.
     pub action: Mode,
-    /// How long it may take to stop; `None`: what the engine takes.
+    /// The time that the container may take to stop; `None` leaves it to the engine.
     pub stop_timeout: Option<Duration>,
-    /// When it was last started, in the engine's words.
+    /// Time of the container's last start, as the engine writes it. Tells if somebody restarted the container
+    /// meanwhile.
     pub started_at: String,
-    /// Its hooks.
+    /// The commands to run before and after.
     pub hooks: Hooks,
 }
 
-/// What is done to containers, in order.
+/// The treatment of all containers of a quiet time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In the order of stopping: those that depend on others come first.
+    /// The steps in the order of stopping: a container comes before those that it depends on.
     pub steps: Vec<Step>,
-    /// What the user should know.
+    /// Remarks for the user, as sentences.
     pub warnings: Vec<String>,
 }
 
 impl Plan {
-    /// Whether nothing is done to any container.
+    /// True if no container is treated in any way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 }
 
-/// A container cannot be made quiet. Nothing is guessed: the volumes that need it fail.
+/// A reason why a container cannot be made quiet. Nothing is guessed, so the volumes that need it fail.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// One of its labels cannot be understood.
+    /// A label of the container cannot be understood.
     #[error("container {container}: {fault}")]
     Label {
         /// The container's name.
         container: String,
-        /// The label.
+        /// The label and its rule.
         fault: LabelFault,
     },
-    /// The engine would remove it.
+    /// The engine removes the container when it stops, so it cannot be started again.
     #[error("container {container} is removed when it stops (--rm), so it cannot be stopped and started again")]
     RemovedWhenStopped {
         /// The container's name.
         container: String,
     },
-    /// It is one of those that must not be touched.
+    /// The container is one of those that must not be touched.
     #[error("container {container} is Holdfast's own, so it cannot be stopped or paused while it works")]
     Own {
         /// The container's name.
@@ -78,11 +79,11 @@ pub enum Refusal {
     },
 }
 
-/// Plans the quiet time of `volumes`. `own` are the ids of containers that must not be touched: those that Holdfast
-/// itself runs in and needs for its work.
+/// Plans the quiet time in which `volumes` are read. `own` holds the ids of containers that must not be touched: those
+/// that Holdfast itself runs in, and those that it needs for its work.
 ///
 /// # Errors
-/// If a container that has to be made quiet cannot be; with all such.
+/// The refusals of all containers that have to be made quiet and cannot be.
 pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String>) -> Result<Plan, Vec<Refusal>> {
     let understood: Vec<_> = containers.iter().map(|one| labels::of_container(&one.labels)).collect();
     let mut warnings = Vec::new();
@@ -137,7 +138,8 @@ pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String
 
     let order = graph.order(actions.keys().copied(), containers);
     let step = |at: usize| {
-        let (container, policy) = (&containers[at], &understood[at].policy);
+        let container = &containers[at];
+        let policy = &understood[at].policy;
         Step {
             id: container.id.clone(),
             name: container.name.clone(),
@@ -151,7 +153,7 @@ pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String
     Ok(Plan { steps, warnings })
 }
 
-/// The strictest mode of the volumes that the container may write to; `None` if there is no such volume.
+/// Returns the strictest mode of the volumes that the container may write to, or `None` if there is no such volume.
 fn strictest(container: &Container, volumes: &[Covered]) -> Option<Mode> {
     let written = container.mounts.iter().filter(|mount| mount.writable);
     let names: BTreeSet<&str> = written.filter_map(|mount| mount.volume.as_deref()).collect();

@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use holdfast_format::{ArtefactId, ContentsError, ContentsReader, ContentsRef, Digest, Manifest, ObjectKey};
-use holdfast_sealing::{Opening, SecretKeys, seal_stream};
+use holdfast_sealing::{OpenError, Opening, SecretKeys, seal_stream};
 use holdfast_storage::{Put, StorageError};
 use openssl::sha::Sha256;
 use zstd::stream::read::Decoder;
@@ -82,6 +82,10 @@ impl ContentsFile {
     /// The error of the repository for one that came out of the reader.
     #[must_use]
     pub fn error(&self, source: ContentsError) -> RepositoryError {
+        let source = match source {
+            ContentsError::Read(source) if is_of_file(&source) => return self.file.read_error(source),
+            source => source,
+        };
         RepositoryError::Damaged {
             place: self.at.place.clone(),
             key: Box::new(self.at.key.clone()),
@@ -329,8 +333,17 @@ fn open_file(file: &Scratch, secret: &SecretKeys, at: &At) -> Result<Decompresse
     // Nothing is compressed by OpenPGP, so a plaintext is smaller than its message.
     let opening = secret
         .open_reader(BufReader::with_capacity(BUFFER, from), size)
-        .map_err(|error| at.open(error))?;
+        .map_err(|error| match error {
+            OpenError::Read { source } => file.read_error(source),
+            other => at.open(other),
+        })?;
     decompress(opening).map_err(|source| file.read_error(source))
+}
+
+/// True if a reader of a sealed scratch file failed because the file could not be read: that says nothing about the object.
+fn is_of_file(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(OpenError::Read { .. }))
 }
 
 fn decompress<R: Read>(from: R) -> io::Result<Decoder<'static, BufReader<R>>> {
@@ -341,8 +354,8 @@ fn decompress<R: Read>(from: R) -> io::Result<Decoder<'static, BufReader<R>>> {
 
 /// Whether stored contents and a draft hold the same lines. Of a stored object that nobody has signed yet, nothing is
 /// used but whether it is the same.
-fn is_same(stored: &Scratch, secret: &SecretKeys, at: &At, draft: &Path) -> Result<bool, RepositoryError> {
-    let mut stored = open_file(stored, secret, at)?;
+fn is_same(file: &Scratch, secret: &SecretKeys, at: &At, draft: &Path) -> Result<bool, RepositoryError> {
+    let mut stored = open_file(file, secret, at)?;
     let draft_error = |source| scratch_error("read", draft, source);
     let mut draft_lines = File::open(draft).and_then(decompress).map_err(draft_error)?;
     let (mut ours, mut theirs) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
@@ -352,11 +365,16 @@ fn is_same(stored: &Scratch, secret: &SecretKeys, at: &At, draft: &Path) -> Resu
         let next = (&mut draft_lines).take(BUFFER as u64).read_to_end(&mut ours);
         next.map_err(draft_error)?;
         let next = (&mut stored).take(BUFFER as u64).read_to_end(&mut theirs);
-        next.map_err(|source| RepositoryError::Damaged {
-            place: at.place.clone(),
-            key: Box::new(at.key.clone()),
-            problem: "it is there from another attempt, and does not open".to_owned(),
-            source: Some(Box::new(source)),
+        next.map_err(|source| {
+            if is_of_file(&source) {
+                return file.read_error(source);
+            }
+            RepositoryError::Damaged {
+                place: at.place.clone(),
+                key: Box::new(at.key.clone()),
+                problem: "it is there from another attempt, and does not open".to_owned(),
+                source: Some(Box::new(source)),
+            }
         })?;
         if ours != theirs {
             return Ok(false);

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ObjectKey, PlaceName, RecordError, RepositoryId};
 use holdfast_sealing::{OpenError, SealError};
 use holdfast_storage::StorageError;
@@ -144,15 +145,14 @@ pub enum RepositoryError {
     },
 }
 
-impl RepositoryError {
-    /// Whether the same call may succeed later without anyone changing keys, configuration or objects.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for RepositoryError {
+    fn retry(&self) -> Retry {
         match self {
             Self::Storage(source) => source.retry(),
-            Self::Seal { source, .. } => source.is_transient(),
-            Self::Scratch { source, .. } => source.kind() == io::ErrorKind::Interrupted,
-            Self::Random(_) | Self::BrokenOff { .. } => true,
+            Self::Seal { source, .. } => source.retry(),
+            Self::Scratch { source, .. } => Retry::of_io(source),
+            Self::Random(_) => Retry::Later,
+            Self::BrokenOff { source, .. } => source.retry(),
             Self::NoRepository { .. }
             | Self::Exists { .. }
             | Self::OtherRepository { .. }
@@ -163,10 +163,12 @@ impl RepositoryError {
             | Self::Record { .. }
             | Self::ReadOnly
             | Self::WrongKey { .. }
-            | Self::Encode { .. } => false,
+            | Self::Encode { .. } => Retry::Never,
         }
     }
+}
 
+impl RepositoryError {
     /// Whether the repository, and not the way to it, is at fault: an object is missing, damaged, or not what it should
     /// be. Such an object is of no use here, and may be good at another place.
     #[must_use]
@@ -236,12 +238,62 @@ impl At {
             OpenError::NotSigned | OpenError::UnknownSigner { .. } | OpenError::BadSignature { .. } => {
                 RepositoryError::NotSigned { place, key, source }
             }
-            other => RepositoryError::Damaged {
+            other @ (OpenError::Damaged { .. }
+            | OpenError::TooLarge { .. }
+            | OpenError::Read { .. }
+            | OpenError::Write { .. }) => RepositoryError::Damaged {
                 place,
                 key,
                 problem: "it does not open".to_owned(),
                 source: Some(Box::new(other)),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn failed(kind: io::ErrorKind) -> io::Error {
+        io::Error::new(kind, "said the system")
+    }
+
+    #[test]
+    fn a_full_scratch_folder_is_no_space_and_stays_full_whoever_writes_there() {
+        let scratch = |kind| RepositoryError::Scratch {
+            doing: "write",
+            path: "/scratch/contents".into(),
+            source: failed(kind),
+        };
+        let seal = |kind| RepositoryError::Seal {
+            key: Box::new(ObjectKey::Repository),
+            source: SealError::Write { source: failed(kind) },
+        };
+        for full in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            for error in [scratch(full), seal(full)] {
+                assert!(error.is_no_space() && error.retry() == Retry::Never, "{error:?}");
+            }
+        }
+        assert_eq!(scratch(io::ErrorKind::Interrupted).retry(), Retry::Later);
+        assert_eq!(scratch(io::ErrorKind::NotFound).retry(), Retry::Never);
+    }
+
+    #[test]
+    fn the_place_decides_whether_asking_it_again_may_help() {
+        let place: PlaceName = "offsite".parse().unwrap();
+        let short = StorageError::Short {
+            place: place.clone(),
+            object: "packs/00".to_owned(),
+            expected: 2,
+            received: 1,
+        };
+        assert_eq!(RepositoryError::from(short).retry(), Retry::Later);
+        let missing = StorageError::NotFound {
+            place,
+            object: "packs/00".to_owned(),
+        };
+        assert_eq!(RepositoryError::from(missing).retry(), Retry::Never);
     }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Bed, Ring, directory, draft, now, run, shop, write_artefact, write_artefact_to};
-use holdfast_format::{Content, Hold, ObjectKey, RecordError, RunId};
+use holdfast_fault::Retryable as _;
+use holdfast_format::{Content, ContentsError, Hold, ObjectKey, RecordError, RunId};
 use holdfast_repository::{ContentsFile, ContentsPut, Repository, RepositoryError};
+use holdfast_sealing::OpenError;
 use holdfast_storage::{Place, PlaceOptions, Put};
 use url::Url;
 
@@ -125,7 +127,7 @@ async fn a_changed_byte_is_damage_with_a_name() {
     bed.flip(&pack);
     let error = bed.repository.get_pack(&manifest.packs[0]).await.unwrap_err();
     assert!(
-        error.is_damage() && !error.retry() && error.to_string().contains(&pack.to_string()),
+        error.is_damage() && !error.retry().is_later() && error.to_string().contains(&pack.to_string()),
         "{error}"
     );
     bed.flip(&contents);
@@ -303,6 +305,27 @@ async fn a_target_gets_the_same_identity_and_another_repository_is_left_alone() 
         "{error:?}"
     );
     assert_eq!(taken.head(&ObjectKey::RestoreGuide).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_scratch_folder_that_cannot_be_read_is_not_taken_for_damaged_contents() {
+    let bed = Bed::new().await;
+    let written = write_artefact(&bed, run(1), 1).await;
+    let scratch = bed.scratch.path().join("fetched");
+    std::fs::create_dir(&scratch).unwrap();
+    let file = bed.repository.open_contents(&written.manifest, &scratch).await.unwrap();
+    let eio = std::io::Error::from_raw_os_error(5);
+    let midway = ContentsError::Read(std::io::Error::other(OpenError::Read { source: eio }));
+    assert!(matches!(file.error(midway), RepositoryError::Scratch { .. }));
+    // A folder opens like a file, and does not read like one.
+    let fetched = std::fs::read_dir(&scratch).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&fetched).unwrap();
+    std::fs::create_dir(&fetched).unwrap();
+    let error = file.reader().err().unwrap();
+    assert!(
+        matches!(&error, RepositoryError::Scratch { path, .. } if *path == fetched) && !error.is_damage(),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{Digest, Finding, Level, ObjectKey, StreamFormat};
 use holdfast_repository::RepositoryError;
 use holdfast_sealing::Recipients;
@@ -110,15 +111,13 @@ pub enum CheckError {
     Stopped,
 }
 
-impl CheckError {
-    /// Whether the same call may succeed later without anyone changing keys or configuration.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for CheckError {
+    fn retry(&self) -> Retry {
         match self {
             Self::Pack(source) => source.retry(),
             Self::Contents(source) => source.retry(),
-            Self::Tool(source) => source.retry(),
-            Self::Stopped => true,
+            Self::Tool(source) => Retry::later_if(source.retry()),
+            Self::Stopped => Retry::Later,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ObjectKey, StreamFormat};
 use holdfast_repository::RepositoryError;
 
@@ -152,13 +153,17 @@ pub enum FilesError {
     TooMany,
 }
 
-impl FilesError {
-    /// Whether the same call may succeed later without anyone changing anything.
-    #[must_use]
-    pub fn retry(&self) -> bool {
-        matches!(self, Self::Stream(source) if source.retry())
+impl Retryable for FilesError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Stream(source) => source.retry(),
+            Self::Target { source, .. } | Self::Write { source, .. } => Retry::of_io(source),
+            Self::NotFiles { .. } | Self::NotEmpty { .. } | Self::TooMany => Retry::Never,
+        }
     }
+}
 
+impl FilesError {
     /// Whether it was refused for safety: the operator may ask for it more clearly.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ArtefactId, ChunkKey, Content, Manifest, ObjectKey, PACK_MAX, PackRef};
 use holdfast_repository::{ContentsFile, Repository, RepositoryError, SealedManifest};
 use holdfast_sealing::{OpenError, SecretKeys};
@@ -77,8 +78,12 @@ fn not_opened(pack: &PackRef, error: OpenError) -> PackError {
         OpenError::Locked { key } => PackFault::NoKey {
             needed: vec![key.clone()],
         },
-        other if other.is_transient() => PackFault::Unavailable { retry: true },
-        other => PackFault::Damaged(other.to_string()),
+        OpenError::Read { .. } | OpenError::Write { .. } => PackFault::Unavailable { retry: error.retry() },
+        other @ (OpenError::Damaged { .. }
+        | OpenError::TooLarge { .. }
+        | OpenError::NotSigned
+        | OpenError::UnknownSigner { .. }
+        | OpenError::BadSignature { .. }) => PackFault::Damaged(other.to_string()),
     };
     PackError::because(pack, fault, error)
 }
@@ -229,8 +234,8 @@ pub enum PackFault {
     /// The place did not answer as it should. This says nothing about the pack.
     #[error("cannot be read from its place")]
     Unavailable {
-        /// Whether trying again later makes sense.
-        retry: bool,
+        /// Tells whether the place may answer later.
+        retry: Retry,
     },
 }
 
@@ -258,10 +263,13 @@ impl PackError {
     pub fn is_damage(&self) -> bool {
         matches!(self.fault, PackFault::Missing | PackFault::Damaged(_))
     }
+}
 
-    /// Whether the same call may succeed later without anyone changing keys or data.
-    #[must_use]
-    pub fn retry(&self) -> bool {
-        matches!(self.fault, PackFault::Unavailable { retry: true })
+impl Retryable for PackError {
+    fn retry(&self) -> Retry {
+        match &self.fault {
+            PackFault::Unavailable { retry } => *retry,
+            PackFault::Missing | PackFault::Damaged(_) | PackFault::NoKey { .. } => Retry::Never,
+        }
     }
 }

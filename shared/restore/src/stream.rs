@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{ChunkId, Content, Extent, ObjectKey};
 use holdfast_repository::RepositoryError;
 
@@ -80,24 +81,24 @@ pub enum StreamError {
     Stopped,
 }
 
-impl StreamError {
-    /// Whether the same call may succeed later without anyone changing keys or data.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for StreamError {
+    fn retry(&self) -> Retry {
         match self {
             Self::Pack(error) => error.retry(),
             Self::Contents(error) => error.retry(),
-            Self::Write(error) => error.kind() == io::ErrorKind::Interrupted,
-            Self::Stopped => true,
+            Self::Write(error) => Retry::of_io(error),
+            Self::Stopped => Retry::Later,
             Self::Outside { .. }
             | Self::Chunk { .. }
             | Self::Digest { .. }
             | Self::Entry { .. }
             | Self::NotFiles { .. }
-            | Self::NotFound(_) => false,
+            | Self::NotFound(_) => Retry::Never,
         }
     }
+}
 
+impl StreamError {
     /// The object at fault, if the repository is.
     #[must_use]
     pub fn damaged(&self) -> Option<&ObjectKey> {

@@ -2,11 +2,12 @@
 
 use std::{io, path::PathBuf, time::SystemTime};
 
+use holdfast_fault::{Retry, Retryable};
+
 use crate::certs::date;
 
 /// A certificate or secret key cannot be used. `origin` is the file it came from.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum KeyError {
     /// The file cannot be read.
     #[error("cannot read the key file {}", path.display())]
@@ -123,9 +124,30 @@ pub enum KeyError {
     },
 }
 
+impl Retryable for KeyError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Read { source, .. } => Retry::of_io(source),
+            Self::NotOpenPgp { .. }
+            | Self::NoneGiven
+            | Self::NoEncryptionKey { .. }
+            | Self::NoSigningKey { .. }
+            | Self::Expired { .. }
+            | Self::Revoked { .. }
+            | Self::Invalid { .. }
+            | Self::NotSecret { .. }
+            | Self::NotPublic { .. }
+            | Self::SeveralKeys { .. }
+            | Self::PassphraseNeeded { .. }
+            | Self::WrongPassphrase { .. }
+            | Self::UserId
+            | Self::Generate { .. } => Retry::Never,
+        }
+    }
+}
+
 /// An object could not be sealed. Nothing usable was written.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SealError {
     /// A recipient or the signer became unusable after it was loaded.
     #[error("cannot seal: a key became unusable; reload the keys")]
@@ -166,17 +188,18 @@ pub enum SealError {
     },
 }
 
-impl SealError {
-    /// Whether the same call may succeed later without anyone changing keys or data.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Write { .. })
+impl Retryable for SealError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Read { source } | Self::Write { source } => of_stream(source),
+            Self::Key(source) => source.retry(),
+            Self::Recipient { .. } | Self::Encrypt { .. } | Self::Sign { .. } => Retry::Never,
+        }
     }
 }
 
 /// A sealed object could not be opened. The variants tell apart a wrong key, a broken object and a forged one.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum OpenError {
     /// None of the loaded keys is a recipient. The object may be in perfect order.
     #[error("cannot decrypt: needs the secret key {}, which is not loaded", needed.join(" or "))]
@@ -233,16 +256,72 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
-    /// Whether the same call may succeed later without anyone changing keys or data.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Write { .. })
+impl Retryable for OpenError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Read { source } | Self::Write { source } => of_stream(source),
+            Self::NoKey { .. }
+            | Self::Locked { .. }
+            | Self::Damaged { .. }
+            | Self::TooLarge { .. }
+            | Self::NotSigned
+            | Self::UnknownSigner { .. }
+            | Self::BadSignature { .. } => Retry::Never,
+        }
     }
+}
 
+/// Judges a failure of the caller's own stream. It may come from a network, so all passes but a full disk.
+fn of_stream(error: &io::Error) -> Retry {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    Retry::later_if(!full)
+}
+
+impl OpenError {
     pub(crate) fn damaged(what: &'static str) -> Self {
         Self::Damaged {
             source: anyhow::anyhow!(what),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(kind: io::ErrorKind) -> io::Error {
+        io::Error::new(kind, "said the stream")
+    }
+
+    #[test]
+    fn a_stream_that_broke_may_come_again_and_a_full_disk_or_a_wrong_key_stays() {
+        for kind in [
+            io::ErrorKind::Other,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::UnexpectedEof,
+        ] {
+            assert_eq!(SealError::Read { source: failed(kind) }.retry(), Retry::Later);
+            assert_eq!(SealError::Write { source: failed(kind) }.retry(), Retry::Later);
+            assert_eq!(OpenError::Read { source: failed(kind) }.retry(), Retry::Later);
+            assert_eq!(OpenError::Write { source: failed(kind) }.retry(), Retry::Later);
+        }
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert_eq!(SealError::Write { source: failed(kind) }.retry(), Retry::Never);
+            assert_eq!(OpenError::Write { source: failed(kind) }.retry(), Retry::Never);
+        }
+        let needed = vec!["0123456789ABCDEF".to_owned()];
+        assert_eq!(OpenError::NoKey { needed }.retry(), Retry::Never);
+        assert_eq!(OpenError::damaged("cut").retry(), Retry::Never);
+        assert_eq!(SealError::Key(KeyError::NoneGiven).retry(), Retry::Never);
+    }
+
+    #[test]
+    fn a_key_file_is_read_again_only_if_the_read_was_interrupted() {
+        let unread = |kind| KeyError::Read {
+            path: "/keys/backup.asc".into(),
+            source: failed(kind),
+        };
+        assert_eq!(unread(io::ErrorKind::Interrupted).retry(), Retry::Later);
+        assert_eq!(unread(io::ErrorKind::NotFound).retry(), Retry::Never);
     }
 }

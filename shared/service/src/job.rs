@@ -1,56 +1,55 @@
-//! How a job that did not succeed is to be treated.
+//! Why a job did not succeed, and what becomes of it.
 
-use std::error::Error;
 use std::time::Duration;
 
-use holdfast_bus::BusError;
-use holdfast_capture::{CaptureError, Retry, StagingError};
-use holdfast_fault::chain;
-use holdfast_repository::RepositoryError;
+use holdfast_fault::{Retry, Retryable, chain};
 
 /// Delays before the second, third and fourth attempt; after that a failure is final.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 
-/// Why a job did not succeed, with what follows from it.
+/// Why a job did not succeed: the reason for people, and whether it is tried again.
 #[derive(Debug)]
 pub enum JobError {
-    /// It may succeed later: a server that does not answer, a full disk.
+    /// The job is tried again: a server did not answer, or the staging folder was full.
     Retry(String),
-    /// It will never succeed: wrong key, damaged object, refused credentials.
+    /// The job has failed for good: wrong key, damaged object, refused credentials.
     Fail(String),
     /// Another worker has taken the job over; what this one did is void. Nothing failed.
     Superseded(String),
 }
 
 impl JobError {
-    /// A job error from a cause that knows whether trying again may help.
-    pub fn new(retry: bool, error: &(dyn Error + 'static)) -> Self {
-        let text = chain(error).to_string();
-        if retry { Self::Retry(text) } else { Self::Fail(text) }
+    /// Returns what an error means for the job that it ended, with all its causes as the reason.
+    pub fn of(error: &impl Retryable) -> Self {
+        let reason = chain(error).to_string();
+        match error.retry() {
+            Retry::Later => Self::Retry(reason),
+            Retry::Never => Self::Fail(reason),
+            Retry::Superseded => Self::Superseded(reason),
+        }
     }
 
-    /// The same, with what was being done in front.
+    /// Puts what was being done in front of the reason.
     #[must_use]
     pub fn during(self, what: &str) -> Self {
-        let add = |text: String| format!("{what}: {text}");
-        match self {
-            Self::Retry(text) => Self::Retry(add(text)),
-            Self::Fail(text) => Self::Fail(add(text)),
-            Self::Superseded(text) => Self::Superseded(add(text)),
-        }
+        self.map(|reason| format!("{what}: {reason}"))
     }
 
-    /// The same, with what is to be said besides.
+    /// Adds text to the end of the reason.
     #[must_use]
     pub fn and(self, besides: &str) -> Self {
+        self.map(|reason| reason + besides)
+    }
+
+    fn map(self, change: impl FnOnce(String) -> String) -> Self {
         match self {
-            Self::Retry(text) => Self::Retry(text + besides),
-            Self::Fail(text) => Self::Fail(text + besides),
-            Self::Superseded(text) => Self::Superseded(text + besides),
+            Self::Retry(reason) => Self::Retry(change(reason)),
+            Self::Fail(reason) => Self::Fail(change(reason)),
+            Self::Superseded(reason) => Self::Superseded(change(reason)),
         }
     }
 
-    /// Why, for people.
+    /// Returns the reason, for people.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -58,7 +57,17 @@ impl JobError {
         }
     }
 
-    /// How long to wait before the next attempt, or `None` if this was the last. `delivery` counts from 1.
+    /// Says whether the job is tried again. A job's error is no [`Retryable`] itself, since all of those turn into it.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Retry(_) => Retry::Later,
+            Self::Fail(_) => Retry::Never,
+            Self::Superseded(_) => Retry::Superseded,
+        }
+    }
+
+    /// Returns how long to wait before the next attempt, or `None` if this was the last. `delivery` counts from 1.
     #[must_use]
     pub fn next_attempt(&self, delivery: u64) -> Option<Duration> {
         match self {
@@ -70,49 +79,10 @@ impl JobError {
     }
 }
 
-impl From<RepositoryError> for JobError {
-    fn from(error: RepositoryError) -> Self {
-        Self::new(error.retry(), &error)
-    }
-}
-
-impl From<BusError> for JobError {
-    fn from(error: BusError) -> Self {
-        Self::new(error.retry() == holdfast_bus::Retry::Later, &error)
-    }
-}
-
-impl From<holdfast_storage::StorageError> for JobError {
-    fn from(error: holdfast_storage::StorageError) -> Self {
-        Self::new(error.retry(), &error)
-    }
-}
-
-impl From<CaptureError> for JobError {
-    fn from(error: CaptureError) -> Self {
-        if let CaptureError::Staging {
-            source: StagingError::Superseded { .. },
-            ..
-        } = &error
-        {
-            return Self::Superseded(error.to_string());
-        }
-        Self::new(error.retry() == Retry::Later, &error)
-    }
-}
-
-impl From<StagingError> for JobError {
-    fn from(error: StagingError) -> Self {
-        if let StagingError::Superseded { .. } = &error {
-            return Self::Superseded(error.to_string());
-        }
-        Self::new(error.retry() == Retry::Later, &error)
-    }
-}
-
-impl From<tokio::task::JoinError> for JobError {
-    fn from(error: tokio::task::JoinError) -> Self {
-        Self::Retry(format!("a worker thread ended: {error}"))
+/// Every error that knows whether trying again may help ends a job accordingly, so `?` does.
+impl<E: Retryable> From<E> for JobError {
+    fn from(error: E) -> Self {
+        Self::of(&error)
     }
 }
 
@@ -126,5 +96,37 @@ mod tests {
         let delays: Vec<_> = (1..).map_while(|n| error.next_attempt(n)).collect();
         assert_eq!(delays, RETRY_DELAYS);
         assert_eq!(JobError::Fail("x".to_owned()).next_attempt(1), None);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the server said")]
+    struct Said(Retry, #[source] std::fmt::Error);
+
+    impl Retryable for Said {
+        fn retry(&self) -> Retry {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_job_ends_as_its_error_says_with_every_cause_in_the_reason() {
+        for retry in [Retry::Later, Retry::Never, Retry::Superseded] {
+            let job = JobError::from(Said(retry, std::fmt::Error));
+            assert_eq!(job.retry(), retry);
+            assert_eq!(job.reason(), format!("the server said: {}", std::fmt::Error));
+            let job = job.during("ask").and("; twice");
+            assert_eq!(job.retry(), retry);
+            assert_eq!(
+                job.reason(),
+                format!("ask: the server said: {}; twice", std::fmt::Error)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_thread_panicked_is_tried_again() {
+        let ended = tokio::task::spawn_blocking(|| std::panic::resume_unwind(Box::new("told to"))).await;
+        let job = JobError::from(ended.map(drop::<()>).unwrap_err());
+        assert_eq!(job.retry(), Retry::Later, "{job:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use holdfast_bus::{Auth, Bus, BusError, BusOptions};
 use holdfast_config::{PlaceUrl, S3Options, Secret, Settings, Target};
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 use holdfast_repository::{Repository, RepositoryError, RepositoryKeys};
 use holdfast_sealing::{KeyError, Profile, Recipients, SecretKeys, Signer, TrustedSigners};
@@ -49,6 +50,19 @@ pub enum OpenError {
     /// A name that is no token; configuration checks this first.
     #[error(transparent)]
     Name(#[from] holdfast_format::NameError),
+}
+
+impl Retryable for OpenError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Keys { source, .. } => source.retry(),
+            Self::Place { source, .. } => source.retry(),
+            Self::Repository(source) => source.retry(),
+            Self::Bus(source) => source.retry(),
+            Self::Folder(_, source) => Retry::of_io(source),
+            Self::Url(_) | Self::Name(_) => Retry::Never,
+        }
+    }
 }
 
 fn secret(secret: Option<&Secret>) -> Option<SecretString> {

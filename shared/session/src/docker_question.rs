@@ -116,7 +116,7 @@ where
                 Ok(sealed) => DockerAnswer::Sealed(sealed),
                 Err(error) => DockerAnswer::Refused {
                     reason: error.reason().to_owned(),
-                    retry: matches!(error, JobError::Retry(_)),
+                    retry: error.retry().is_later(),
                 },
             }
         }

@@ -188,7 +188,7 @@ impl Session {
                 return Err(error);
             }
         };
-        failpoint::hit_async("capture.before_close").await.map_err(injected)?;
+        failpoint::hit_async("capture.before_close").await?;
         let what = What::ArtefactCaptured {
             artefact: attempt.artefact(),
             attempt: number,
@@ -336,7 +336,7 @@ impl Blocking {
         let (found, packed) = captured?;
         let (file, contents_plain) = contents.finish(found.closing).map_err(CaptureError::Contents)?;
         file.finish().map_err(CaptureError::Contents)?;
-        failpoint::hit("capture.before_draft").map_err(injected)?;
+        failpoint::hit("capture.before_draft")?;
         let session = &self.session;
         let draft = Draft {
             artefact: session.artefact.id,
@@ -378,8 +378,4 @@ fn discard(attempt: Arc<Attempt>) {
     {
         tracing::debug!(reason = %holdfast_fault::chain(&error), "a failed attempt could not be removed yet");
     }
-}
-
-fn injected(error: holdfast_telemetry::failpoint::Injected) -> JobError {
-    JobError::Retry(error.to_string())
 }

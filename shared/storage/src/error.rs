@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 
 /// What was being done.
@@ -189,28 +190,24 @@ pub enum StorageError {
     },
 }
 
-impl StorageError {
-    /// Whether the same call may succeed later without anyone changing the configuration.
-    ///
-    /// Missing space and denied access count as "no": a worker that repeats those at once only makes noise.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for StorageError {
+    /// Missing space and denied access count as [`Retry::Never`]: a worker that repeats those at once only makes noise.
+    fn retry(&self) -> Retry {
         match self {
-            Self::Unreachable { .. } | Self::Short { .. } | Self::NoPlace { .. } => true,
-            Self::File { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ),
+            Self::Unreachable { .. } | Self::Short { .. } | Self::NoPlace { .. } => Retry::Later,
+            Self::File { source, .. } => Retry::of_io(source),
             Self::NotFound { .. }
             | Self::Denied { .. }
             | Self::NoSpace { .. }
             | Self::Refused { .. }
             | Self::NotSupported { .. }
             | Self::TooLarge { .. }
-            | Self::BadOptions { .. } => false,
+            | Self::BadOptions { .. } => Retry::Never,
         }
     }
+}
 
+impl StorageError {
     /// Whether space is missing, at the place or on this host.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::s3::S3Server;
 use common::{bucket_options, contents, directory, noise, pack};
+use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactId, ObjectKey, PackId, RunId};
 use holdfast_storage::{Place, Prefix, Put, StorageError};
 use tempfile::TempDir;
@@ -110,7 +111,7 @@ async fn what_is_missing_is_said_to_be_missing(bed: Bed) {
     assert_eq!(bed.place.head(&pack(1)).await.unwrap(), None);
     let missing = bed.place.get(&pack(1), 10).await.unwrap_err();
     assert!(
-        matches!(&missing, StorageError::NotFound { .. }) && !missing.retry(),
+        matches!(&missing, StorageError::NotFound { .. }) && !missing.retry().is_later(),
         "{missing:?}"
     );
     let target = bed.scratch.path().join("copy");
@@ -134,7 +135,7 @@ async fn limits_are_checked_before_reading(bed: Bed) {
             ..
         }
     );
-    assert!(expected && !refused.retry(), "{refused:?}");
+    assert!(expected && !refused.retry().is_later(), "{refused:?}");
     let target = bed.scratch.path().join("copy");
     assert!(bed.place.get_to_file(&pack(1), &target, 1000).await.is_err());
     assert!(!target.exists());

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::fake::{Answer, Fake, hang_up, status};
 use common::{bucket_options, contents, directory, noise, pack};
+use holdfast_fault::Retryable as _;
 use holdfast_storage::{Place, PlaceOptions, Prefix, Put, StorageError};
 use tempfile::TempDir;
 use url::Url;
@@ -28,7 +29,7 @@ async fn denied_is_denied_at_once_and_shows_no_credentials() {
     let place = place(&fake).await;
     let error = place.get(&pack(1), 100).await.unwrap_err();
     assert!(
-        matches!(&error, StorageError::Denied { .. }) && !error.retry(),
+        matches!(&error, StorageError::Denied { .. }) && !error.retry().is_later(),
         "{error:?}"
     );
     assert_eq!(fake.seen().len(), 1, "a second try");
@@ -120,7 +121,7 @@ async fn an_object_that_never_appears_is_an_error_that_may_pass() {
     let fake = Fake::start(|_, request| status(if request.method == "HEAD" { 404 } else { 412 })).await;
     let error = place(&fake).await.put(&pack(1), noise(10), None).await.unwrap_err();
     assert!(
-        matches!(&error, StorageError::Unreachable { .. }) && error.retry(),
+        matches!(&error, StorageError::Unreachable { .. }) && error.retry().is_later(),
         "{error:?}"
     );
     assert_eq!(fake.count("PUT"), 4);
@@ -155,7 +156,7 @@ async fn a_short_answer_is_no_object() {
         .get_to_file(&pack(1), &target, 5000)
         .await
         .unwrap_err();
-    assert!(error.retry(), "{error:?}");
+    assert!(error.retry().is_later(), "{error:?}");
     assert!(!target.exists());
 }
 
@@ -172,7 +173,7 @@ async fn silence_ends() {
     let begun = Instant::now();
     let error = place.get(&pack(1), 100).await.unwrap_err();
     assert!(
-        matches!(&error, StorageError::Unreachable { .. }) && error.retry(),
+        matches!(&error, StorageError::Unreachable { .. }) && error.retry().is_later(),
         "{error:?}"
     );
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -183,7 +184,7 @@ async fn failures_are_told_apart() {
     for (answer, retry) in [(503, true), (507, false), (400, false), (301, false)] {
         let fake = Fake::start(move |_, request| status(if request.method == "HEAD" { 404 } else { answer })).await;
         let error = place(&fake).await.put(&pack(1), noise(10), None).await.unwrap_err();
-        assert_eq!(error.retry(), retry, "{answer}: {error:?}");
+        assert_eq!(error.retry().is_later(), retry, "{answer}: {error:?}");
         assert_eq!(error.is_no_space(), answer == 507, "{answer}: {error:?}");
     }
     let fake = Fake::start(|_, request| match request.method.as_str() {
@@ -262,7 +263,7 @@ async fn a_directory_must_be_there_unless_it_is_to_be_made() {
     let mut options = PlaceOptions::new(Url::from_file_path(&path).unwrap());
     let error = Place::open("disk".parse().unwrap(), options.clone()).await.unwrap_err();
     assert!(
-        matches!(&error, StorageError::NoPlace { .. }) && error.retry(),
+        matches!(&error, StorageError::NoPlace { .. }) && error.retry().is_later(),
         "{error:?}"
     );
     assert!(!path.exists());
@@ -305,7 +306,7 @@ async fn options_that_make_no_sense_are_refused() {
     for options in bad {
         let error = Place::open("bad".parse().unwrap(), options).await.unwrap_err();
         assert!(
-            matches!(&error, StorageError::BadOptions { .. }) && !error.retry(),
+            matches!(&error, StorageError::BadOptions { .. }) && !error.retry().is_later(),
             "{error:?}"
         );
     }
@@ -325,7 +326,7 @@ async fn a_fifo_in_place_of_an_object_is_refused_and_not_waited_for() {
     let look = tokio::time::timeout(wait, place.head(&pack(1))).await.unwrap();
     for error in [read.err().unwrap(), look.err().unwrap()] {
         assert!(
-            matches!(&error, StorageError::Refused { .. }) && !error.retry(),
+            matches!(&error, StorageError::Refused { .. }) && !error.retry().is_later(),
             "{error:?}"
         );
     }

@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_config::Period;
+use holdfast_fault::{Retry, Retryable};
 
 /// The environment variable that sets fail points.
 pub const VARIABLE: &str = "HOLDFAST_FAILPOINTS";
@@ -31,6 +32,12 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct Injected {
     /// The fail point.
     pub name: String,
+}
+
+impl Retryable for Injected {
+    fn retry(&self) -> Retry {
+        Retry::Later
+    }
 }
 
 /// A fail point's setting is malformed; the text says how one is written.

@@ -16,7 +16,7 @@ use holdfast_session::{DatabaseContainer, DockerReply, Reachable, answer_docker,
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Docker, Seen, of_engine};
+use super::{Docker, Seen};
 
 /// How long a password may take to be read in its container.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ impl Docker {
             Some(way) => drop(way.needed.insert(ticket, until)),
             None if !route.shared => {
                 let joined = Joined::join(engine, &self.state_dir, &network.id, &dumper.id).await;
-                let joined = joined.map_err(|error| JobError::new(error.is_transient(), &error))?;
+                let joined = joined?;
                 tracing::info!(
                     network = network.name,
                     dumper = dumper.name,
@@ -195,7 +195,7 @@ pub async fn reach_from_here(
     state_dir: &Path,
     container: &str,
 ) -> Result<(Reachable, Option<Joined>), JobError> {
-    let containers = engine.containers().await.map_err(of_engine)?;
+    let containers = engine.containers().await?;
     let nothing = Selection {
         include: Vec::new(),
         exclude: Vec::new(),
@@ -221,7 +221,7 @@ pub async fn reach_from_here(
     let joined = match (own, network) {
         (Some(own), Some(network)) if !shared => {
             let joined = Joined::join(engine, state_dir, &network.id, &own.id).await;
-            Some(joined.map_err(|error| JobError::new(error.is_transient(), &error))?)
+            Some(joined?)
         }
         _ => None,
     };
@@ -297,7 +297,7 @@ async fn read_password(engine: &Engine, container: &str, path: &str) -> Result<S
         timeout: READ_WITHIN,
         keep: PASSWORD_MAX,
     };
-    let read = engine.exec(container, &exec).await.map_err(of_engine)?;
+    let read = engine.exec(container, &exec).await?;
     match read.outcome {
         Outcome::Ended(0) if !read.cut => {}
         Outcome::Ended(code) => {

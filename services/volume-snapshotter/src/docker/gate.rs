@@ -4,16 +4,22 @@
 //! (packs sealed, contents written) after all are back: only reading lies between. Each capture has a [`Pass`], on the
 //! thread that reads; the [`Gate`] is on the other side.
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_service::JobError;
 use tokio::sync::oneshot;
 
 /// Why a capture does not go on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
 pub(crate) struct Closed {
-    /// Why, for people.
     pub(crate) reason: String,
-    /// Whether trying again may help.
-    pub(crate) retry: bool,
+    pub(crate) retry: Retry,
+}
+
+impl Retryable for Closed {
+    fn retry(&self) -> Retry {
+        self.retry
+    }
 }
 
 /// What a quiet time brought that was read in.
@@ -54,16 +60,6 @@ pub(crate) struct Gate {
 /// Captures that are being read.
 pub(crate) struct Opened {
     reading: Vec<Reader>,
-}
-
-impl From<Closed> for JobError {
-    fn from(closed: Closed) -> Self {
-        if closed.retry {
-            Self::Retry(closed.reason)
-        } else {
-            Self::Fail(closed.reason)
-        }
-    }
 }
 
 impl Gate {
@@ -206,7 +202,7 @@ mod tests {
         assert!(gate.all_ready().await);
         gate.close(&Closed {
             reason: "no".to_owned(),
-            retry: false,
+            retry: Retry::Never,
         });
         assert!(matches!(sent.await.unwrap(), Err(JobError::Fail(why)) if why == "no"));
         let mut gate = Gate::default();

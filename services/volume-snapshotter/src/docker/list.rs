@@ -10,7 +10,7 @@ use holdfast_format::{Artefact, ArtefactKind, ImageInUse, SourceName};
 use holdfast_service::{Context, JobError};
 use holdfast_session::Listing;
 
-use super::{Docker, Seen, of_engine};
+use super::{Docker, Seen};
 
 impl Docker {
     /// The volumes that are to be taken, what is left out and why, and the images in use.
@@ -49,7 +49,7 @@ impl Docker {
     }
 
     async fn images(&self, cx: &Context, seen: &Seen, stack: Option<&str>) -> Result<Vec<ImageInUse>, JobError> {
-        let images = self.engine().await?.images().await.map_err(of_engine)?;
+        let images = self.engine().await?.images().await?;
         let digests: BTreeMap<String, Vec<String>> =
             images.into_iter().map(|image| (image.id, image.digests)).collect();
         let containers = seen.containers.iter().filter(|one| one.label(HELPER).is_none());

@@ -11,7 +11,7 @@ use holdfast_docker::inventory::Inventory;
 use holdfast_service::{Context, JobError};
 use holdfast_session::{Found, Input, Session};
 
-use super::{Docker, of_engine};
+use super::Docker;
 use crate::stage::tools;
 
 /// No Compose file is larger.
@@ -25,7 +25,7 @@ const ALL_MAX: usize = 64 << 20;
 
 impl Docker {
     pub(super) async fn metadata(&self, cx: &Context, session: Session) -> Result<(), JobError> {
-        let known = self.engine().await?.metadata().await.map_err(of_engine)?;
+        let known = self.engine().await?.metadata().await?;
         let seen = self.look().await?;
         let mut text = serde_json::to_vec_pretty(&known)
             .map_err(|error| JobError::Fail(format!("what the engine knows: {error}")))?;

@@ -11,12 +11,12 @@ use holdfast_capture::{LAYOUT, Root, TreeOutcome, TreeSpec, capture_archive, cap
 use holdfast_config::ReadVolumes;
 use holdfast_docker::engine::{Archive, Engine};
 use holdfast_docker::facts::{Container, State};
-use holdfast_docker::helper::{Access, Helper, HelperError};
+use holdfast_docker::helper::{Access, Helper};
 use holdfast_docker::inventory::{Decision, User, VolumeEntry};
-use holdfast_docker::perform::{BroughtBack, QuietError, QuietTime};
+use holdfast_docker::perform::{BroughtBack, QuietTime};
 use holdfast_docker::quiet::{self, Covered};
 use holdfast_events::{Job, Work};
-use holdfast_fault::chain;
+use holdfast_fault::{Retry, chain};
 use holdfast_format::{Artefact, ArtefactKind, VolumeInfo, VolumeUser};
 use holdfast_service::{Context, JobError};
 use holdfast_session::{Found, Input, Precopy, Session, is_in_memory};
@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
 
 use super::gate::{Closed, Gate, Pass, Quieted};
-use super::{Docker, Seen, log, of_engine, own};
+use super::{Docker, Seen, log, own};
 use crate::stage::tools;
 
 /// How long a turn is waited for before the job is given back.
@@ -61,9 +61,7 @@ impl Docker {
         work: &Work,
         delivery: &Delivery,
     ) -> Result<(), JobError> {
-        failpoint::hit_async("docker.before_look")
-            .await
-            .map_err(|error| JobError::Retry(error.to_string()))?;
+        failpoint::hit_async("docker.before_look").await?;
         let seen = self.look().await?;
         let entry = wanted(&seen, &session.artefact().name)?.clone();
         let members = self.members(cx, work, &entry, &seen).await?;
@@ -116,12 +114,7 @@ impl Docker {
             return Err(JobError::Fail(format!("{} is no capture", work.stage())));
         };
         let _quieting = self.quieting.lock().await;
-        let turn = self
-            .quiet()
-            .await?
-            .turn(TURN)
-            .await
-            .map_err(|error| not_quiet(&error))?;
+        let turn = self.quiet().await?.turn(TURN).await?;
         log(turn.recovery());
         // Whoever had the turn before may have captured them all.
         let mut sessions = Vec::new();
@@ -167,7 +160,7 @@ impl Docker {
             }
             // Only now, since a container that another worker had stopped looked as if it had not run.
             let begun = async {
-                let containers = self.engine().await?.containers().await.map_err(of_engine)?;
+                let containers = self.engine().await?.containers().await?;
                 let plan = quiet::plan(&containers, &volumes, &own(&containers)).map_err(refused)?;
                 // Pre-copies may take long: who has lost the job meanwhile, or is to end, is to stop nothing any more.
                 if delivery.lost.is_cancelled() {
@@ -177,7 +170,7 @@ impl Docker {
                 let begun = turn.begin(&work.run.to_string(), &covers, &plan).await;
                 begun.map_err(|failed| {
                     let undone = not_back(&failed.brought_back).map(|text| format!("; and {text}"));
-                    not_quiet(&failed.error).and(&undone.unwrap_or_default())
+                    JobError::from(failed.error).and(&undone.unwrap_or_default())
                 })
             };
             match begun.await {
@@ -302,19 +295,13 @@ impl Reading {
                 (outcome, "path")
             }
             Way::Archive(Some((container, path))) => {
-                let archive = runtime
-                    .block_on(self.engine.download(container, path))
-                    .map_err(of_engine)?;
+                let archive = runtime.block_on(self.engine.download(container, path))?;
                 (self.archive(archive, &runtime, input)?, "archive")
             }
             Way::Archive(None) => {
                 let volume = &self.entry.volume.name;
-                let helper = runtime.block_on(Helper::create(&self.engine, &self.state_dir, volume, Access::Read));
-                let helper = helper.map_err(|error| match error {
-                    HelperError::Engine(error) => of_engine(error),
-                    other => JobError::new(false, &other),
-                })?;
-                let archive = runtime.block_on(helper.download()).map_err(of_engine);
+                let helper = runtime.block_on(Helper::create(&self.engine, &self.state_dir, volume, Access::Read))?;
+                let archive = runtime.block_on(helper.download()).map_err(JobError::from);
                 let captured = archive.and_then(|archive| self.archive(archive, &runtime, input));
                 if let Err(error) = runtime.block_on(helper.remove()) {
                     tracing::warn!("{}; the next recovery tries again", chain(&error));
@@ -422,19 +409,10 @@ fn refused(refusals: Vec<quiet::Refusal>) -> JobError {
     JobError::Fail(reasons.join("; "))
 }
 
-fn not_quiet(error: &QuietError) -> JobError {
-    let retry = match error {
-        QuietError::Taken { .. } | QuietError::Injected(_) => true,
-        QuietError::Engine { source, .. } => source.is_transient(),
-        QuietError::Lock { .. } | QuietError::Intent(_) | QuietError::Hook { .. } => false,
-    };
-    JobError::new(retry, error)
-}
-
 fn closed(error: &JobError) -> Closed {
     Closed {
         reason: error.reason().to_owned(),
-        retry: matches!(error, JobError::Retry(_)),
+        retry: error.retry(),
     }
 }
 
@@ -456,7 +434,10 @@ async fn end(time: QuietTime) -> Result<Quieted, Closed> {
     let mut warnings = time.warnings().to_vec();
     let done = time.bring_back().await;
     if let Some(reason) = not_back(&done) {
-        return Err(Closed { reason, retry: false });
+        return Err(Closed {
+            reason,
+            retry: Retry::Never,
+        });
     }
     if !done.disturbed.is_empty() {
         return Err(Closed {
@@ -464,7 +445,7 @@ async fn end(time: QuietTime) -> Result<Quieted, Closed> {
                 "while the volume was read, its containers ran: {} (a restart of the engine, or somebody, started them)",
                 done.disturbed.join(", ")
             ),
-            retry: true,
+            retry: Retry::Later,
         });
     }
     warnings.extend(done.warnings);

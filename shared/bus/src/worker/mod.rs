@@ -15,13 +15,14 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, Config, IntoConsumerConfig, pull};
 use async_trait::async_trait;
 use holdfast_events::{Work, WorkStage};
+use holdfast_fault::Retryable as _;
 use holdfast_format::{PlaceName, Site};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::Bus;
-use crate::error::{BusError, Retry};
+use crate::error::BusError;
 use running::Running;
 
 /// Jobs of one stage that all replicas together may have in hand at one site. It only has to be larger than their slots.
@@ -142,7 +143,7 @@ impl Worker {
             .bus
             .ensure_consumer(&self.bus.names().work, &self.consumer_config())
             .await
-            && error.retry() == Retry::Never
+            && !error.retry().is_later()
         {
             return Err(error);
         }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use holdfast_bus::{Auth, Bus, BusError, BusOptions, Retry};
+use holdfast_bus::{Auth, Bus, BusError, BusOptions};
+use holdfast_fault::{Retry, Retryable as _};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::time::Instant;

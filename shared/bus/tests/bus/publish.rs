@@ -1,8 +1,9 @@
 //! Publishing work and facts, and the streams they go to.
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
-use holdfast_bus::{Bus, BusError, Queued, Retry};
+use holdfast_bus::{Bus, BusError, Queued};
 use holdfast_events::{Fact, Job, What, Work};
+use holdfast_fault::{Retry, Retryable as _};
 use holdfast_format::FailureSubject;
 
 use crate::support::{Rig, artefact, held, is_empty, run, seal, site};

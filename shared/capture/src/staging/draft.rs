@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{
     ArtefactId, ArtefactKind, Class, ContentsRef, Counts, DatabaseInfo, Manifest, NewBytes, PackId, PackRef,
     Predecessor, RunId, Site, SourceName, Stream, VolumeInfo, Warnings,
@@ -86,6 +87,13 @@ pub struct DraftPack {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("pack {0} of the draft is not sealed")]
 pub struct MissingReceipt(pub PackId);
+
+/// The pack's seal may be under way.
+impl Retryable for MissingReceipt {
+    fn retry(&self) -> Retry {
+        Retry::Later
+    }
+}
 
 impl Draft {
     /// The manifest, once every new pack has its receipt and the contents are stored.

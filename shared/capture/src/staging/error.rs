@@ -3,9 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::ArtefactId;
-
-use crate::Retry;
 
 /// Why staging could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -66,16 +65,18 @@ pub enum StagingError {
     },
 }
 
-impl StagingError {
-    /// Whether another attempt is worth it.
-    #[must_use]
-    pub fn retry(&self) -> Retry {
+impl Retryable for StagingError {
+    /// A full staging passes: the encryptor empties it.
+    fn retry(&self) -> Retry {
         match self {
             Self::Io { .. } | Self::Full { .. } | Self::NoRoom { .. } | Self::Stopped => Retry::Later,
-            Self::Superseded { .. } | Self::Malformed { .. } => Retry::Never,
+            Self::Malformed { .. } => Retry::Never,
+            Self::Superseded { .. } => Retry::Superseded,
         }
     }
+}
 
+impl StagingError {
     pub(crate) fn from_io(action: &'static str, path: &Path, max_bytes: u64, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
+use holdfast_fault::{Retry, Retryable as _};
 use holdfast_format::{
     ArtefactKind, Class, Content, ContentsReader, ContentsRef, Counts, Digest, NewBytes, PackId, PackRef, Stream,
     StreamFormat, Warnings,
@@ -12,7 +13,6 @@ use holdfast_format::{
 use jiff::Timestamp;
 
 use super::*;
-use crate::Retry;
 
 const ARTEFACT: ArtefactId = ArtefactId::from_bytes([1; 16]);
 const FOREVER: Wait<'static> = Wait {
@@ -106,7 +106,7 @@ fn a_newer_attempt_voids_the_older_one() {
     assert_eq!((first.number(), second.number()), (1, 2));
     let error = first.put_pack(pack(2), b"two", &FOREVER).unwrap_err();
     assert!(matches!(error, StagingError::Superseded { attempt: 1, .. }));
-    assert_eq!(error.retry(), Retry::Never);
+    assert_eq!(error.retry(), Retry::Superseded);
     assert!(matches!(
         first.put_draft(&draft(vec![])),
         Err(StagingError::Superseded { .. })

@@ -7,6 +7,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use holdfast_fault::{Retry, Retryable as _};
 use holdfast_format::{Content, ContentsReader};
 use rustix::fs::{FileType, XattrFlags, lsetxattr, mkdirat, mknodat};
 
@@ -347,7 +348,7 @@ fn a_directory_that_is_a_file_is_refused_for_good() {
     for root in [file, link] {
         let error = try_shoot(&store, &spec(&root), None, &HashSet::new()).err().unwrap();
         assert!(matches!(error, CaptureError::NoDirectory { .. }), "{error}");
-        assert_eq!(error.retry(), crate::Retry::Never);
+        assert_eq!(error.retry(), Retry::Never);
         assert!(error.to_string().contains("[system].paths"), "{error}");
     }
 }

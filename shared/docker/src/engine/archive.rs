@@ -1,4 +1,4 @@
-//! Files of containers and their volumes, as tar archives.
+//! Files of containers and their volumes, read and written as tar archives.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::{Engine, EngineError, Kind};
 
-/// What every archive ends with: two blocks of zeros.
+/// The number of zero bytes at the end of every complete archive: two blocks.
 const END: usize = 1024;
 
 type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// A tar archive as the engine makes it. An archive that ends before its end is an error, not an end: if the engine
-/// fails to read a file, it just stops, and answers as if all were well.
+/// A tar archive that the engine sends. If the engine fails to read a file, it stops sending and reports success all
+/// the same; so reading fails with an error if the archive does not end with its two blocks of zeros.
 pub struct Archive {
     reader: StreamReader<Pieces, Bytes>,
 }
@@ -39,18 +39,17 @@ impl AsyncRead for Archive {
 }
 
 impl Engine {
-    /// Reads `path` of a container, which need not run, with all below it. With `/.` at its end: what is in it, under
-    /// names that begin with `./`.
+    /// Reads `path` of a container, with everything below it. The container need not run. If `path` ends with `/.`, the
+    /// archive holds the content of the folder, under names that begin with `./`.
     ///
-    /// # Errors
-    /// If the container or the path is not there, or the engine does not answer. What goes wrong later is told while
-    /// the archive is read.
+    /// If the container or the path is not there, or the engine does not answer. Later failures are returned by reads
+    /// from the archive.
     pub async fn download(&self, container: &str, path: &str) -> Result<Archive, EngineError> {
         EngineError::check_name("read", "files of container", container)?;
         let thing = format!("{path} of container {container}");
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut pieces = Box::pin(self.client.download_from_container(container, Some(options)));
-        // The engine may have to look at much before the first piece.
+        // The engine may have to do much before it sends the first piece.
         let first = match tokio::time::timeout(self.limits.act, pieces.next()).await {
             Ok(Some(Ok(first))) => first,
             Ok(Some(Err(source))) => return Err(EngineError::of_bollard("read", thing, source)),
@@ -70,11 +69,11 @@ impl Engine {
         })
     }
 
-    /// Writes a tar archive's entries below `path` of a container, which need not run. Owners and modes are those of the
-    /// archive.
+    /// Writes the entries of a tar archive below `path` of a container. The container need not run. Owners and modes
+    /// are those of the archive.
     ///
-    /// # Errors
-    /// If the container or the path is not there, it cannot be written to, `tar` fails, or nothing moves for a while.
+    /// If the container or the path is not there, the path cannot be written to, reading `tar` fails, or no data moves
+    /// for the idle limit.
     pub async fn upload(
         &self,
         container: &str,
@@ -114,7 +113,7 @@ struct Download {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, bollard::errors::Error>> + Send>>,
     thing: String,
     idle: Duration,
-    /// How many zeros the last piece ended with, and those before it if it was all zeros.
+    /// The number of zero bytes that the data received so far ends with.
     zeros: usize,
     ended: bool,
 }

@@ -1,4 +1,4 @@
-//! Containers: listing, stopping, starting, freezing.
+//! Containers: list, stop, start, freeze, make, remove.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,53 +13,54 @@ use tokio::time::Instant;
 use super::{Engine, EngineError, Kind, convert};
 use crate::facts::{Container, State};
 
-/// How often a container is asked whether it has become what it should.
+/// The interval between questions whether a container has reached a state.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long the engine gives a container to stop if nobody says.
+/// The time that the engine gives a container to stop by default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The exit code of a process that SIGKILL ended.
+/// The exit code of a process that was ended by SIGKILL.
 const KILLED: i64 = 137;
 
-/// How a container stopped.
+/// The result of stopping a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Whether it was killed, since it did not end by itself in time.
+    /// True if the engine killed the container because it did not end in time.
     pub killed: bool,
 }
 
-/// How a container started.
+/// The result of starting a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// It runs.
+    /// The container runs.
     Running,
-    /// It started, and ended at once.
+    /// The container started, and ended at once.
     Ended {
-        /// With this exit code.
+        /// The exit code.
         exit_code: i64,
     },
 }
 
-/// A container that is never started, only there to have a volume mounted.
+/// A container to make that is never started, and exists only to have a volume mounted.
 #[derive(Clone, Debug)]
 pub struct HelperSpec<'a> {
-    /// Its name.
+    /// The container's name.
     pub name: &'a str,
-    /// The id of an image that is there; nothing of it is ever run.
+    /// The id of an image that the engine has. Nothing in the image is ever run.
     pub image: &'a str,
-    /// The volume.
+    /// The volume's name.
     pub volume: &'a str,
-    /// Where it is mounted.
+    /// The absolute path in the container to mount the volume at.
     pub mounted_at: &'a str,
-    /// Whether it may be written to.
+    /// True if the volume is mounted for writing.
     pub writable: bool,
-    /// Labels.
+    /// Labels for the container, as names and values.
     pub labels: &'a [(&'a str, &'a str)],
 }
 
 impl Engine {
-    /// All containers, running or not. One that is removed meanwhile is left out.
+    /// Lists all containers, running or not, sorted by name. A container that is removed while the list is made is left
+    /// out.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -84,10 +85,10 @@ impl Engine {
         Ok(found.into_iter().filter_map(|container| container.id).collect())
     }
 
-    /// A container, by id or name.
+    /// Describes a container, by id or name.
     ///
     /// # Errors
-    /// If it is not there, or the engine does not answer.
+    /// If the container is not there, or the engine does not answer.
     pub async fn container(&self, id: &str) -> Result<Container, EngineError> {
         EngineError::check_name("inspect", "container", id)?;
         let question = self.client.inspect_container(id, None);
@@ -95,11 +96,11 @@ impl Engine {
         Ok(convert::container(answer))
     }
 
-    /// Stops a container, and waits until it is. One that is not running is stopped already. The engine kills it after
-    /// `timeout`, by default the container's own, else 10 s.
+    /// Stops a container, and waits until it has stopped. Succeeds if the container does not run. The engine kills the
+    /// container after `timeout`; by default after the container's own time, else after 10 s.
     ///
     /// # Errors
-    /// If it is not there, does not even end when killed, or the engine does not answer.
+    /// If the container is not there or does not even end when killed, or the engine does not answer.
     pub async fn stop(&self, id: &str, timeout: Option<Duration>) -> Result<Stopped, EngineError> {
         let thing = format!("container {id}");
         let timeout = match timeout {
@@ -107,7 +108,7 @@ impl Engine {
             None => self.container(id).await?.stop_timeout.unwrap_or(STOP_TIMEOUT),
         };
         EngineError::check_name("stop", "container", id)?;
-        // Whole seconds; never less than asked for.
+        // Whole seconds, rounded up.
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
         let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
@@ -122,10 +123,10 @@ impl Engine {
         })
     }
 
-    /// Starts a container. One that runs is started already.
+    /// Starts a container. Succeeds if the container runs already.
     ///
     /// # Errors
-    /// If it is not there, cannot be started, or the engine does not answer.
+    /// If the container is not there or cannot be started, or the engine does not answer.
     pub async fn start(&self, id: &str) -> Result<Started, EngineError> {
         EngineError::check_name("start", "container", id)?;
         let thing = format!("container {id}");
@@ -140,10 +141,10 @@ impl Engine {
         })
     }
 
-    /// Freezes a container, and waits until it is. One that is frozen is so already.
+    /// Freezes a container, and waits until it is frozen. Succeeds if the container is frozen already.
     ///
     /// # Errors
-    /// If it is not there, does not run, or the engine does not answer.
+    /// If the container is not there or does not run, or the engine does not answer.
     pub async fn pause(&self, id: &str) -> Result<(), EngineError> {
         EngineError::check_name("pause", "container", id)?;
         let call = self.client.pause_container(id);
@@ -156,10 +157,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a freeze. One that runs is not frozen already.
+    /// Continues a frozen container, and waits until it runs. Succeeds if the container runs already.
     ///
     /// # Errors
-    /// If it is not there, does not run, or the engine does not answer.
+    /// If the container is not there or does not run, or the engine does not answer.
     pub async fn unpause(&self, id: &str) -> Result<(), EngineError> {
         EngineError::check_name("unpause", "container", id)?;
         let call = self.client.unpause_container(id);
@@ -172,7 +173,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgives a conflict with what is so already. Engines differ in the status by which they tell of it.
+    /// Turns a failure into success if the container is in the wanted state already. Engines differ in the status that
+    /// they answer then, so the state is asked for.
     async fn unless_so(&self, done: Result<(), EngineError>, id: &str, state: State) -> Result<(), EngineError> {
         match done {
             Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Failed) => {
@@ -206,13 +208,14 @@ impl Engine {
         }
     }
 
-    /// Makes a container that has a volume mounted, and gives its id. It has no network, and is not started.
+    /// Makes a container that has a volume mounted, and returns its id. The container has no network, and is not
+    /// started.
     ///
     /// # Errors
     /// If the image or the volume is not there, the name is taken, or the engine does not answer.
     pub async fn create_helper(&self, spec: &HelperSpec<'_>) -> Result<String, EngineError> {
         EngineError::check_name("create", "container", spec.name)?;
-        // Else the engine would make it.
+        // The engine would make a volume that is missing; here that is an error.
         self.volume(spec.volume).await?;
         let mount = Mount {
             typ: Some(MountType::VOLUME),
@@ -245,10 +248,10 @@ impl Engine {
         Ok(created.id)
     }
 
-    /// Removes a container that is not running. One that is not there is removed already.
+    /// Removes a container that does not run. Succeeds if the container is not there.
     ///
     /// # Errors
-    /// If it runs, or the engine does not answer.
+    /// If the container runs, or the engine does not answer.
     pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         EngineError::check_name("remove", "container", id)?;
         let options = RemoveContainerOptionsBuilder::default().v(false).force(false).build();

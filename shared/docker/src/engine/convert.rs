@@ -1,4 +1,4 @@
-//! From bollard's models to ours.
+//! Conversion of bollard's models into plain facts.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) fn container(from: models::ContainerInspectResponse) -> Container {
 
 fn of_state(state: &models::ContainerState) -> State {
     let is = |flag: Option<bool>| flag.unwrap_or_default();
-    // A paused container also counts as running, and one that is about to be started again, too.
+    // The engine also marks a paused or restarting container as running, so those marks come first.
     if is(state.paused) {
         State::Paused
     } else if is(state.restarting) {
@@ -99,7 +99,7 @@ pub(super) fn network(from: models::Network) -> Network {
 }
 
 pub(super) fn image(from: models::ImageSummary) -> Image {
-    // What has no name or digest is told as `<none>`.
+    // The engine gives `<none>` for a missing name or digest.
     let real = |names: Vec<String>| names.into_iter().filter(|name| !name.contains("<none>")).collect();
     Image {
         id: from.id,

@@ -1,14 +1,15 @@
-//! What can go wrong with an engine.
+//! Errors of calls to an engine.
 
 use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
+use holdfast_fault::{Retry, Retryable};
 
 use crate::facts::is_name;
 
-/// The engine did not do what was asked.
+/// A call to the engine that failed. Names the operation and the thing, and keeps the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {thing}: {}", .kind.text())]
 pub struct EngineError {
@@ -19,34 +20,34 @@ pub struct EngineError {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What kind of failure it was.
+/// The kind of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// There is no engine there.
+    /// The socket of the engine does not exist.
     Missing,
-    /// Nothing listens there.
+    /// Nothing listens at the engine's address.
     Refused,
-    /// It did not answer in time.
+    /// The engine did not answer within this time.
     NoAnswer(Duration),
     /// The connection broke before the answer was complete.
     Broken,
-    /// The engine is there, and too busy or not ready.
+    /// The engine is there, but too busy or not ready.
     Busy,
-    /// Access is not allowed.
+    /// The engine, or the system, denies access.
     Denied,
-    /// The thing is not there.
+    /// The container, volume or other thing does not exist.
     NotFound,
-    /// The thing's state does not allow it.
+    /// The state of the thing does not allow the operation.
     Conflict,
-    /// The engine says that the request makes no sense.
+    /// The engine rejects the request as wrong.
     Rejected,
     /// The engine tried and failed.
     Failed,
-    /// The answer cannot be understood.
+    /// The engine's answer cannot be understood.
     Garbled,
-    /// The name is none that the engine would take, so it was not asked.
+    /// The engine cannot have a thing of this name, so it was not asked.
     NoName,
-    /// The address is of no kind that is known.
+    /// The engine's address is of no known form.
     NoAddress,
 }
 
@@ -70,18 +71,11 @@ impl Kind {
     }
 }
 
-impl EngineError {
-    /// What kind of failure it was.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Whether the engine may be back, or ready, if it is asked again later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
+impl Retryable for EngineError {
+    /// An engine that is away or not ready may be back later; what it refused or failed to do, it does not do later.
+    fn retry(&self) -> Retry {
         match self.kind {
-            Kind::Missing | Kind::Refused | Kind::NoAnswer(_) | Kind::Broken | Kind::Busy => true,
+            Kind::Missing | Kind::Refused | Kind::NoAnswer(_) | Kind::Broken | Kind::Busy => Retry::Later,
             Kind::Denied
             | Kind::NotFound
             | Kind::Conflict
@@ -89,11 +83,19 @@ impl EngineError {
             | Kind::Failed
             | Kind::Garbled
             | Kind::NoName
-            | Kind::NoAddress => false,
+            | Kind::NoAddress => Retry::Never,
         }
     }
+}
 
-    /// Whether the thing is not there.
+impl EngineError {
+    /// Returns the kind of the failure.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// True if the container, volume or other thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
@@ -121,7 +123,7 @@ impl EngineError {
         Self::new(operation, thing, kind_of(&source)).with_source(source)
     }
 
-    /// Refuses a name that the engine could not have given.
+    /// Fails if the engine cannot have a thing of this name.
     pub(super) fn check_name(operation: &'static str, what: &str, name: &str) -> Result<(), Self> {
         if is_name(name) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What happens in the engine, as it happens.
+//! Events of the engine, as they happen.
 
 use std::collections::HashMap;
 
@@ -8,39 +8,39 @@ use futures::{Stream, StreamExt};
 
 use super::{Engine, EngineError};
 
-/// Something happened.
+/// An event of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When, in seconds since 1970, by the engine's clock.
+    /// Time of the event by the engine's clock, in seconds since 1970.
     pub at: i64,
-    /// What.
+    /// The kind of event, with its details.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The kinds of events that Holdfast follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// An image was pulled.
     ImagePulled {
-        /// Its reference, as it was asked for.
+        /// The image's reference, as it was asked for.
         image: String,
     },
     /// A container was started.
     ContainerStarted {
-        /// Its id.
+        /// The container's id.
         id: String,
-        /// Its name.
+        /// The container's name.
         name: String,
-        /// Its image, as it was asked for.
+        /// The reference of the container's image, as it was asked for.
         image: String,
-        /// Its stack.
+        /// The Compose project that the container belongs to.
         stack: Option<String>,
     },
 }
 
 impl Engine {
-    /// Images that are pulled and containers that are started, from now on, or from `since` (seconds since 1970) if the
-    /// engine still knows. Ends with the connection: who wants more asks again, from the last event on.
+    /// Follows image pulls and container starts from now on, or from `since` (in seconds since 1970) as far back as the
+    /// engine remembers. The stream ends when the connection does; call again with the time of the last event to go on.
     pub fn events(&self, since: Option<i64>) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin + use<> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let filters = HashMap::from([

@@ -8,7 +8,7 @@ use futures::StreamExt;
 
 use super::{Engine, EngineError, Kind};
 
-/// How often the engine is asked for the exit code after the output has ended.
+/// The interval between questions for the exit code after the output has ended.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A command for a running container.
@@ -16,42 +16,42 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Exec<'a> {
     /// The program and its arguments.
     pub command: &'a [&'a str],
-    /// Who runs it, if not the container's user.
+    /// The user that runs the command; `None`: the container's own.
     pub user: Option<&'a str>,
-    /// How long it may take.
+    /// The time limit of the command.
     pub timeout: Duration,
-    /// How much of each output is kept: the beginning.
+    /// The number of bytes kept of each output, from its beginning.
     pub keep: usize,
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
-    /// How it ended.
+    /// The end of the command, or the lack of one.
     pub outcome: Outcome,
-    /// The beginning of its standard output.
+    /// The beginning of the command's standard output.
     pub stdout: Vec<u8>,
-    /// The beginning of its standard error.
+    /// The beginning of the command's standard error.
     pub stderr: Vec<u8>,
-    /// Whether it printed more than that.
+    /// True if either output was longer than the part that was kept.
     pub cut: bool,
 }
 
-/// How a command ended.
+/// The ways in which a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With this exit code.
+    /// The command ended with this exit code.
     Ended(i64),
-    /// Not in time. It goes on in the container: the engine cannot end it.
+    /// The command did not end in time. It goes on in the container, since the engine cannot end it.
     TimedOut,
 }
 
 impl Engine {
-    /// Runs a command in a running container.
+    /// Runs a command in a running container, and waits for its end.
     ///
     /// # Errors
-    /// If the container is not there or does not run, or the engine does not answer. A command that fails, is not there
-    /// or takes too long is no error: see [`Executed::outcome`].
+    /// If the container is not there or does not run, or the engine does not answer. A command that fails, does not
+    /// exist or takes too long is no error: see [`Executed::outcome`].
     pub async fn exec(&self, container: &str, exec: &Exec<'_>) -> Result<Executed, EngineError> {
         EngineError::check_name("run a command in", "container", container)?;
         let thing = format!("container {container}");
@@ -107,7 +107,7 @@ impl Engine {
             match (now.running, now.exit_code) {
                 (Some(true), _) => tokio::time::sleep(POLL).await,
                 (_, Some(code)) => return Ok(code),
-                // The connection broke before the command had run.
+                // The command never ran: the connection broke before.
                 (_, None) => return Err(EngineError::new("run a command in", thing, Kind::Broken)),
             }
         }

@@ -1,4 +1,4 @@
-//! Volumes, networks, images, and all that the engine knows.
+//! Volumes, networks, images, and the engine's full description of all.
 
 use bollard::models::{EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest, VolumeCreateRequest};
 use bollard::query_parameters::{ListImagesOptions, ListNetworksOptions, ListVolumesOptions, RemoveVolumeOptions};
@@ -8,7 +8,7 @@ use super::{Engine, EngineError, Kind, convert};
 use crate::facts::{Image, Labels, Network, Volume};
 
 impl Engine {
-    /// All volumes.
+    /// Lists all volumes, sorted by name.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -25,10 +25,10 @@ impl Engine {
         Ok(volumes)
     }
 
-    /// A volume.
+    /// Describes a volume.
     ///
     /// # Errors
-    /// If it is not there, or the engine does not answer.
+    /// If the volume is not there, or the engine does not answer.
     pub async fn volume(&self, name: &str) -> Result<Volume, EngineError> {
         EngineError::check_name("inspect", "volume", name)?;
         let question = self.client.inspect_volume(name);
@@ -37,7 +37,7 @@ impl Engine {
         ))
     }
 
-    /// Makes a volume of the local driver; one that is there stays as it is.
+    /// Makes a volume of the local driver. Returns the volume as it is if there is one of this name.
     ///
     /// # Errors
     /// If the engine refuses the name, or does not answer.
@@ -56,10 +56,10 @@ impl Engine {
         ))
     }
 
-    /// Removes a volume. One that is not there is removed already.
+    /// Removes a volume. Succeeds if the volume is not there.
     ///
     /// # Errors
-    /// If a container has it, or the engine does not answer.
+    /// If a container uses the volume, or the engine does not answer.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         EngineError::check_name("remove", "volume", name)?;
         let call = self.client.remove_volume(name, None::<RemoveVolumeOptions>);
@@ -72,7 +72,7 @@ impl Engine {
         }
     }
 
-    /// All networks.
+    /// Lists all networks, sorted by name.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -84,10 +84,10 @@ impl Engine {
         Ok(networks)
     }
 
-    /// Puts a container into a network. One that is in it stays so.
+    /// Puts a container into a network. Succeeds if the container is in it already.
     ///
     /// # Errors
-    /// If one of them is not there, or the engine does not answer.
+    /// If the network or the container is not there, or the engine does not answer.
     pub async fn join_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
         let thing = format!("network {network} to container {container}");
         EngineError::check_name("join", "network", network)?;
@@ -103,7 +103,7 @@ impl Engine {
         self.call("join", &thing, self.limits.act, call).await
     }
 
-    /// Takes a container out of a network. One that is not in it, or of which either is gone, is out already.
+    /// Takes a container out of a network. Succeeds if the container is not in it, or if either is gone.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -134,7 +134,7 @@ impl Engine {
         Ok(networks.any(|(name, endpoint)| name == network || endpoint.network_id == network))
     }
 
-    /// All images, with the digests by which they can be pulled again.
+    /// Lists all images, with the digests by which they can be pulled again.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -146,8 +146,8 @@ impl Engine {
         Ok(images)
     }
 
-    /// All that the engine knows, in its own words: what is needed to make everything again on another host. Holds the
-    /// environments of containers, and so secrets.
+    /// Collects the engine's own descriptions of all containers, volumes, networks and images: enough to make
+    /// everything again on another host. They hold the environments of containers, and so secrets.
     ///
     /// # Errors
     /// If the engine does not answer.

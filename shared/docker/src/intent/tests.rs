@@ -8,7 +8,7 @@ use holdfast_tests::process::Process;
 use super::*;
 use crate::labels::{Hooks, Mode};
 
-/// In the environment of a process that is to write an intent and wait for its death.
+/// Set in a process that has to write an intent and wait for its death.
 const CHILD: &str = "HOLDFAST_TEST_INTENT_FOLDER";
 
 fn step(name: &str) -> Step {
@@ -67,13 +67,13 @@ fn an_intent_is_found_only_when_its_owner_has_let_go_of_it() {
     assert_eq!(files(dir.path()).len(), 0);
 }
 
-/// Run by itself, and again by itself as a child that it kills.
+/// Runs once as the test, and once more as the child process that the test kills.
 #[test]
 fn an_intent_outlives_its_killed_owner() {
     if let Some(dir) = std::env::var_os(CHILD) {
         let held = Held::write(Path::new(&dir), intent("volume files"));
         println!("written: {}", held.is_ok());
-        // Ends with the parent, if it is not killed before.
+        // Ends with the parent, if the child is not killed before.
         let _ = std::io::stdin().lines().next();
         return;
     }

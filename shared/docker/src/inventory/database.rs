@@ -1,4 +1,4 @@
-//! PostgreSQL in containers.
+//! PostgreSQL servers in containers.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use holdfast_format::Class;
 use crate::facts::{Container, MountKind, State};
 use crate::labels::{ContainerPolicy, LabelFault, PostgresPolicy, Understood};
 
-/// Where the official images keep their data if `PGDATA` does not say; newer ones below a folder of it.
+/// The data directory of the official images if `PGDATA` is not set. Newer images use a folder below it.
 const DATA_DIR: &str = "/var/lib/postgresql/data";
 
 /// A container that is marked as PostgreSQL.
@@ -16,77 +16,78 @@ const DATA_DIR: &str = "/var/lib/postgresql/data";
 pub struct Database {
     /// The container's id.
     pub id: String,
-    /// Its name.
+    /// The container's name.
     pub container: String,
-    /// Whether it runs.
+    /// The container's state.
     pub state: State,
-    /// The role.
+    /// The role to connect as.
     pub user: String,
     /// The database to connect to first.
     pub database: String,
     /// The port in the container.
     pub port: u16,
-    /// Where the password is.
+    /// The place of the role's password.
     pub password: Password,
-    /// The networks that it can be reached by; if its label names one, that alone.
+    /// The networks by which the server can be reached. If the container's label names one, only that one.
     pub networks: Vec<DatabaseNetwork>,
-    /// Whether it is in the host's network, and so is reached at the host itself.
+    /// True if the container uses the host's network, so that the server is reached at the host itself.
     pub on_host_network: bool,
-    /// What its databases count as at least.
+    /// The lowest class that a backup of the databases may get.
     pub class: Option<Class>,
-    /// The volume that holds its data directory.
+    /// The volume that holds the server's data directory.
     pub data_volume: Option<String>,
-    /// Why it cannot be dumped.
+    /// The reasons why the databases cannot be dumped; empty if they can.
     pub faults: Vec<DatabaseFault>,
 }
 
-/// Where a database's password is.
+/// The place of a database's password.
 #[derive(Clone, Debug)]
 pub enum Password {
-    /// In a file in the container.
+    /// A file in the container, at this path.
     File(String),
-    /// In the container's environment.
+    /// A variable in the container's environment, with this value.
     Value(Secret),
-    /// Nowhere: the server is told to trust, or the role has none.
+    /// No password is set: the server trusts its clients, or the role has none.
     Absent,
 }
 
-/// A network that a database can be reached by.
+/// A network by which a database can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseNetwork {
-    /// Its name.
+    /// The network's name.
     pub name: String,
-    /// Its id.
+    /// The network's id.
     pub id: String,
-    /// The container's address in it, while it runs.
+    /// The container's address in the network. Set only while the container runs.
     pub address: Option<String>,
 }
 
-/// Why the databases of a container cannot be dumped.
+/// A reason why the databases of a container cannot be dumped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseFault {
-    /// One of its labels.
+    /// A label of the container cannot be understood.
     #[error("{0}")]
     Label(LabelFault),
-    /// Its environment names a port that is none. What it names is not shown.
+    /// `PGPORT` in the container's environment is not a port. The message does not show the value, which may be a
+    /// secret.
     #[error("PGPORT in its environment is no port")]
     Port,
-    /// It is not in the network that its label names.
+    /// The container is not in the network that its label names.
     #[error("label holdfast.postgres.network: it is not in network {0}")]
     Network(String),
-    /// It is in no network at all.
+    /// The container is in no network.
     #[error("it is in no network")]
     NoNetwork,
 }
 
-/// The container's databases, if it is marked to have some.
+/// Describes the container's databases, if it is marked as PostgreSQL.
 pub(super) fn of(container: &Container, understood: &Understood<ContainerPolicy>) -> Option<Database> {
     let of_postgres = understood.faults.iter().filter(|fault| fault.is_of_postgres());
     let mut faults: Vec<_> = of_postgres.cloned().map(DatabaseFault::Label).collect();
     let nothing = PostgresPolicy::default();
     let policy = match &understood.policy.postgres {
         Some(policy) => policy,
-        // Marked, but in words that cannot be understood.
+        // The mark is there, but its value cannot be understood.
         None if faults.iter().any(is_of_the_mark) => &nothing,
         None => return None,
     };
@@ -162,7 +163,7 @@ fn networks(container: &Container, policy: &PostgresPolicy, faults: &mut Vec<Dat
     found
 }
 
-/// The volume whose mount holds the data directory: of nested mounts the innermost.
+/// Returns the volume whose mount holds the data directory. If mounts are nested, the innermost counts.
 fn data_volume(container: &Container) -> Option<String> {
     let directory = container
         .environment

@@ -441,7 +441,7 @@ fn stacks_are_gathered_from_what_compose_wrote() {
 }
 
 proptest! {
-    /// Whatever is asked for: every volume is there with one decision, and what is off by its own label is never taken.
+    /// Each volume is listed with one decision, and a volume that its own label switches off is never taken.
     #[test]
     fn every_volume_is_accounted_for(
         values in prop::collection::vec(prop::sample::select(vec!["true", "false", "stop", "?", "a"]), 6),

@@ -204,7 +204,7 @@ fn labels_without_effect_are_warned_of() {
 }
 
 proptest! {
-    /// Whatever the labels hold: each of ours is understood, a fault, or a warning, and none is two of these.
+    /// Each label of Holdfast is understood, a fault, or a warning, and never two of these.
     #[test]
     fn no_label_is_passed_over(
         names in prop::collection::vec(prop::sample::select([ON_BOTH, ON_CONTAINERS].concat()), 0..12),
@@ -222,7 +222,7 @@ proptest! {
             let known = ON_BOTH.iter().chain(ON_CONTAINERS).any(|known| known == name);
             prop_assert_eq!(unknown, !known && name != HELPER);
             prop_assert!(faults <= 1 && !(unknown && faults > 0));
-            // Alone or among others, a label is understood the same way.
+            // A label is understood in the same way alone and among others.
             let alone = of_container(&Labels::from([(name.clone(), value.clone())]));
             prop_assert_eq!(alone.faults.len(), faults);
         }

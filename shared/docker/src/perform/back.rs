@@ -1,9 +1,9 @@
-//! Bringing containers back.
+//! Brings containers back after a quiet time.
 
 use std::future::Future;
 use std::time::Duration;
 
-use holdfast_fault::chain;
+use holdfast_fault::{Retryable as _, chain};
 use holdfast_telemetry::failpoint;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -14,56 +14,56 @@ use crate::facts::State;
 use crate::intent::{Entry, Held};
 use crate::labels::Mode;
 
-/// How long is waited before an engine that did not answer is asked again: at first, and at most.
+/// The first and the longest pause before a call to an engine that did not answer is repeated.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long a container that was started may take to end at once.
+/// The time that a container may run after its start before its state is looked at again.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How bringing back went.
+/// The result of bringing containers back.
 #[derive(Debug, Default)]
 pub struct BroughtBack {
     /// Names of the containers that run again, in the order of starting.
     pub back: Vec<String>,
-    /// Of those that were removed meanwhile.
+    /// Names of the containers that were removed meanwhile.
     pub gone: Vec<String>,
-    /// Of those that ran, or were frozen no more, before they were brought back: what was read meanwhile may not be
+    /// Names of the containers that ran again before they were brought back, so that the data read meanwhile may not be
     /// consistent. A restart of the engine does that, by restart policies.
     pub disturbed: Vec<String>,
-    /// Those that did not come back. Their intent stays, so that the next recovery tries again.
+    /// The containers that did not come back. Their intent stays on disk, so that the next recovery tries again.
     pub failures: Vec<BackFailure>,
-    /// What else the user should know.
+    /// Remarks for the user, as sentences.
     pub warnings: Vec<String>,
-    /// From the first stop or pause until all were back.
+    /// The time from the first stop or pause until all were back; `None` if no container was touched.
     pub down_time: Option<Duration>,
-    /// When all were back, before the hooks.
+    /// The moment at which all were back, before the hooks after.
     pub(super) ended: Option<Instant>,
 }
 
-/// A container did not come back.
+/// A container that did not come back.
 #[derive(Debug, thiserror::Error)]
 #[error("bring back container {container}")]
 pub struct BackFailure {
-    /// Its name.
+    /// The container's name.
     pub container: String,
-    /// Why.
+    /// The reason.
     #[source]
     pub problem: BackProblem,
 }
 
-/// Why a container did not come back.
+/// A reason why a container did not come back.
 #[derive(Debug, thiserror::Error)]
 pub enum BackProblem {
-    /// The engine cannot, or does not answer.
+    /// The engine fails to start or unpause the container, or does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// It started, and ended.
+    /// The container started, and ended at once.
     #[error("it started, and ended at once with exit code {exit_code}")]
     Ended {
-        /// The code.
+        /// The exit code.
         exit_code: i64,
     },
-    /// The process is ending.
+    /// The process is shutting down.
     #[error("interrupted: {0}")]
     Interrupted(String),
 }
@@ -90,13 +90,13 @@ impl BroughtBack {
     }
 }
 
-/// Ends the quiet time of an intent: in the order of starting, then the hooks after.
+/// Ends the quiet time of an intent: brings its containers back in the order of starting, then runs the hooks after.
 pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) -> BroughtBack {
     let mut done = BroughtBack::default();
     let mut patience = Patience { left: patience };
     let containers = held.intent().containers.clone();
     for entry in containers.iter().rev().filter(|entry| entry.touched) {
-        // Only tests make it fail, and they want the process to die here.
+        // Only tests set this failpoint, and they let the process die here, so an error has no meaning.
         let _ = failpoint::hit_async("docker.before_back").await;
         let name = entry.step.name.clone();
         match restore(engine, entry, &mut patience, &mut done).await {
@@ -111,9 +111,8 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
     done.ended = Some(Instant::now());
     settle(engine, &containers, &mut done).await;
     for entry in containers.iter().rev().filter(|entry| entry.hooked) {
-        let (step, failed) = (&entry.step, |failure: &BackFailure| {
-            failure.container == entry.step.name
-        });
+        let step = &entry.step;
+        let failed = |failure: &BackFailure| failure.container == step.name;
         let Some(command) = &step.hooks.after else { continue };
         if done.gone.contains(&step.name) || done.failures.iter().any(failed) {
             continue;
@@ -134,7 +133,8 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
     done
 }
 
-/// Looks once more at what was started, after a moment: a program that cannot go on needs one to find that out.
+/// Looks again after a moment at the containers that were started, since a program needs some time to find out that it
+/// cannot run.
 async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
     let started = |entry: &&Entry| entry.step.action == Mode::Stop && done.back.contains(&entry.step.name);
     let started: Vec<&Entry> = containers.iter().filter(started).collect();
@@ -144,7 +144,7 @@ async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
     tokio::time::sleep(SETTLE).await;
     for entry in started {
         let name = &entry.step.name;
-        // An engine that does not answer now has done so a moment ago.
+        // The engine answered a moment ago, so the container keeps the result that it has.
         let Ok(now) = engine.container(&entry.step.id).await else {
             continue;
         };
@@ -160,7 +160,7 @@ async fn settle(engine: &Engine, containers: &[Entry], done: &mut BroughtBack) {
     }
 }
 
-/// Asks an engine that does not answer again, for so long in all.
+/// Repeats calls to an engine that does not answer, for this time in all.
 struct Patience {
     left: Duration,
 }
@@ -174,7 +174,7 @@ impl Patience {
         loop {
             let asked = Instant::now();
             match call().await {
-                Err(error) if error.is_transient() && !self.left.is_zero() => {
+                Err(error) if error.retry().is_later() && !self.left.is_zero() => {
                     tracing::warn!("{}; asking again", chain(&error));
                     tokio::time::sleep(pause.min(self.left)).await;
                     self.left = self.left.saturating_sub(asked.elapsed());
@@ -186,7 +186,7 @@ impl Patience {
     }
 }
 
-/// Brings one container back; `false` if it is not there any more.
+/// Brings one container back. Returns false if the container does not exist any more.
 async fn restore(
     engine: &Engine,
     entry: &Entry,
@@ -201,8 +201,8 @@ async fn restore(
     if now.started_at != entry.step.started_at {
         done.disturbed.push(entry.step.name.clone());
     } else if now.runs() {
-        // Stopping or pausing was asked for, and is not done: it failed, or the engine is still about it, and would do it
-        // after we had found the container running. Doing it again waits for that.
+        // The stop or pause was asked for, and has not happened: it failed, or the engine is still at it and would
+        // finish after the container was found running here. Asking again waits for that.
         let quietened = patience.with(|| quieten(engine, entry)).await;
         if let Err(error) = quietened {
             done.warnings.push(format!(
@@ -216,7 +216,7 @@ async fn restore(
             found => found?,
         };
     } else if entry.step.action == Mode::Pause && now.state == State::Stopped {
-        // It ended while it was frozen, and so without finishing its work.
+        // The container ended while it was frozen, and so without finishing its work.
         done.disturbed.push(entry.step.name.clone());
     }
     match now.state {

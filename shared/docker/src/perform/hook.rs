@@ -1,35 +1,47 @@
-//! Hooks.
+//! Runs the hooks of containers.
 
 use std::time::Duration;
+
+use holdfast_fault::{Retry, Retryable};
 
 use crate::engine::{Engine, EngineError, Exec, Outcome};
 use crate::quiet::Step;
 
-/// How much of a hook's output is kept for messages.
+/// The number of bytes of a hook's output that messages keep.
 const KEEP: usize = 2000;
 
-/// How a hook failed.
+/// The failure of a hook.
 #[derive(Debug, thiserror::Error)]
 pub enum HookFailure {
-    /// With an exit code.
+    /// The hook ended with an exit code other than 0.
     #[error("it ended with exit code {exit_code}{}", quoted(said))]
     Failed {
-        /// The code.
+        /// The exit code.
         exit_code: i64,
-        /// What it printed.
+        /// The output, as one line.
         said: String,
     },
-    /// It took too long.
+    /// The hook took too long. Its command goes on in the container.
     #[error("it did not end within {limit:?}, and may go on{}", quoted(said))]
     TimedOut {
-        /// The limit.
+        /// The time limit.
         limit: Duration,
-        /// What it had printed.
+        /// The output so far, as one line.
         said: String,
     },
-    /// It could not be run.
+    /// The hook could not be run.
     #[error("it could not be run")]
     Engine(#[source] EngineError),
+}
+
+impl Retryable for HookFailure {
+    /// A hook that was run and failed is not run again by itself: only its author knows what that does.
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Failed { .. } | Self::TimedOut { .. } => Retry::Never,
+            Self::Engine(source) => source.retry(),
+        }
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -40,7 +52,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Runs a hook of a container.
+/// Runs `command` in the container of `step` as a hook.
 pub(super) async fn run(engine: &Engine, step: &Step, command: &str) -> Result<(), HookFailure> {
     let exec = Exec {
         command: &["/bin/sh", "-c", command],
@@ -54,7 +66,7 @@ pub(super) async fn run(engine: &Engine, step: &Step, command: &str) -> Result<(
     } else {
         &executed.stderr
     };
-    // One line, and nothing in it that a terminal would obey.
+    // One line, without characters that a terminal would obey.
     let said = String::from_utf8_lossy(output);
     let said: Vec<_> = said
         .split(|c: char| c.is_whitespace() || c.is_control())

@@ -1,20 +1,24 @@
-//! Which container depends on which, and what order follows from that.
+//! Dependencies between containers, and the order that follows from them.
 
 use std::collections::BTreeSet;
 
 use crate::facts::Container;
 use crate::inventory::{depends_on, project, service};
 
-/// Containers by index; an edge leads to what is depended on.
+/// The dependencies between containers, which are given by index. An edge leads from a container to one that it depends
+/// on.
 pub(super) struct Graph {
-    /// For each container what it depends on itself.
+    /// For each container, those that it depends on directly.
     edges: Vec<BTreeSet<usize>>,
-    /// For each container all that it depends on, also through others; itself only if it is in a cycle.
+    /// For each container, all that it depends on, directly or through others. Contains the container itself only if it
+    /// is in a cycle.
     reach: Vec<BTreeSet<usize>>,
 }
 
 impl Graph {
-    /// `named`: what each container's label says that it depends on.
+    /// Reads the dependencies of containers: those that Compose wrote down, those of `named` (the names in each
+    /// container's own label, by index), and those of shared namespaces. Adds a warning for each name that means
+    /// nothing.
     pub(super) fn new(containers: &[Container], named: &[&[String]], warnings: &mut Vec<String>) -> Self {
         let mut edges = vec![BTreeSet::new(); containers.len()];
         for (at, container) in containers.iter().enumerate() {
@@ -51,9 +55,11 @@ impl Graph {
         Self { edges, reach }
     }
 
-    /// The running containers, beyond `stopped`, that depend on one of them, or on one that runs and does.
+    /// Returns the running containers that depend on one of `stopped`, directly or through other running containers,
+    /// without `stopped` themselves.
     pub(super) fn running_dependents(&self, stopped: &[usize], containers: &[Container]) -> BTreeSet<usize> {
-        let (mut dependents, mut left) = (BTreeSet::new(), stopped.to_vec());
+        let mut dependents = BTreeSet::new();
+        let mut left = stopped.to_vec();
         while let Some(target) = left.pop() {
             let on_target = |at: &usize| containers[*at].runs() && self.edges[*at].contains(&target);
             let found = (0..containers.len()).filter(on_target);
@@ -66,7 +72,8 @@ impl Graph {
         dependents
     }
 
-    /// The order of stopping: each before all that it depends on, a cycle's members by name.
+    /// Sorts `members` into the order of stopping: a container before those that it depends on, and members of a cycle
+    /// by name.
     pub(super) fn order(&self, members: impl Iterator<Item = usize>, containers: &[Container]) -> Vec<usize> {
         let mut left: Vec<usize> = members.collect();
         left.sort_by(|a, b| {
@@ -75,7 +82,7 @@ impl Graph {
         });
         let mut order = Vec::with_capacity(left.len());
         while !left.is_empty() {
-            // Members of one cycle depend on each other, which holds none of them back.
+            // Members of one cycle depend on each other; that holds none of them back.
             let held = |at: usize| {
                 left.iter()
                     .any(|other| self.reach[*other].contains(&at) && !self.reach[at].contains(other))
@@ -97,9 +104,10 @@ fn of_service<'a>(containers: &'a [Container], of: &'a Container, name: &'a str)
         .map(|(at, _)| at)
 }
 
-/// All that can be reached from `start`.
+/// Returns the indices that can be reached from `start`.
 fn reach(start: usize, edges: &[BTreeSet<usize>]) -> BTreeSet<usize> {
-    let (mut seen, mut left) = (BTreeSet::new(), vec![start]);
+    let mut seen = BTreeSet::new();
+    let mut left = vec![start];
     while let Some(at) = left.pop() {
         left.extend(edges[at].iter().copied().filter(|next| seen.insert(*next)));
     }

@@ -30,7 +30,7 @@ fn running(name: &str, volumes: &[&str], labels: &[(&str, &str)]) -> Container {
     container(name, State::Running, volumes, labels)
 }
 
-/// A service of stack `shop`.
+/// Makes a service of the stack `shop`.
 fn service(name: &str, depends_on: &str, volumes: &[&str]) -> Container {
     let labels = [
         ("com.docker.compose.project", "shop"),
@@ -76,7 +76,7 @@ fn a_stack_stops_from_its_dependents_on() {
             ("shop-db-1", Mode::Stop)
         ]
     );
-    // What is frozen comes back as it was, so nobody need stop for it.
+    // A frozen container comes back as it was, so its dependents need not stop.
     let pause = plan(&stack, &[covered("data", Mode::Pause)], &none()).unwrap();
     assert_eq!(steps(&pause), [("shop-db-1", Mode::Pause)]);
     let live = plan(&stack, &[covered("data", Mode::Live)], &none()).unwrap();
@@ -123,7 +123,7 @@ fn a_dependent_stops_only_if_it_runs_by_what_runs() {
         service("writer", "middle:service_started:true", &["data"]),
     ];
     let plan = plan(&containers, &[covered("data", Mode::Stop)], &none()).unwrap();
-    // The order still follows what leads through the stopped one.
+    // The order follows dependencies that lead through the stopped container.
     assert_eq!(steps(&plan), [("shop-writer-1", Mode::Stop), ("shop-db-1", Mode::Stop)]);
 }
 
@@ -232,11 +232,11 @@ fn what_cannot_be_done_is_refused_with_all_reasons() {
             r#"container odd: label holdfast.stop-timeout: "soon" must be a time with a unit, such as 30s or 5m, of at most a day"#,
         ]
     );
-    // Frozen, a temporary container stays.
+    // A temporary container stays if it is only frozen.
     assert!(plan(&containers[..1], &[covered("data", Mode::Pause)], &none()).is_ok());
 }
 
-/// Containers with random states, mounts and dependencies, named so that names say nothing of the order.
+/// Generates containers with random states, mounts and dependencies. Their names say nothing of the order.
 fn engines() -> impl Strategy<Value = (Vec<Container>, Vec<Covered>)> {
     let state = prop::sample::select(vec![
         State::Running,
@@ -286,7 +286,7 @@ fn engines() -> impl Strategy<Value = (Vec<Container>, Vec<Covered>)> {
         })
 }
 
-/// Direct dependencies, worked out anew.
+/// Works out the direct dependencies again, in another way than the code under test.
 fn dependencies(containers: &[Container]) -> BTreeMap<&str, BTreeSet<&str>> {
     let by_id: BTreeMap<_, _> = containers
         .iter()
@@ -308,7 +308,8 @@ fn dependencies(containers: &[Container]) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 fn leads(from: &str, to: &str, dependencies: &BTreeMap<&str, BTreeSet<&str>>) -> bool {
-    let (mut seen, mut left) = (BTreeSet::new(), vec![from]);
+    let mut seen = BTreeSet::new();
+    let mut left = vec![from];
     while let Some(at) = left.pop() {
         for next in &dependencies[at] {
             if *next == to {
@@ -322,7 +323,7 @@ fn leads(from: &str, to: &str, dependencies: &BTreeMap<&str, BTreeSet<&str>>) ->
     false
 }
 
-/// What the engine would be after the plan.
+/// Returns the containers as they are after the plan.
 fn after(containers: &[Container], plan: &Plan) -> Vec<Container> {
     let mut containers = containers.to_vec();
     for container in &mut containers {
@@ -345,7 +346,7 @@ proptest! {
         let position: BTreeMap<_, _> = plan.steps.iter().enumerate().map(|(at, step)| (step.name.as_str(), at)).collect();
         prop_assert_eq!(position.len(), plan.steps.len(), "nothing twice");
 
-        // Each stops before what it depends on, unless that depends on it as well.
+        // Each container stops before those that it depends on, unless these depend on it as well.
         for (first, at) in &position {
             for (then, later) in &position {
                 if leads(first, then, &dependencies) && !leads(then, first, &dependencies) {
@@ -367,7 +368,7 @@ proptest! {
             prop_assert_eq!(planned, expected, "{}", &container.name);
         }
 
-        // Nothing is left to do, and the order in which the engine lists containers does not matter.
+        // A second plan is empty, and the order in which the engine lists containers does not matter.
         prop_assert!(super::plan(&after(&containers, &plan), &covers, &none()).unwrap().is_empty());
         let mut turned = containers.clone();
         turned.reverse();

@@ -1,4 +1,4 @@
-//! The adapter, call by call.
+//! Calls of the adapter, one by one.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use futures::StreamExt;
 use holdfast_docker::engine::{EventKind, Exec, Kind, Outcome, Started};
 use holdfast_docker::facts::{Labels, MountKind, State};
 use holdfast_docker::inventory::{self, Selection};
+use holdfast_fault::Retryable as _;
 use holdfast_tests::docker::IMAGE;
 
 use crate::support::{Docker, OBEDIENT, until};
@@ -140,7 +141,7 @@ async fn states_are_changed_and_waited_for() {
     assert_eq!(docker.state("one").await, State::Stopped);
     let error = client.pause("one").await.unwrap_err();
     assert!(
-        matches!(error.kind(), Kind::Conflict | Kind::Failed) && !error.is_transient(),
+        matches!(error.kind(), Kind::Conflict | Kind::Failed) && !error.retry().is_later(),
         "{error}"
     );
     assert_eq!(client.start("one").await.unwrap(), Started::Running);
@@ -156,7 +157,7 @@ async fn states_are_changed_and_waited_for() {
     );
     docker.docker(&["create", "--name", "broken", IMAGE, "/no/such/program"]);
     let error = client.start("broken").await.unwrap_err();
-    assert!(!error.is_transient() && !error.is_not_found(), "{error:?}");
+    assert!(!error.retry().is_later() && !error.is_not_found(), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +195,7 @@ async fn commands_run_with_limits() {
         (slow.outcome, slow.stdout.as_slice()),
         (Outcome::TimedOut, &b"begun\n"[..])
     );
-    // Not a shell: no argument is more than an argument.
+    // The command is not run by a shell, so an argument stays what it is.
     let argument = "$(touch /x); `touch /x` ' \" \\ \n *";
     assert_eq!(
         client.exec("one", &exec(&["echo", argument])).await.unwrap().stdout,
@@ -292,7 +293,7 @@ async fn names_that_would_mean_something_else_are_not_sent() {
         }
     }
     assert_eq!(docker.state("victim").await, State::Running);
-    // What the engine takes is taken, as long and odd as it is.
+    // Names that the engine accepts are accepted here, too, however long and odd.
     for name in [
         "0",
         "x..y",
@@ -331,12 +332,12 @@ async fn starts_are_told_as_they_happen() {
     };
     assert_eq!(event.kind, expected);
     assert!(event.at > 0);
-    // An ended engine ends the stream.
+    // The stream of events ends when the engine does.
     let mut docker = docker;
     docker.engine.kill().unwrap();
     let end = tokio::time::timeout(Duration::from_secs(20), events.next())
         .await
         .unwrap();
-    assert!(end.is_none_or(|end| end.is_err_and(|error| error.is_transient())));
+    assert!(end.is_none_or(|end| end.is_err_and(|error| error.retry().is_later())));
     until("the engine is gone", async || docker.client.version().await.is_err()).await;
 }

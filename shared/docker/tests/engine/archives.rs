@@ -34,7 +34,7 @@ async fn a_volume_goes_through_helpers_and_comes_out_the_same() {
         .collect();
     std::fs::create_dir_all(from.join("a/b")).unwrap();
     std::fs::write(from.join("a/large"), &large).unwrap();
-    // Not in one name: the tar crate, which reads it here, ends a PAX value at a line end.
+    // Two names, since the tar crate, which reads the archive here, ends a PAX value at a line end.
     std::fs::write(from.join("a/b/\n odd"), "x").unwrap();
     std::fs::write(from.join("a/b/\u{1F433} ä"), "y").unwrap();
     std::fs::write(from.join("zeros"), vec![0; 4096]).unwrap();
@@ -69,7 +69,7 @@ async fn a_volume_goes_through_helpers_and_comes_out_the_same() {
             "./zeros"
         ]
     );
-    // It may not write, and nobody runs in it.
+    // A helper with read access may not write, and none is ever started.
     let mut again = tar::Builder::new(Vec::new());
     again.follow_symlinks(false);
     again.append_dir_all(UPLOAD_PREFIX, &from).unwrap();
@@ -167,7 +167,7 @@ async fn a_helper_is_not_made_for_what_is_not_there_and_never_left() {
     holdfast_tests::wait_until("no name is left", Duration::from_secs(20), || Ok(left() == 0)).unwrap();
 }
 
-/// Stands in for an engine that answers `/version` as one does, and to the download with `body` and a proper end.
+/// Stands in for an engine: answers `/version` as an engine does, and a download with `body` and a proper end.
 fn impostor(socket: PathBuf, body: Vec<u8>, ends: bool) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(socket).unwrap();
     let answer = move |mut stream: UnixStream| {
@@ -190,7 +190,7 @@ fn impostor(socket: PathBuf, body: Vec<u8>, ends: bool) -> std::thread::JoinHand
             .write_all(if is_version || ends { b"\r\n0\r\n\r\n" } else { b"\r\n" })
             .unwrap();
         if !(is_version || ends) {
-            // Until the other side gives up.
+            // Waits until the other side closes the connection.
             let _ = stream.read(&mut [0; 1]);
         }
     };

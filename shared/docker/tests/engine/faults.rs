@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use holdfast_docker::engine::{Engine, EngineError, Kind};
 use holdfast_docker::facts::State;
 use holdfast_docker::labels::Mode;
+use holdfast_fault::Retryable as _;
 
 use crate::support::{Docker, OBEDIENT, SHORT, until};
 
@@ -62,7 +63,7 @@ async fn an_engine_that_hangs_is_named_in_time() {
     until("it does not answer", async || impatient.version().await.is_err()).await;
     let error = impatient.container("one").await.unwrap_err();
     assert_eq!(
-        (error.kind(), error.is_transient()),
+        (error.kind(), error.retry().is_later()),
         (Kind::NoAnswer(SHORT.answer), true)
     );
     assert_eq!(
@@ -79,7 +80,7 @@ async fn engines_that_cannot_be_reached_are_told_apart() {
     let at = |name: &str| format!("unix://{}", dir.path().join(name).display());
 
     let missing = refused(&at("nothing")).await;
-    assert_eq!((missing.kind(), missing.is_transient()), (Kind::Missing, true));
+    assert_eq!((missing.kind(), missing.retry().is_later()), (Kind::Missing, true));
     assert!(
         missing
             .to_string()
@@ -89,23 +90,26 @@ async fn engines_that_cannot_be_reached_are_told_apart() {
 
     drop(std::os::unix::net::UnixListener::bind(dir.path().join("dead")).unwrap());
     let dead = refused(&at("dead")).await;
-    assert_eq!((dead.kind(), dead.is_transient()), (Kind::Refused, true));
+    assert_eq!((dead.kind(), dead.retry().is_later()), (Kind::Refused, true));
 
     let _deaf = std::os::unix::net::UnixListener::bind(dir.path().join("deaf")).unwrap();
     let deaf = refused(&at("deaf")).await;
-    assert_eq!((deaf.kind(), deaf.is_transient()), (Kind::NoAnswer(SHORT.answer), true));
+    assert_eq!(
+        (deaf.kind(), deaf.retry().is_later()),
+        (Kind::NoAnswer(SHORT.answer), true)
+    );
 
     let hasty = std::os::unix::net::UnixListener::bind(dir.path().join("hasty")).unwrap();
     std::thread::spawn(move || hasty.incoming().take(1).for_each(drop));
     let hasty = refused(&at("hasty")).await;
-    assert_eq!((hasty.kind(), hasty.is_transient()), (Kind::Broken, true));
+    assert_eq!((hasty.kind(), hasty.retry().is_later()), (Kind::Broken, true));
 
     let babbling = answering(
         dir.path().join("babbling"),
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<no json>",
     );
     let garbled = refused(&at("babbling")).await;
-    assert_eq!((garbled.kind(), garbled.is_transient()), (Kind::Garbled, false));
+    assert_eq!((garbled.kind(), garbled.retry().is_later()), (Kind::Garbled, false));
     drop(babbling);
 
     let proxy = answering(
@@ -113,18 +117,22 @@ async fn engines_that_cannot_be_reached_are_told_apart() {
         "HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nForbidden",
     );
     let denied = refused(&at("proxy")).await;
-    assert_eq!((denied.kind(), denied.is_transient()), (Kind::Denied, false));
+    assert_eq!((denied.kind(), denied.retry().is_later()), (Kind::Denied, false));
     drop(proxy);
 
     for odd in ["ftp://x", "docker.sock", "", "https://127.0.0.1:1"] {
         let error = refused(odd).await;
-        assert_eq!((error.kind(), error.is_transient()), (Kind::NoAddress, false), "{odd}");
+        assert_eq!(
+            (error.kind(), error.retry().is_later()),
+            (Kind::NoAddress, false),
+            "{odd}"
+        );
     }
     let port = holdfast_tests::process::free_port().unwrap();
     assert_eq!(refused(&format!("tcp://127.0.0.1:{port}")).await.kind(), Kind::Refused);
 }
 
-/// Answers one request.
+/// Answers a single request with `answer`, which is a whole response.
 fn answering(socket: std::path::PathBuf, answer: &'static str) -> std::thread::JoinHandle<()> {
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -143,7 +151,7 @@ async fn a_connection_survives_a_restart_of_the_engine() {
     docker.engine.kill().unwrap();
     let error = docker.client.volumes().await.unwrap_err();
     assert!(
-        matches!(error.kind(), Kind::Missing | Kind::Refused) && error.is_transient(),
+        matches!(error.kind(), Kind::Missing | Kind::Refused) && error.retry().is_later(),
         "{error}"
     );
     docker.engine.restart().unwrap();

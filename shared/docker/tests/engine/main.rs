@@ -1,4 +1,4 @@
-//! The adapter and the quiet times on real Docker engines, each test's its own.
+//! The adapter and the quiet times on real Docker engines, one for each test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

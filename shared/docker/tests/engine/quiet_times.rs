@@ -1,4 +1,4 @@
-//! Quiet times that go as they should, or fail and are undone.
+//! Quiet times that succeed, or fail and are undone.
 
 use std::time::Duration;
 
@@ -74,8 +74,9 @@ async fn a_paused_container_writes_nothing_and_goes_on_where_it_was() {
     until("it writes", async || !read().is_empty()).await;
     let time = docker.begin(&[("data", Mode::Pause)]).await.unwrap();
     assert_eq!(docker.state("writer").await, State::Paused);
-    let (before, started_at) = (read(), docker.client.container("writer").await.unwrap().started_at);
-    // As long as it takes for the engine to do much else.
+    let before = read();
+    let started_at = docker.client.container("writer").await.unwrap().started_at;
+    // Long enough for the engine to run a container.
     docker.docker(&["run", "--rm", holdfast_tests::docker::IMAGE, "true"]);
     assert_eq!(read(), before);
     let back = time.bring_back().await;
@@ -207,7 +208,7 @@ async fn a_hook_that_fails_or_hangs_keeps_all_running_or_is_only_a_warning() {
         "run the hook before of container failing: it ended with exit code 7; it said: no room"
     );
     assert!(refused_failing.brought_back.back.is_empty(), "nothing was touched");
-    // What the hook before may have begun, the hook after ends.
+    // The hook after ends what the hook before may have begun.
     assert_eq!(docker.docker(&["exec", "failing", "ls", "/after"]), "/after");
     let (text, _) = refused("hanging").await;
     assert_eq!(
@@ -293,7 +294,7 @@ async fn a_container_that_will_not_start_holds_no_other_up_and_is_tried_again() 
     assert!(failures[0].contains("bind source path does not exist"), "{failures:?}");
     assert_eq!(docker.intents(), 1);
 
-    // Whoever comes next tries again.
+    // The next recovery tries again.
     let recovery = docker.quiet().recover().await.unwrap();
     assert_eq!(recovery.ended[0].brought_back.failures.len(), 1);
     std::fs::create_dir(&folder).unwrap();
@@ -319,14 +320,15 @@ async fn a_quiet_time_that_is_dropped_ends_all_the_same() {
     })
     .await;
 
-    // A task that is given up while it stops containers.
+    // A task that is cancelled while it stops containers.
     docker.run(
         "slow",
         &["-v", "slow:/data"],
         "trap 'sleep 2; exit 0' TERM; while :; do sleep 1000 & wait $!; done",
     );
     docker.service("needy", "", &["--label", "holdfast.depends-on=slow"], OBEDIENT);
-    let (client, quiet) = (docker.client.clone(), docker.quiet());
+    let client = docker.client.clone();
+    let quiet = docker.quiet();
     let worker = tokio::spawn(async move {
         crate::support::begin(&client, &quiet, &[("slow", Mode::Stop)])
             .await
@@ -335,7 +337,7 @@ async fn a_quiet_time_that_is_dropped_ends_all_the_same() {
     until("it has begun", async || docker.state("needy").await == State::Stopped).await;
     worker.abort();
     assert!(worker.await.unwrap_err().is_cancelled());
-    // Whose turn it is next waits until that is undone.
+    // The next turn waits until the first quiet time is undone.
     let turn = docker.quiet().turn(DEADLINE).await.unwrap();
     assert_eq!(docker.states(&["slow", "needy"]).await, [State::Running; 2]);
     assert_eq!(docker.intents(), 0);
@@ -360,10 +362,10 @@ async fn quiet_times_take_turns() {
     let second = async { docker.begin(&[("bb", Mode::Stop)]).await };
     let (back, second) = tokio::join!(first.bring_back(), second);
     assert!(is_clean(&back), "{back:?}");
-    // Had it been planned before the first ended, it would have found nothing to stop.
+    // A plan made before the first quiet time ended would have found nothing to stop.
     assert_eq!(docker.state("one").await, State::Stopped);
     assert_eq!(second.unwrap().bring_back().await.back, ["one"]);
-    // Nothing to do is done at once.
+    // A quiet time of no containers writes no intent.
     let nothing = docker.begin(&[("none", Mode::Stop)]).await.unwrap();
     assert_eq!(docker.intents(), 0);
     assert!(nothing.bring_back().await.back.is_empty());

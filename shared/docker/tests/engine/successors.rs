@@ -1,4 +1,4 @@
-//! Workers that are killed, and those that come after them.
+//! Workers that are killed, and the workers that come after them.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use holdfast_tests::wait_until;
 
 use crate::support::{DEADLINE, Docker, OBEDIENT, SHORT, begin, until};
 
-/// In the environment of a worker: the engine's address, and the state folder.
+/// Variables of a worker: the engine's address, and the state folder.
 const ENGINE: &str = "HOLDFAST_TEST_ENGINE";
 const STATE: &str = "HOLDFAST_TEST_STATE";
 
-/// Set if the worker does not wait long for answers.
+/// Set in a worker that does not wait long for answers.
 const HASTY: &str = "HOLDFAST_TEST_HASTY";
 
-/// Not a test of its own: the worker that the tests here start and kill. Without its variables it does nothing.
+/// Not a test of its own: the worker that the tests in this file start and kill. Without its variables it does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn worker() {
     let (Ok(host), Ok(state)) = (std::env::var(ENGINE), std::env::var(STATE)) else {
@@ -46,14 +46,14 @@ async fn worker() {
         }
     };
     std::fs::write(state.join("quiet-now"), "").unwrap();
-    // Ends with the test, if it is not killed before.
+    // Ends with the test, if the worker is not killed before.
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
     let _ = ended.await;
     helper.remove().await.unwrap();
     time.bring_back().await;
 }
 
-/// A worker in its quiet time, or on its way there or back as `failpoints` say.
+/// Starts a worker that begins a quiet time and keeps it until it is told to end, or meets one of `failpoints`.
 fn start_worker(docker: &Docker, failpoints: &str) -> Process {
     spawn_worker(docker, failpoints, false)
 }
@@ -113,7 +113,7 @@ async fn whenever_a_worker_dies_its_successor_leaves_all_running() {
     let docker = Docker::start().await;
     docker.shop();
     docker.docker(&["exec", "db", "true"]);
-    // On its way there, at each step, and on its way back.
+    // Each step on the way into the quiet time, and the way back.
     let deaths = [
         "docker.after_intent=abort",
         "docker.before_quiet=abort@1",
@@ -127,7 +127,7 @@ async fn whenever_a_worker_dies_its_successor_leaves_all_running() {
         let mut worker = start_worker(&docker, death);
         if death.contains("before_back") {
             quiet_now(&docker);
-            // Its standard input ends, and so its quiet time.
+            // The end of the worker's standard input ends its quiet time.
             drop(worker.take_stdin());
         }
         let ended = worker.wait(DEADLINE).unwrap();
@@ -214,7 +214,8 @@ async fn a_stop_that_an_engine_took_before_it_hung_leaves_nothing_down() {
         OBEDIENT,
     );
     let impatient = Engine::connect(&docker.engine.host(), SHORT).await.unwrap();
-    let (go, back) = (docker.state_dir().join("go"), docker.state_dir().join("back"));
+    let go = docker.state_dir().join("go");
+    let back = docker.state_dir().join("back");
     let points = format!(
         "docker.before_quiet=pause:{}@2; docker.before_back=pause:{}@1",
         go.display(),
@@ -229,7 +230,7 @@ async fn a_stop_that_an_engine_took_before_it_hung_leaves_nothing_down() {
     assert_eq!(docker.states(&["one", "two"]).await, [State::Stopped, State::Running]);
     docker.engine.pause().unwrap();
     until("it hangs", async || impatient.version().await.is_err()).await;
-    // The stop is asked for, and done only when nobody waits for it any more.
+    // The stop is asked for, and is done only when nobody waits for it any more.
     std::fs::write(&go, "").unwrap();
     reached(&back);
     std::fs::write(&back, "").unwrap();
@@ -252,7 +253,8 @@ async fn a_network_that_was_joined_is_left_by_its_owner_or_by_a_successor() {
     docker.docker(&["network", "create", "shop"]);
     docker.run("dumper", &[], OBEDIENT);
     let id = |kind: &[&str]| docker.docker(&[kind, &["--format", "{{.Id}}"]].concat());
-    let (network, dumper) = (id(&["network", "inspect", "shop"]), id(&["inspect", "dumper"]));
+    let network = id(&["network", "inspect", "shop"]);
+    let dumper = id(&["inspect", "dumper"]);
     let networks = || {
         docker.docker(&[
             "inspect",
@@ -268,7 +270,7 @@ async fn a_network_that_was_joined_is_left_by_its_owner_or_by_a_successor() {
     joined.leave().await.unwrap();
     assert_eq!(networks(), before);
 
-    // While its owner lives, nobody ends it.
+    // Nobody takes the container out of the network while the owner lives.
     let quiet = Quiet::new(docker.client.clone(), docker.state_dir());
     let joined = join().await.unwrap();
     quiet.recover().await.unwrap();

@@ -1,4 +1,4 @@
-//! What the tests share: an engine, stacks on it, and quiet times in few words.
+//! An engine for each test, with stacks on it, and short ways to make quiet times.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,20 +12,20 @@ use holdfast_docker::quiet::{self, Covered, Plan};
 use holdfast_tests::docker::{self, IMAGE};
 use holdfast_tests::wait_until;
 
-/// What every wait ends with.
+/// The longest time that any wait takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Limits of somebody who does not wait.
+/// Short limits, for calls that are meant to fail.
 pub(crate) const SHORT: Limits = Limits {
     answer: Duration::from_millis(500),
     act: Duration::from_millis(500),
     idle: Duration::from_millis(500),
 };
 
-/// Runs until it is told to end, and then ends at once.
+/// A shell script that runs until it is told to end, and then ends at once.
 pub(crate) const OBEDIENT: &str = "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done";
 
-/// An engine, and our connection to it.
+/// An engine with a client that is connected to it.
 pub(crate) struct Docker {
     pub(crate) engine: docker::Engine,
     pub(crate) client: Engine,
@@ -44,14 +44,14 @@ impl Docker {
         self.engine.docker(arguments).unwrap()
     }
 
-    /// Starts a container of a shell script.
+    /// Starts a container that runs a shell script.
     pub(crate) fn run(&self, name: &str, options: &[&str], script: &str) {
         let fixed = ["run", "--detach", "--name", name];
         let command = [IMAGE, "sh", "-c", script];
         self.docker(&[&fixed[..], options, &command[..]].concat());
     }
 
-    /// Starts a service of stack `shop`.
+    /// Starts a service of the stack `shop`.
     pub(crate) fn service(&self, name: &str, depends_on: &str, options: &[&str], script: &str) {
         let labels = [
             "--label".to_owned(),
@@ -65,8 +65,8 @@ impl Docker {
         self.run(name, &[&labels[..], options].concat(), script);
     }
 
-    /// A stack whose services note their ends and starts in a file of the host: `app` needs `db` and `cache`, `proxy`
-    /// needs `app`. `db` has volume `data`.
+    /// Starts a stack whose services write their ends and starts to a file of the host. `app` needs `db` and `cache`,
+    /// and `proxy` needs `app`. `db` uses the volume `data`.
     pub(crate) fn shop(&self) {
         let log = self.log();
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
@@ -94,7 +94,7 @@ impl Docker {
         self.state.path().join("log/log")
     }
 
-    /// The log, once it has so many lines.
+    /// Waits until the log has at least `lines` lines, and returns it.
     pub(crate) fn logged(&self, lines: usize) -> Vec<String> {
         let read = || std::fs::read_to_string(self.log()).unwrap();
         wait_until("the log is long enough", DEADLINE, || {
@@ -132,7 +132,7 @@ impl Docker {
         states
     }
 
-    /// Whether nothing of a quiet time is left in the state folder.
+    /// Counts the intents in the state folder.
     pub(crate) fn intents(&self) -> usize {
         let entries = std::fs::read_dir(self.state.path().join("quiet")).unwrap();
         entries
@@ -157,7 +157,7 @@ pub(crate) async fn begin(client: &Engine, quiet: &Quiet, volumes: &[(&str, Mode
     turn.begin("0190-run", "group test", &plan).await
 }
 
-/// Waits for something that is asked of the engine.
+/// Waits until `is_so` returns true; fails with `what` after the deadline.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let end = tokio::time::Instant::now() + DEADLINE;
     while !is_so().await {

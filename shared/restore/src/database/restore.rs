@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use holdfast_fault::{Retry, Retryable};
 use holdfast_format::StreamFormat;
 
 use super::server::{Server, ServerError};
@@ -162,15 +163,14 @@ pub enum DatabaseError {
     },
 }
 
-impl DatabaseError {
-    /// Whether the same call may succeed later without anyone changing anything.
-    #[must_use]
-    pub fn retry(&self) -> bool {
+impl Retryable for DatabaseError {
+    fn retry(&self) -> Retry {
         match self {
-            Self::Server(source) => source.retry(),
-            Self::Tool(source) => source.retry(),
+            Self::Server(source) => Retry::later_if(source.retry()),
+            Self::Tool(source) => Retry::later_if(source.retry()),
             Self::Stream { source, .. } => source.retry(),
-            Self::BrokenOff { .. } | Self::BeingReplaced { .. } => true,
+            Self::BrokenOff { source, .. } => source.retry(),
+            Self::BeingReplaced { .. } => Retry::Later,
             Self::NotADatabase { .. }
             | Self::NoDatabase { .. }
             | Self::NotEmpty { .. }
@@ -178,10 +178,12 @@ impl DatabaseError {
             | Self::MayNotCreate { .. }
             | Self::Unfit { .. }
             | Self::OtherEncoding { .. }
-            | Self::Restore { .. } => false,
+            | Self::Restore { .. } => Retry::Never,
         }
     }
+}
 
+impl DatabaseError {
     /// Whether it was refused for safety: the operator may ask for it more clearly.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

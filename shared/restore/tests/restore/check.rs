@@ -1,3 +1,4 @@
+use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactKind, Digest, Level, ObjectKey};
 use holdfast_restore::{CheckError, CheckOptions, Previous, Progress, Report, check};
 use holdfast_sealing::{Recipients, SecretKeys};
@@ -150,5 +151,5 @@ fn a_stopped_check_gives_no_result() {
         &progress,
     )
     .unwrap_err();
-    assert!(matches!(error, CheckError::Stopped) && error.retry());
+    assert!(matches!(error, CheckError::Stopped) && error.retry().is_later());
 }

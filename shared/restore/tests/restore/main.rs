@@ -9,6 +9,7 @@ mod check;
 mod database;
 mod files;
 mod hostile;
+mod retry;
 mod script;
 mod stream;
 mod upload;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactId, ArtefactKind, EntryKind, ObjectKey};
 use holdfast_restore::{Limits, Progress, Selection, StreamError, Streamed, compare_files, write_upload};
 use tempfile::TempDir;
@@ -258,5 +259,5 @@ fn only_files_are_uploaded() {
     let (out, result, _) = upload(&repo, id, &Selection::all(), PREFIX);
     let error = result.unwrap_err();
     assert!(error.to_string().contains("not files"), "{error}");
-    assert_eq!((out.len(), error.damaged(), error.retry()), (0, None, false));
+    assert_eq!((out.len(), error.damaged(), error.retry().is_later()), (0, None, false));
 }

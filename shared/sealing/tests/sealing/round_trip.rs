@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use holdfast_fault::Retryable as _;
 use holdfast_sealing::{
     KeyError, KeyPurpose, OpenError, PackSealer, Profile, Recipients, SealError, SecretKeys, recipients_of, seal,
     seal_stream,
@@ -185,7 +186,7 @@ fn a_failing_source_is_not_taken_for_damage() {
             let source = (&sealed[..cut]).chain(Failing);
             let error = pair.secret.open_stream(source, io::sink(), u64::MAX).unwrap_err();
             assert!(
-                matches!(error, OpenError::Read { .. }) && error.is_transient(),
+                matches!(error, OpenError::Read { .. }) && error.retry().is_later(),
                 "{profile} {cut}: {error:?}"
             );
         }

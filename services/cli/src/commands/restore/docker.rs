@@ -11,6 +11,7 @@ use holdfast_config::Settings;
 use holdfast_docker::engine::{Engine, EngineError};
 use holdfast_docker::facts::{Labels, Volume, is_name};
 use holdfast_docker::helper::{Access, Helper, HelperError, UPLOAD_PREFIX};
+use holdfast_fault::Retryable as _;
 use holdfast_restore::{Limits, Progress, Selection, StreamError, write_upload};
 use tokio::io::{AsyncRead, AsyncReadExt as _, DuplexStream, ReadBuf};
 use tokio_util::io::SyncIoBridge;
@@ -332,7 +333,7 @@ pub(crate) fn labels_of(opened: &Opened) -> Labels {
 }
 
 fn engine_error(error: EngineError) -> CliError {
-    if error.is_transient() {
+    if error.retry().is_later() {
         return CliError::NoAnswer(holdfast_fault::chain(&error).to_string());
     }
     CliError::because("the Docker engine does not do it", error)

@@ -1,5 +1,7 @@
 //! The tree changes while it is captured, or does not let itself be read.
 
+use holdfast_fault::{Retry, Retryable as _};
+
 use super::*;
 use crate::tree::seam::Moment;
 
@@ -161,7 +163,7 @@ fn a_stop_and_a_full_staging_end_the_capture() {
     let mut packer = Packer::new(options(), Box::new(superseded));
     packer.chunk(b"x").unwrap();
     let error = packer.finish().unwrap_err();
-    assert_eq!(error.retry(), crate::Retry::Never);
+    assert_eq!(error.retry(), Retry::Superseded);
     // What was captured until then is no contents.
     let cut = contents.finish(vec![]).unwrap().0;
     assert_eq!(ContentsReader::new(&cut[..], ARTEFACT).unwrap().count(), 2);

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use holdfast_fault::{Retry, Retryable as _};
 use proptest::prelude::*;
 
 use super::*;
@@ -121,7 +122,7 @@ fn archives_that_no_walk_brings_are_refused() {
         let error = take(&made.bytes()).err().unwrap_or_else(|| panic!("{name} was taken"));
         assert!(matches!(error, CaptureError::Archive { .. }), "{name}: {error}");
         assert!(error.to_string().contains(word), "{name}: {error}");
-        assert_eq!(error.retry(), crate::Retry::Never, "{name}");
+        assert_eq!(error.retry(), Retry::Never, "{name}");
     }
     let mut broken = Made::new().file("a", b"").bytes();
     broken[512] ^= 1;
@@ -145,7 +146,7 @@ fn an_archive_is_read_to_its_very_end() {
             matches!(error, CaptureError::ArchiveCut(at) if at == length as u64),
             "{length}: {error}"
         );
-        assert_eq!(error.retry(), crate::Retry::Later);
+        assert_eq!(error.retry(), Retry::Later);
     }
     let with = |more: &[u8]| [&whole[..], more].concat();
     for zeros in [0, 1, 512, 9000] {
