@@ -155,6 +155,59 @@ fn every_package_inherits_what_the_workspace_says() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let mut faults = Vec::new();
+    for package in packages() {
+        let own = package.manifest.with_file_name("");
+        let sources = sources(&own);
+        let is_test = |file: &Path| {
+            let inside = file.strip_prefix(own.join("src")).ok();
+            package.name != "tests"
+                && inside.is_none_or(|path| path.iter().any(|part| part == "tests" || part == "tests.rs"))
+        };
+        for (dependency, only_tests) in &package.dependencies {
+            let name = dependency.replace('-', "_");
+            let mut counted = sources.iter().filter(|(file, _)| *only_tests || !is_test(file));
+            if !counted.any(|(_, text)| names(text, &name)) {
+                faults.push(format!("{} does not use {dependency}", package.name));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Tells whether a path or a `use` begins with this crate: `name::`, `use name;`.
+fn names(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let whole = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':');
+        whole
+            && ["::", ";", " as "]
+                .iter()
+                .any(|after| text[start + name.len()..].starts_with(after))
+    })
+}
+
+/// All Rust files below a folder with their text, and those of other packages' tests that they share by `#[path]`.
+fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            for shared in text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")) {
+                let shared = dir.join(shared.trim_end_matches("\"]"));
+                found.extend(sources(shared.parent().unwrap()));
+            }
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+#[test]
 fn every_library_says_what_it_is_for() {
     for package in packages() {
         let library = package.manifest.with_file_name("src").join("lib.rs");
