@@ -1,8 +1,8 @@
 //! Cron expressions in a time zone: the slots at which a schedule comes due.
 //!
 //! On the days when clocks change, a job at fixed times runs once: a time that is skipped runs at the first moment
-//! after the gap, a time that comes twice runs the first time. A pattern with `*` in its minutes or hours means "every
-//! so often", and runs in both halves of a doubled hour.
+//! after the gap, and a time that comes twice runs the first time. A pattern with `*` in its minutes or hours means a
+//! steady repetition, and runs in both halves of a doubled hour.
 
 use croner::Cron;
 use croner::errors::CronError;
@@ -10,53 +10,53 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Up to so many fixed times of day a pattern is taken apart into single ones. A pattern with more of them means
-/// "every so often", whatever it is written with.
+/// The largest number of fixed times of day that a pattern is split into. A pattern with more of them counts as a
+/// steady repetition, however it is written.
 const FIXED_MAX: usize = 60;
 
-/// Why text is no calendar.
+/// An error in a cron expression or a time zone.
 #[derive(Debug, thiserror::Error)]
 pub enum CalendarError {
-    /// The expression is malformed.
+    /// The cron expression is malformed.
     #[error(
         "cron expression {cron:?}: {rule}; write minute, hour, day of month, month and day of week, as in \"30 2 * * *\""
     )]
     Malformed {
-        /// The expression.
+        /// The cron expression.
         cron: String,
-        /// What is wrong with it.
+        /// The fault in the expression.
         rule: String,
     },
-    /// The expression is well-formed, and matches no time that exists.
+    /// The cron expression is well-formed, and matches no time that exists.
     #[error("cron expression {cron:?} never comes due")]
     Never {
-        /// The expression.
+        /// The cron expression.
         cron: String,
     },
-    /// The time zone is not known.
+    /// The system's database knows no such time zone.
     #[error("time zone {timezone:?} is not known here: use a name like \"Europe/Berlin\" (from the system's tzdata)")]
     Zone {
-        /// Its name.
+        /// The name of the time zone.
         timezone: String,
-        /// What the database said.
+        /// The error of the database.
         #[source]
         source: jiff::Error,
     },
 }
 
-/// The slots of a cron expression in a time zone. Slots are whole seconds.
+/// The slots of a cron expression in a time zone: the times at which it comes due, in whole seconds.
 #[derive(Clone, Debug)]
 pub struct Calendar {
-    /// Patterns whose union is meant. More than one only if each is a single time of day.
+    /// Patterns that count together. There is more than one only if each is a single time of day.
     patterns: Vec<Cron>,
     zone: TimeZone,
 }
 
 impl Calendar {
-    /// Reads an expression of five fields, or six with seconds first, to be read in the named time zone.
+    /// Reads an expression of five fields, or of six with seconds first, for the named time zone.
     ///
     /// # Errors
-    /// [`CalendarError`] if either is malformed or unknown, or if no time ever matches.
+    /// [`CalendarError`] if the expression is malformed, the time zone is unknown, or no time ever matches.
     pub fn parse(cron: &str, timezone: &str) -> Result<Self, CalendarError> {
         let zone = TimeZone::get(timezone).map_err(|source| CalendarError::Zone {
             timezone: timezone.to_owned(),
@@ -66,20 +66,20 @@ impl Calendar {
             patterns: patterns(cron)?,
             zone,
         };
-        // The search ends in the year 5000: by then every date there is has come on every day of the week.
+        // The search ends in the year 5000. Until then every date has fallen on every day of the week.
         match calendar.next(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(calendar),
             None => Err(CalendarError::Never { cron: cron.to_owned() }),
         }
     }
 
-    /// The time zone that it is read in.
+    /// Returns the time zone in which the expression is read.
     #[must_use]
     pub fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
-    /// The first slot after `after`. `None` once the calendar ends, in the year 5000.
+    /// Returns the first slot after `after`, or `None` if there is none before the year 5000.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let after = whole_second(after).to_zoned(self.zone.clone());
@@ -93,7 +93,7 @@ impl Calendar {
             .min()
     }
 
-    /// The last slot up to and including `at`.
+    /// Returns the last slot up to and including `at`.
     #[must_use]
     pub fn latest(&self, at: Timestamp) -> Option<Timestamp> {
         let at = whole_second(at).to_zoned(self.zone.clone());
@@ -107,21 +107,21 @@ impl Calendar {
             .max()
     }
 
-    /// The last slot before `slot`.
+    /// Returns the last slot before `slot`.
     #[must_use]
     pub fn before(&self, slot: Timestamp) -> Option<Timestamp> {
         self.latest(slot.checked_sub(jiff::SignedDuration::from_secs(1)).ok()?)
     }
 }
 
-/// The whole second that `time` lies in: what cron goes by.
+/// Returns the second that `time` lies in, without its fraction. Cron knows whole seconds only.
 fn whole_second(time: Timestamp) -> Timestamp {
     let second = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
     Timestamp::from_second(second).unwrap_or(Timestamp::MIN)
 }
 
-/// The pattern, taken apart into single times of day if it names but a few: only those run exactly once each on the
-/// days when clocks change.
+/// Reads a pattern. One with few times of day is split into single times, since only those run exactly once on the days
+/// when clocks change.
 fn patterns(cron: &str) -> Result<Vec<Cron>, CalendarError> {
     let parser = CronParser::builder()
         .seconds(Seconds::Optional)
@@ -158,7 +158,7 @@ fn patterns(cron: &str) -> Result<Vec<Cron>, CalendarError> {
     Ok(patterns)
 }
 
-/// The parser's words without its own names and full stops.
+/// Returns the parser's message without the names of its types and without full stops.
 fn rule(error: &CronError) -> String {
     let text = match error {
         CronError::EmptyPattern => "it is empty".to_owned(),

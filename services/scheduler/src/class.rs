@@ -1,4 +1,4 @@
-//! What retention takes a run for, told by the calendar.
+//! The class of a run for retention, decided by the calendar.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +6,23 @@ use holdfast_format::{Class, SourceName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A run of the past.
+/// A run of the past, reduced to the facts that matter for the class of the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
-    /// When it was started.
+    /// Time at which the run started.
     pub started: Timestamp,
-    /// What retention goes by.
+    /// The class of the run's restore point.
     pub class: Class,
-    /// Whether everything it was to bring came and is good.
+    /// True if every artefact of the run came and is good.
     pub complete: bool,
-    /// What it was to bring.
+    /// The sources that the run captured.
     pub sources: BTreeSet<SourceName>,
 }
 
-/// The class of a run of `sources` that starts now: the first of its calendar month to become complete is monthly,
-/// the first of its ISO week weekly, in `zone`.
+/// Returns the class of a run of `sources` that starts at `now`. The first complete run of a calendar month is monthly,
+/// the first of an ISO week is weekly, and any other is daily. Months and weeks are those of `zone`.
 ///
-/// Only past runs that brought all of these sources count: an hourly run of one database must not take the month's
+/// Only past runs that captured all of these sources count: an hourly run of one database must not take the month's
 /// place from the nightly run of everything. Pinned runs do not count, since they go when they are released.
 #[must_use]
 pub fn class_for(history: &[Past], sources: &[SourceName], now: Timestamp, zone: &TimeZone) -> Class {

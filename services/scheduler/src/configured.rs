@@ -1,4 +1,4 @@
-//! From the configuration's words to the scheduler's.
+//! Conversion of the configuration into the scheduler's own values.
 
 use holdfast_config::{
     Class as ConfiguredClass, DockerPart, Level as ConfiguredLevel, Schedule as Configured, Settings,
@@ -9,11 +9,11 @@ use jiff::SignedDuration;
 
 use crate::{Calendar, CalendarError, Known, KnownSource, Role, Schedule};
 
-/// How long a run may take if it was not started by a schedule and nobody said.
+/// The time limit of a run that no schedule starts and whose request sets none.
 const TIMEOUT: SignedDuration = SignedDuration::from_hours(12);
 
 impl Known {
-    /// What is configured.
+    /// Reads the facts that expectations depend on from the configuration.
     ///
     /// # Errors
     /// A name that the format does not allow; loaded settings have none.

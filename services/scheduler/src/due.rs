@@ -1,4 +1,4 @@
-//! Which slot of a schedule is due now, and how many were missed.
+//! Decides which slot of a schedule is due, and how many were missed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,40 +7,43 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::Calendar;
 
-/// How many missed slots are counted; more are told as so many.
+/// The largest count of missed slots. A longer absence counts as this many.
 pub const MISSED_MAX: u32 = 10_000;
 
-/// How many emitted slots a [`Watch`] remembers.
+/// The number of emitted slots that a [`Watch`] remembers.
 const REMEMBERED: usize = 1_000;
 
-/// A schedule, ready to be watched.
+/// A schedule that can be watched.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// Its name.
+    /// The name, unique in the configuration.
     pub name: String,
-    /// When it comes due.
+    /// The times at which the schedule comes due.
     pub calendar: Calendar,
-    /// It starts up to so much after its slot, and before the next one; by how much, slot and name decide.
+    /// The longest delay between a slot and the start of its run, which also never reaches the next slot. The delay of
+    /// a slot follows from slot and name.
     pub jitter: Duration,
-    /// Whether a slot that was missed while nothing ran is made up for.
+    /// True if a slot that passed while no scheduler ran is made up for.
     pub catch_up: bool,
 }
 
 /// A slot for which a run is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// When it was due.
+    /// Time of the slot, in the calendar.
     pub slot: Timestamp,
-    /// How many earlier slots were missed, and are not made up for; at most [`MISSED_MAX`].
+    /// The number of earlier slots that were missed and are not made up for, at most [`MISSED_MAX`].
     pub missed: u32,
 }
 
-/// What is known of a schedule's past.
+/// The past of a schedule, and the decision which slot is due.
 ///
-/// Which slots were emitted is told by the repository (the runs' expectations name them), so a restart or another
-/// replica continues where the last one stopped. Time is what the caller says; if it jumps, then
+/// The repository says which slots were emitted, since the expectations of runs name their slots. So a scheduler that
+/// restarts, or another replica, goes on where the last one stopped. The caller passes the current time. If its clock
+/// jumps, then
 /// - forward: the last slot that was jumped over is due, once, and the others count as missed;
-/// - back: what was emitted is not emitted again when its time comes anew, and slots in between are emitted as usual.
+/// - back: a slot that was emitted is not emitted again when its time comes a second time; other slots are emitted as
+///   usual.
 #[derive(Clone, Debug)]
 pub struct Watch {
     since: Timestamp,
@@ -48,11 +51,11 @@ pub struct Watch {
 }
 
 impl Schedule {
-    /// When the slot's run starts: the slot and its jitter. The same for every replica.
+    /// Returns the time at which the slot's run starts: the slot and its delay. Every replica gets the same time.
     #[must_use]
     pub fn start_of(&self, slot: Timestamp) -> Timestamp {
         let room = match self.calendar.next(slot) {
-            // Starts keep the order of their slots.
+            // The delay stays below the distance to the next slot, so that runs start in the order of their slots.
             Some(next) => next.duration_since(slot).as_millis() - 1,
             None => 0,
         };
@@ -67,7 +70,7 @@ impl Schedule {
         slot.checked_add(late).unwrap_or(slot)
     }
 
-    /// The last slot whose start has come.
+    /// Returns the last slot whose run should have started by `now`.
     fn latest(&self, now: Timestamp) -> Option<Timestamp> {
         let slot = self.calendar.latest(now)?;
         if self.start_of(slot) <= now {
@@ -79,8 +82,8 @@ impl Schedule {
 }
 
 impl Watch {
-    /// Watches from `since` on, the time at which the schedule was first seen by this process. `emitted` are the slots
-    /// for which runs were started, the latest thousand of them at least.
+    /// Watches from `since` on, the time at which this process first saw the schedule. `emitted` holds the slots for
+    /// which runs were started, at least the latest thousand.
     #[must_use]
     pub fn new(since: Timestamp, emitted: impl IntoIterator<Item = Timestamp>) -> Self {
         let mut watch = Self {
@@ -93,7 +96,7 @@ impl Watch {
         watch
     }
 
-    /// Remembers that a slot was dealt with: its run was started, by whomever, or refused.
+    /// Remembers that a slot is done with: some process has started its run, or the run was refused.
     pub fn emitted(&mut self, slot: Timestamp) {
         self.emitted.insert(slot);
         if self.emitted.len() > REMEMBERED {
@@ -101,7 +104,7 @@ impl Watch {
         }
     }
 
-    /// The slot that is due, if one is. It stays due until it is [`Self::emitted`].
+    /// Returns the slot that is due, if there is one. It stays due until it is passed to [`Self::emitted`].
     pub fn due(&mut self, schedule: &Schedule, now: Timestamp) -> Option<Due> {
         let after = self.settled(schedule, now);
         let slot = schedule.latest(now).filter(|slot| *slot > after)?;
@@ -118,7 +121,7 @@ impl Watch {
         Some(Due { slot, missed })
     }
 
-    /// When to look again: the next time at which a slot may be due. `None` if none ever will.
+    /// Returns the next time at which a slot may be due, or `None` if there is none.
     pub fn wake(&mut self, schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
         let after = self.settled(schedule, now);
         let begun = schedule.calendar.latest(now).filter(|slot| *slot > after);
@@ -126,9 +129,9 @@ impl Watch {
         begun.or_else(|| schedule.calendar.next(now).map(|slot| schedule.start_of(slot)))
     }
 
-    /// The time up to which nothing is due any more.
+    /// Returns the time up to which nothing is due any more.
     fn settled(&mut self, schedule: &Schedule, now: Timestamp) -> Timestamp {
-        // If the clock was ahead when the watch began, nothing would be due until it got there again.
+        // If the clock was ahead when the watch began, no slot would be due until the clock got there again.
         self.since = self.since.min(now);
         match self.emitted.range(..=now).next_back() {
             Some(last) if schedule.catch_up => *last,

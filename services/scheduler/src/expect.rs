@@ -1,4 +1,4 @@
-//! What a run is to bring, from what was asked for and what is configured.
+//! Turns a request and the configuration into the expectations of a run.
 
 use holdfast_events::{Refusal, Trigger};
 use holdfast_format::{
@@ -9,65 +9,65 @@ use jiff::{SignedDuration, Timestamp};
 /// The longest label, in bytes.
 const LABEL_MAX: usize = 100;
 
-/// How far the time in a run id that is asked for may be from the scheduler's.
+/// The largest difference between the time in a requested run id and the scheduler's clock.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(1);
 
-/// What is configured, as far as a run's expectations depend on it.
+/// The configuration, as far as a run's expectations depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// The scheduler's site.
+    /// The site of the scheduler.
     pub site: Site,
     /// All sources, in the order of the configuration.
     pub sources: Vec<KnownSource>,
-    /// All targets.
+    /// All targets, in the order of the configuration.
     pub targets: Vec<PlaceName>,
-    /// The places that retention is configured for.
+    /// The places for which retention is configured.
     pub retention: Vec<PlaceName>,
-    /// How long a run may take if nothing else is asked for.
+    /// The time limit of a run whose request sets none.
     pub timeout: SignedDuration,
-    /// The janitor's grace: no run may take longer, since packs that it refers to are kept for so long only.
+    /// The janitor's grace. A run must be shorter, since packs that it refers to are kept only for this time.
     pub grace: SignedDuration,
 }
 
 /// A configured source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownSource {
-    /// Its name, who captures it, and where.
+    /// The source's name, the kind of worker that captures it, and its site.
     pub source: ExpectedSource,
-    /// Which types of backup it belongs to.
+    /// The role, which decides the types of backup that the source belongs to.
     pub role: Role,
-    /// Whether it holds stacks, of which one can be asked for.
+    /// True if the source holds stacks, so that a single stack can be requested.
     pub stacks: bool,
 }
 
-/// Which types of backup a source belongs to.
+/// The role of a source: it decides the types of backup that the source belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `databases`, `all`, `full`.
+    /// A database server: captured by `databases`, `all` and `full`.
     Database,
-    /// `volumes`, `all`, `full`.
+    /// Volumes or a directory: captured by `volumes`, `all` and `full`.
     Volume,
-    /// `full`.
+    /// Paths of the system: captured by `full` alone.
     System,
 }
 
-/// A run about to start.
+/// A run that is about to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Its id.
+    /// The id of the new run.
     pub run: RunId,
-    /// When it starts.
+    /// Time of the start.
     pub now: Timestamp,
-    /// Why.
+    /// The reason for the run: a request or a schedule.
     pub reason: Reason,
-    /// The class that the calendar gives it; a class that is asked for goes before.
+    /// The class by the calendar. A class that the request names goes before.
     pub class: Class,
 }
 
-/// What the run is to bring.
+/// Returns the expectations of the run: its sources, steps, class and deadline.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] if the request makes no sense for this configuration; it says what would.
+/// [`Refusal::Invalid`] if the request makes no sense for this configuration; the text says what would.
 pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected, Refusal> {
     let backup_type = match trigger.backup_type.as_str() {
         "" => "all",
@@ -113,8 +113,8 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
     })
 }
 
-/// The run among `unfinished` that has one of the wanted sources in hand, if there is one. Runs past their deadline
-/// have nothing in hand any more; the wanted run itself, triggered again, is none.
+/// Returns the first of the `unfinished` runs that captures one of the wanted sources. Runs past their deadline capture
+/// nothing any more, and the wanted run itself does not count.
 #[must_use]
 pub fn overlaps(unfinished: &[Expected], wanted: &Expected) -> Option<RunId> {
     let now = wanted.created;
@@ -129,7 +129,7 @@ fn invalid<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Invalid(why.into()))
 }
 
-/// The sources asked for, each once, in the order of the configuration.
+/// Returns the requested sources, each once, in the order of the configuration.
 fn chosen(backup_type: &str, trigger: &Trigger, known: &Known) -> Result<Vec<ExpectedSource>, Refusal> {
     let named = trigger.sources.as_slice();
     let roles: &[Role] = match backup_type {
@@ -148,21 +148,22 @@ fn chosen(backup_type: &str, trigger: &Trigger, known: &Known) -> Result<Vec<Exp
         return invalid(format!("there is no source {unknown}: the configuration has {names}"));
     }
     let of_type = |source: &KnownSource| roles.contains(&source.role);
-    // `all` is what is asked for when nothing is said; sources that are named are wanted.
+    // `all` is also what a request without a type gets, so it does not forbid named sources of other types.
     let strict = matches!(backup_type, "databases" | "volumes");
     if let Some(other) = named
         .iter()
         .filter_map(|name| known.source(name))
         .find(|s| strict && !of_type(s))
     {
-        let (name, names) = (&other.source.name, known.names(of_type));
+        let name = &other.source.name;
+        let names = known.names(of_type);
         return invalid(format!("source {name} is not among the {backup_type}: {names}"));
     }
     if trigger.stack.is_some() && !known.sources.iter().any(|source| source.stacks) {
         return invalid("stacks are known from a Docker engine alone: add [docker] to the configuration");
     }
     let wanted = |source: &&KnownSource| match named {
-        // Of a stack, only who knows stacks can tell what belongs to it.
+        // Only a source that holds stacks knows which volumes and databases belong to the requested one.
         [] => of_type(source) && (trigger.stack.is_none() || source.stacks),
         _ => named.contains(&source.source.name) || (trigger.stack.is_some() && source.stacks && of_type(source)),
     };
@@ -176,7 +177,7 @@ fn chosen(backup_type: &str, trigger: &Trigger, known: &Known) -> Result<Vec<Exp
     Ok(sources)
 }
 
-/// The stack that is asked for; its name is one that Compose would take.
+/// Returns the requested stack. Its name must be one that Compose allows.
 fn stack(trigger: &Trigger) -> Result<Option<String>, Refusal> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     match &trigger.stack {
@@ -187,7 +188,7 @@ fn stack(trigger: &Trigger) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Runs are ordered by their ids, so an id that is asked for must be of the present.
+/// Checks the time in a requested run id. Runs are ordered by their ids, so the time must be the present.
 fn present(trigger: &Trigger, now: Timestamp) -> Result<(), Refusal> {
     let Some(run) = trigger.run else { return Ok(()) };
     let of_run =
@@ -202,7 +203,7 @@ fn present(trigger: &Trigger, now: Timestamp) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The places with retention, the local one first.
+/// Returns the places with retention, the local one first.
 fn cleaned(known: &Known) -> Vec<PlaceName> {
     let places = std::iter::once(PlaceName::local()).chain(known.targets.iter().cloned());
     places.filter(|place| known.retention.contains(place)).collect()
@@ -225,7 +226,7 @@ fn timeout(trigger: &Trigger, known: &Known) -> Result<SignedDuration, Refusal> 
 fn held(trigger: &Trigger, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
     match trigger.hold_seconds.map(|hold| after(now, seconds(hold))) {
         None => Ok(None),
-        Some(None) => invalid("it cannot be held for so long: pin it instead (class pinned)"),
+        Some(None) => invalid("a run cannot be held for so long: pin it instead (class pinned)"),
         Some(until) => Ok(until),
     }
 }
@@ -262,7 +263,7 @@ impl Known {
 }
 
 impl KnownSource {
-    /// A source of this role; who captures it follows from the role.
+    /// Makes a source of this role. The kind follows from the role.
     #[must_use]
     pub fn new(name: SourceName, role: Role, site: Site) -> Self {
         let kind = match role {
@@ -277,7 +278,7 @@ impl KnownSource {
         }
     }
 
-    /// The same, holding stacks.
+    /// Marks the source as one that holds stacks.
     #[must_use]
     pub fn with_stacks(self) -> Self {
         Self { stacks: true, ..self }

@@ -1,10 +1,10 @@
-//! The scheduler: when runs start, and what they are to bring.
+//! The scheduler: decides when runs start and what they capture, and keeps their record.
 //!
-//! Work in: requests for runs, and the calendar. Leaves `runs/<run>/expected`, and as recorder the restore point, the
-//! failures that nobody else could write down, and the run's end. [`Scheduler`] does the I/O.
+//! Input: requests for runs, and the calendar. Output: `runs/<run>/expected`; and as recorder the restore point,
+//! failures that no worker could write down, and the end of the run. [`Scheduler`] does the I/O.
 //!
-//! What is decided here is pure: no I/O, and the time is handed in. Replicas that decide alike from the same
-//! configuration and repository need not speak to each other: the same slot is the same run ([`run_id`]).
+//! The decisions are pure functions that get the time as an argument. Replicas need not speak to each other: from the
+//! same configuration and repository they decide the same, and the same slot gives the same run ([`run_id`]).
 
 mod calendar;
 mod class;

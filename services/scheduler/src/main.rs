@@ -1,4 +1,4 @@
-//! The scheduler as a process of its own.
+//! The scheduler's program.
 
 use std::process::ExitCode;
 

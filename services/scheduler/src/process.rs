@@ -1,4 +1,4 @@
-//! The scheduler as a process of its own: what its program does, and `holdfast` if it is called by that name.
+//! The scheduler as a process: the body of its own program, and of `holdfast` when it is called by that name.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use holdfast_service::run_process;
 
 use crate::Scheduler;
 
-/// Runs the service until it is told to end, by its command line and configuration.
+/// Runs the service, as the command line and the configuration say, until it is told to end.
 #[must_use]
 pub fn main() -> ExitCode {
     run_process("scheduler", &[], async |cx, health| {

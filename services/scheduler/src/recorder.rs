@@ -1,5 +1,6 @@
-//! The recorder: folds facts into runs' states, writes restore points when runs are ready, names what did not come by
-//! the deadline, and ends runs. Everything it writes is written once, so any number of replicas may do it side by side.
+//! The recorder: folds facts into the states of runs, writes restore points when runs are ready, fails what did not
+//! come by the deadline, and ends runs. Everything it writes is written once, so any number of replicas may do it side
+//! by side.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use holdfast_telemetry::failpoint;
 use tokio::time::MissedTickBehavior;
 use tracing::Instrument as _;
 
-/// How often the repository is asked what the bus may have lost.
+/// The interval at which the repository is searched for facts that the bus may have lost.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(30);
-/// How often deadlines of runs are looked at.
+/// The interval at which the deadlines of runs are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps the record of runs.
+/// Keeps the states of unfinished runs.
 pub(crate) struct Recorder {
     cx: Context,
     runs: HashMap<RunId, RunState>,
@@ -35,11 +36,14 @@ impl Recorder {
         }
     }
 
-    /// Runs until the process drains.
+    /// Keeps the record until the process drains.
     pub(crate) async fn run(mut self) {
         while !self.cx.drain.is_cancelled() {
             if let Err(error) = self.follow().await {
-                tracing::warn!(reason = error.reason(), "keeping the record was cut; again");
+                tracing::warn!(
+                    reason = error.reason(),
+                    "the record of runs was interrupted; starting it again"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
@@ -76,8 +80,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Takes what the repository proves about a run into its state. Says whether it knows the run: if one of its records
-    /// cannot be read it does not, and the others go on.
+    /// Applies the facts that the repository proves about a run to its state. Returns false if the repository does not
+    /// know the run, or one of the run's records cannot be read; other runs are not affected.
     async fn learn(&mut self, run: RunId) -> Result<bool, JobError> {
         let found = evidence(&self.cx.catalogue, run).await.or_else(none_if_damaged)?;
         let Some(found) = found else {
@@ -89,7 +93,10 @@ impl Recorder {
             .or_insert_with(|| RunState::new((*found.expected).clone()));
         for fact in &found.facts {
             if let Err(error) = state.apply(fact) {
-                tracing::warn!(%run, %error, "the repository and the facts contradict each other");
+                tracing::warn!(
+                    %run, %error,
+                    "ignoring a record of the repository that contradicts the facts of its run"
+                );
             }
         }
         Ok(true)
@@ -100,25 +107,25 @@ impl Recorder {
             return Ok(());
         }
         if !self.runs.contains_key(&fact.run) && !self.learn(fact.run).await? {
-            tracing::warn!(run = %fact.run, "a fact of a run that the repository does not know");
+            tracing::warn!(run = %fact.run, "ignoring a fact of a run that the repository does not know");
             return Ok(());
         }
         if let Some(state) = self.runs.get_mut(&fact.run)
             && let Err(error) = state.apply(fact)
         {
-            tracing::warn!(run = %fact.run, %error, "a fact is not believed");
+            tracing::warn!(run = %fact.run, %error, "ignoring a fact that contradicts the state of its run");
         }
         self.step(fact.run).await
     }
 
-    /// Does what a run's state calls for: at the deadline names what did not come, records, copies, cleans, ends.
+    /// Does what the state of a run calls for: at the deadline fails what did not come, records, copies, cleans, ends.
     async fn step(&mut self, run: RunId) -> Result<(), JobError> {
         let Some(state) = self.runs.get(&run) else {
             return Ok(());
         };
         let is_due = state.expected.deadline < self.cx.now() || state.is_ready_to_record();
         if state.recorded.is_none() && state.finished.is_none() && !is_due && state.outcome().is_none() {
-            // No span for a look at a run that goes on: there are thousands in a long one.
+            // No span for a run that just goes on: a long run is looked at thousands of times.
             return Ok(());
         }
         let span = tracing::info_span!("record", %run);
@@ -173,7 +180,7 @@ fn applied(cx: &Context, state: &mut RunState, what: What) {
         what,
     };
     if let Err(error) = state.apply(&fact) {
-        tracing::warn!(run = %fact.run, %error, "a fact of our own is not believed");
+        tracing::warn!(run = %fact.run, %error, "ignoring a fact of our own that contradicts the state of its run");
     }
 }
 
@@ -197,7 +204,8 @@ async fn fail(
     Ok(())
 }
 
-/// What has not come by the deadline is a failure with a name, even if the worker that should have done it is dead.
+/// Writes a failure for each source and artefact that has not come by the deadline, even if the worker that should have
+/// done it is dead.
 async fn fail_unsettled(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
     let deadline = state.expected.deadline;
     let sources: Vec<SourceName> = state
@@ -225,7 +233,7 @@ async fn fail_unsettled(cx: &Context, state: &mut RunState) -> Result<(), JobErr
     Ok(())
 }
 
-/// Writes the restore point, unless it is there, and takes what is there for true.
+/// Writes the restore point unless there is one, and applies the one that is there.
 async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
     let expected = &state.expected;
     let artefacts = state.artefacts.values().filter_map(|a| {
@@ -257,7 +265,7 @@ async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
         notes: Vec::new(),
     };
     for source in &expected.sources {
-        // What cannot be read was named by whoever needs the artefacts in it.
+        // A listing that cannot be read was reported by the workers that need it.
         let listed = cx
             .catalogue
             .listed(expected.run, &source.name)
@@ -283,7 +291,8 @@ async fn record(cx: &Context, state: &mut RunState) -> Result<(), JobError> {
     Ok(())
 }
 
-/// The steps after the restore point: its copies, then retention; at the deadline, those that did not come fail.
+/// Asks for the steps after the restore point: its copies, then retention. At the deadline, fails those that did not
+/// come.
 async fn after_record(cx: &Context, state: &mut RunState, overdue: bool) -> Result<(), JobError> {
     for (target, (stage, reason)) in state.lacking_targets() {
         fail(cx, state, FailureSubject::Place(target), stage, &reason).await?;

@@ -1,4 +1,4 @@
-//! The scheduler itself: starts runs that are asked for, and those that come due.
+//! The scheduler's work: starts runs that are requested, and those that come due.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,33 +18,34 @@ use tracing::Instrument as _;
 use crate::recorder::Recorder;
 use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, new_run_id, overlaps, run_id, trigger_of};
 
-/// How often the calendar is looked at when nothing is to come due before: the clock may be set meanwhile.
+/// The longest pause between two looks at the calendar. The clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How soon after a run was started, or could not be.
+/// The pause after a run was started, or could not be.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often the end of a run is looked for that somebody waits for.
+/// The interval at which a requester's run is checked for its end.
 const END_EVERY: Duration = Duration::from_secs(1);
 
-/// How much is told of a run's failures: an answer fits into a message.
-const FAILURES_TOLD: usize = 50;
-const FAILURE_MAX: usize = 1000;
+/// The number of failures in an answer, and the length of each in characters. An answer must fit into a message.
+const FAILURES_MAX: usize = 50;
+const FAILURE_CHARS: usize = 1000;
 
-/// Runs looked at for the class of the next one: more than a month of hourly runs.
+/// The number of past runs that decide the class of the next one: more than a month of hourly runs.
 const HISTORY: usize = 800;
 
-/// Runs looked at for the slots of a schedule: those of several schedules lie between each other.
+/// The number of past runs that are searched for the slots of a schedule. Runs of several schedules lie between each
+/// other.
 const SLOTS: usize = 2_000;
 
 /// Starts runs and keeps their record.
 pub struct Scheduler {
     cx: Context,
-    /// One start at a time: else two requests at once could both find no overlap.
+    /// Allows one start at a time: two at once could both find no overlap.
     starting: tokio::sync::Mutex<()>,
 }
 
 impl Scheduler {
-    /// The scheduler over this context.
+    /// Makes the scheduler of this context.
     #[must_use]
     pub fn new(cx: &Context) -> Arc<Self> {
         Arc::new(Self {
@@ -53,8 +54,8 @@ impl Scheduler {
         })
     }
 
-    /// Answers requests, keeps the record, and follows the calendar if this process stays: until it drains. Tells whether
-    /// requests are answered.
+    /// Answers requests, keeps the record and, if `follow_calendar` is true, follows the calendar, until the process
+    /// drains. `health` shows if requests are answered.
     #[must_use]
     pub fn serve(self: Arc<Self>, follow_calendar: bool, health: &Health) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -84,7 +85,8 @@ impl Scheduler {
     /// # Errors
     /// [`BusError`] if the server refuses the subscription.
     async fn serve_triggers(self: Arc<Self>) -> Result<(), BusError> {
-        let (bus, drain) = (self.cx.bus.clone(), self.cx.drain.clone());
+        let bus = self.cx.bus.clone();
+        let drain = self.cx.drain.clone();
         let answer = move |trigger: Trigger| {
             let scheduler = self.clone();
             async move {
@@ -98,7 +100,7 @@ impl Scheduler {
         bus.serve_triggers(answer, drain).await
     }
 
-    /// Waits for a run's end, for whoever waits for it.
+    /// Waits for the end of a run, and returns the answer for the requester.
     async fn ended(&self, run: RunId) -> TriggerReply {
         let mut every = tokio::time::interval(END_EVERY);
         loop {
@@ -111,25 +113,28 @@ impl Scheduler {
             }
             match self.cx.catalogue.finished(run).await {
                 Ok(Some(finished)) => {
-                    let told = finished.failures.iter().take(FAILURES_TOLD);
+                    let first = finished.failures.iter().take(FAILURES_MAX);
                     return TriggerReply::Finished {
                         run,
                         complete: finished.outcome == Outcome::Complete.as_str(),
-                        failures: told.map(|why| why.chars().take(FAILURE_MAX).collect()).collect(),
+                        failures: first.map(|why| why.chars().take(FAILURE_CHARS).collect()).collect(),
                     };
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "its end cannot be looked for yet");
+                    tracing::warn!(
+                        %run, reason = %holdfast_fault::chain(&error),
+                        "the end of a run cannot be looked for yet; trying again"
+                    );
                 }
             }
         }
     }
 
-    /// Starts a run that somebody asks for.
+    /// Starts a run on request, and returns its id.
     ///
     /// # Errors
-    /// [`Refusal`], which says why not.
+    /// [`Refusal`], which says why the run was not started.
     pub async fn start(&self, trigger: &Trigger, reason: Reason) -> Result<RunId, Refusal> {
         let now = self.cx.now();
         let run = trigger.run.unwrap_or_else(|| new_run_id(now));
@@ -146,9 +151,9 @@ impl Scheduler {
     ) -> Result<RunId, Refusal> {
         let _one = self.starting.lock().await;
         let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
-        // Asked again: whoever was asked first died, or was slow, before it could answer.
+        // The run may be there already: the first requester died, or gave up waiting for the answer.
         let begun = match self.cx.catalogue.expected(run).await {
-            // It was begun, and nobody can tell any more what it was to bring: the slot is not made up for.
+            // The run was started, and its expectations cannot be read any more. The slot is not made up for.
             Err(error) if error.is_damage() && matches!(reason, Reason::Schedule { .. }) => {
                 tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "the run of a slot cannot be read");
                 return Ok(run);
@@ -171,7 +176,7 @@ impl Scheduler {
                 class: Class::Daily,
             },
         )?;
-        // A run of one stack is not what the week or month is kept by.
+        // Runs of one stack do not count as the week's or the month's run.
         if trigger.class.is_none() && expected.stack.is_none() {
             expected.class = self.class(&expected, zone).await.map_err(not_ready)?;
         }
@@ -184,7 +189,7 @@ impl Scheduler {
         Ok(run)
     }
 
-    /// What must be so before anything is captured: keys that can still seal.
+    /// Checks what a run needs before anything is captured: recipients whose keys can still seal.
     fn check_ready(&self) -> Result<(), Refusal> {
         let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
         let (recipients, _) = self.cx.recipients().map_err(not_ready)?;
@@ -193,7 +198,7 @@ impl Scheduler {
             .map_err(|e| Refusal::NotReady(holdfast_fault::chain(&e).to_string()))
     }
 
-    /// Writes the expectations, then asks for the listings. If this dies in between, the reconciler asks.
+    /// Writes the expectations, then asks for the listings. If this process dies in between, the reconciler asks.
     async fn publish(&self, expected: &Expected) -> Result<(), JobError> {
         let run = expected.run;
         self.cx.repository.write(&ObjectKey::Expected(run), expected).await?;
@@ -204,7 +209,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Tells of the run and asks for its listings. Doing it twice changes nothing.
+    /// Publishes the start of the run and asks for its listings. May be repeated.
     async fn hand_out(&self, stands: &Expected) -> Result<(), JobError> {
         let run = stands.run;
         let list = |s: &holdfast_format::ExpectedSource| Work {
@@ -229,7 +234,7 @@ impl Scheduler {
         Ok(open)
     }
 
-    /// The class that the calendar gives a run of these sources.
+    /// Returns the class that the calendar gives a run of these sources.
     async fn class(&self, expected: &Expected, zone: &TimeZone) -> Result<Class, JobError> {
         let wanted: Vec<SourceName> = expected.sources.iter().map(|s| s.name.clone()).collect();
         let mut history = Vec::new();
@@ -263,8 +268,8 @@ impl Scheduler {
                     trigger,
                     watch: None,
                 }),
-                (Err(error), _) => tracing::error!(schedule = configured.name, %error, "the schedule is not followed"),
-                (_, Err(error)) => tracing::error!(schedule = configured.name, %error, "the schedule is not followed"),
+                (Err(error), _) => tracing::error!(schedule = configured.name, %error, "a schedule is not followed"),
+                (_, Err(error)) => tracing::error!(schedule = configured.name, %error, "a schedule is not followed"),
             }
         }
         loop {
@@ -274,7 +279,11 @@ impl Scheduler {
                     Ok(until) => pause = pause.min(until),
                     Err(error) => {
                         let schedule = one.schedule.name.as_str();
-                        tracing::warn!(schedule, reason = error.reason(), "the calendar cannot be kept yet");
+                        tracing::warn!(
+                            schedule,
+                            reason = error.reason(),
+                            "a schedule cannot be followed now; trying again"
+                        );
                         pause = TRY_AGAIN;
                     }
                 }
@@ -286,7 +295,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts the run of a schedule's slot that is due, if one is. Says for how long none is.
+    /// Starts the run of the schedule's slot that is due, if there is one. Returns the time until the next look.
     async fn tick_one(&self, one: &mut Followed) -> Result<Duration, JobError> {
         let now = self.cx.now();
         let name = one.schedule.name.clone();
@@ -312,16 +321,19 @@ impl Scheduler {
         match started.instrument(span).await {
             Ok(_) => {}
             Err(Refusal::Overlap(other)) => {
-                tracing::warn!(schedule = name, %slot, %other, "skipped: the run before has not ended");
+                tracing::warn!(
+                    schedule = name, %slot, %other,
+                    "a scheduled run was skipped: the run before it has not ended"
+                );
             }
-            Err(Refusal::Invalid(why)) => tracing::error!(schedule = name, why, "the schedule cannot be run"),
+            Err(Refusal::Invalid(why)) => tracing::error!(schedule = name, why, "a schedule cannot be run"),
             Err(Refusal::NotReady(why)) => return Err(JobError::Retry(why)),
         }
         watch.emitted(slot);
         Ok(TRY_AGAIN)
     }
 
-    /// The slots of a schedule for which runs were started, as far back as is remembered.
+    /// Returns the slots of a schedule for which runs were started, as far back as the search goes.
     async fn emitted(&self, schedule: &str) -> Result<Vec<Timestamp>, JobError> {
         let mut slots = Vec::new();
         for run in self.cx.catalogue.runs().await?.into_iter().take(SLOTS) {
@@ -339,10 +351,10 @@ impl Scheduler {
     }
 }
 
-/// A schedule that is followed.
+/// A schedule that this process follows.
 struct Followed {
     schedule: Schedule,
     trigger: Trigger,
-    /// Its past, once the repository was asked.
+    /// The schedule's past; `None` until the repository was read.
     watch: Option<Watch>,
 }

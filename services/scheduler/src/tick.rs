@@ -1,10 +1,10 @@
-//! A slot's run id.
+//! The ids of runs.
 
 use holdfast_format::RunId;
 use jiff::Timestamp;
 
-/// The id of the run of a schedule's slot. Every replica gets the same one, at any time: whoever writes the run's
-/// expectations first has started it, and a slot that is emitted again is found to be started.
+/// Returns the id of the run of a schedule's slot. Every replica gets the same id at any time. So the process that
+/// writes the run's expectations first has started the run, and the others find it started.
 #[must_use]
 pub fn run_id(schedule: &str, slot: Timestamp) -> RunId {
     let mut hasher = blake3::Hasher::new_derive_key("holdfast 2026-11 scheduled run id");
@@ -15,7 +15,7 @@ pub fn run_id(schedule: &str, slot: Timestamp) -> RunId {
     RunId::new(u64::try_from(slot.as_millisecond()).unwrap_or(0), random)
 }
 
-/// A new id for a run that is asked for now.
+/// Returns a new id for a run that is requested now.
 #[must_use]
 pub fn new_run_id(now: Timestamp) -> RunId {
     let mut random = [0; 10];

@@ -8,7 +8,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// The slots between two moments, as they fall in the time zone.
+/// Returns the slots between two moments, as text in the time zone.
 fn slots(cron: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
     let calendar = Calendar::parse(cron, zone).unwrap();
     let mut slots = Vec::new();
@@ -39,7 +39,7 @@ fn a_job_at_a_fixed_time_runs_once_on_the_days_when_clocks_change() {
         ("0 2 * * SUN", spring, vec!["03-29 03:00+02:00"]),
         ("0 3 * * SUN", spring, vec!["03-29 03:00+02:00"]),
         ("0 3 * * SUN", autumn, vec!["10-25 03:00+01:00"]),
-        // Lists are fixed times too; two that are skipped together run once.
+        // Lists are fixed times too. Two of them that are skipped together run once.
         ("15,45 2 * * SUN", spring, vec!["03-29 03:00+02:00"]),
         (
             "15,45 2 * * SUN",
@@ -56,7 +56,7 @@ fn a_job_at_a_fixed_time_runs_once_on_the_days_when_clocks_change() {
             autumn,
             vec!["10-25 01:30+02:00", "10-25 02:30+02:00", "10-25 03:30+01:00"],
         ),
-        // Every so often, by the clock that passes.
+        // A steady repetition follows the clock that passes.
         (
             "0 */6 * * SUN",
             spring,
@@ -110,7 +110,7 @@ fn other_zones_change_at_other_times() {
         "2026-03-10T00:00:00Z",
     );
     assert_eq!(spring, ["03-08 03:00-04:00", "03-09 02:30-04:00"]);
-    // Half an hour, and at midnight.
+    // A zone whose clock changes by half an hour, and one whose clock changes at midnight.
     let autumn = slots(
         "45 1 * * *",
         "Australia/Lord_Howe",
@@ -195,7 +195,7 @@ fn zones() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// A moment of 2026, half the time close to one when clocks change somewhere.
+/// Generates a moment of 2026. Half of them are close to a change of clocks somewhere.
 fn moment() -> impl Strategy<Value = Timestamp> {
     let changes = [
         "2026-03-08T07:00:00Z",
@@ -216,7 +216,7 @@ fn moment() -> impl Strategy<Value = Timestamp> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Looking back finds what looking forward finds: there is one set of slots, whoever looks from where.
+    /// Looking back and looking forward find the same slots.
     #[test]
     fn back_and_forth_agree(cron in crons(), zone in zones(), at in moment()) {
         let calendar = Calendar::parse(cron, zone).unwrap();

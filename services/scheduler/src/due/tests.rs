@@ -59,7 +59,7 @@ fn one_slot_makes_up_for_all_that_were_missed() {
     );
     watch.emitted(time("2026-11-24T12:00:00Z"));
     assert_eq!(watch.due(&hourly, time("2026-11-24T12:59:59Z")), None);
-    // Not wanted, or never run before: only what comes while it is watched.
+    // Without catch-up, and for a schedule that never ran, only slots that come while it is watched are due.
     let mut watch = Watch::new(time("2026-11-24T12:10:00Z"), [time("2026-11-22T10:00:00Z")]);
     assert_eq!(
         watch.due(&schedule("0 * * * *", 0, false), time("2026-11-24T12:10:00Z")),
@@ -69,7 +69,7 @@ fn one_slot_makes_up_for_all_that_were_missed() {
         Watch::new(time("2026-11-24T12:10:00Z"), []).due(&hourly, time("2026-11-24T12:10:00Z")),
         None
     );
-    // Countless ones are not counted.
+    // The count of missed slots ends at its maximum.
     let secondly = schedule("* * * * * *", 0, true);
     let mut watch = Watch::new(time("2026-11-24T12:10:00Z"), [time("2016-11-22T10:00:00Z")]);
     assert_eq!(
@@ -92,7 +92,7 @@ fn a_clock_that_jumps_a_year_and_back_emits_one_slot_and_goes_on() {
         watch.due(&nightly, later(now, 24 * HOUR)),
         due("2026-11-25T01:30:00Z", 0)
     );
-    // Back before everything that is known, and to 1970: nothing, and then as usual.
+    // The clock goes back before all that is known, to 1970: nothing is due, and later all is as usual.
     let mut watch = Watch::new(now, [time("2026-11-24T01:30:00Z")]);
     let past = time("1970-01-01T12:00:00Z");
     assert_eq!(watch.due(&nightly, past), None);
@@ -100,7 +100,7 @@ fn a_clock_that_jumps_a_year_and_back_emits_one_slot_and_goes_on() {
         watch.due(&nightly, later(past, 24 * HOUR)),
         due("1970-01-02T01:30:00Z", 0)
     );
-    // Watched first while the clock was ahead.
+    // The watch begins while the clock is ahead.
     let mut watch = Watch::new(later(now, YEAR), []);
     assert_eq!(watch.due(&nightly, now), None);
     assert_eq!(
@@ -137,8 +137,8 @@ fn jitter_is_the_same_for_all_and_keeps_the_order() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// However the clock jumps, no slot is emitted twice or before its time, none is emitted that was passed over
-    /// before by a later one at the same clock, and a clock that goes on evenly is always served again.
+    /// However the clock jumps: no slot is emitted twice or before its time, no slot is emitted after a later one at
+    /// the same clock, and once the clock goes on evenly, slots are emitted again.
     #[test]
     fn no_slot_comes_twice(
         cron in prop::sample::select(vec!["30 2 * * *", "0 * * * *", "15,45 2 * * *", "*/20 * * * *"]),

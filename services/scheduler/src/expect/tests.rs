@@ -180,7 +180,7 @@ fn runs_of_the_same_source_overlap_until_the_deadline() {
 }
 
 proptest! {
-    /// Whatever is asked for: either it is refused, or every source is a known one, once, and the deadline lies ahead.
+    /// Any request is either refused, or gives known sources, each once, and a deadline that lies ahead.
     #[test]
     fn expectations_make_sense(
         backup_type in prop::sample::select(vec!["", "all", "databases", "volumes", "full", "x"]),
