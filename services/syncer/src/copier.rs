@@ -1,4 +1,4 @@
-//! From the repository's own place to one target.
+//! Copies from the repository's own place to one target.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -15,20 +15,21 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::SyncError;
 use crate::object::Copy;
 
-/// How to copy to a target.
+/// The options of copies to a target.
 #[derive(Clone, Debug)]
 pub struct CopyOptions {
-    /// Packs on their way at the same time, over all copies of one [`Copier`]: each takes up to 24 MiB of memory.
+    /// The number of packs that are copied at the same time, over all copies of one [`Copier`]. Each takes up to 24 MiB
+    /// of memory.
     pub concurrency: usize,
-    /// The storage class for packs of each class of backup. Everything else is written in the place's own class: a
-    /// restore begins with reading it.
+    /// The storage class of packs, by the class of their backup. All other objects are written in the place's own
+    /// class, since a restore begins by reading them.
     pub storage_class: BTreeMap<Class, String>,
-    /// A folder for contents on their way. They are sealed.
+    /// A folder for contents while they are copied. They are sealed.
     pub scratch: PathBuf,
 }
 
 impl CopyOptions {
-    /// The options of a configured target.
+    /// Reads the options of a configured target.
     #[must_use]
     pub fn of(target: &Target, scratch: PathBuf) -> Self {
         let class = |(class, name): (&holdfast_config::Class, &String)| {
@@ -43,14 +44,14 @@ impl CopyOptions {
     }
 }
 
-/// What a copy sent. Objects that the target had already count for nothing.
+/// The objects that a copy sent. Objects that the target had already do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
-    /// Bytes sent.
+    /// Number of bytes sent.
     pub bytes: u64,
-    /// Objects sent.
+    /// Number of objects sent.
     pub objects: u64,
-    /// How many of these were packs.
+    /// Number of packs among the objects sent.
     pub packs: u64,
 }
 
@@ -61,9 +62,10 @@ impl Copied {
     }
 }
 
-/// Copies from a repository to a target. Cheap to clone; clones share the bound on packs in memory.
+/// Copies from a repository to a target. Clones are cheap, and share the limit of packs in memory.
 ///
-/// Every copy may be repeated, also after it was cut off or while another one runs: it sends what lacks.
+/// Every copy may be repeated, also after it was cut off or while another one runs. It sends only what the target
+/// lacks.
 #[derive(Clone)]
 pub struct Copier {
     pub(crate) inner: Arc<Inner>,
@@ -74,7 +76,7 @@ pub(crate) struct Inner {
     pub(crate) to: Place,
     pub(crate) options: CopyOptions,
     pub(crate) in_flight: Semaphore,
-    /// Packs at the target that were read and found to be the right ones, though they looked too old.
+    /// Packs at the target that look too old, and were read and found to be right.
     pub(crate) confirmed: Mutex<HashSet<PackId>>,
     prepared: OnceCell<()>,
     sent: AtomicU64,
@@ -87,7 +89,7 @@ impl std::fmt::Debug for Copier {
 }
 
 impl Copier {
-    /// A copier from the repository's place to another place.
+    /// Makes a copier from the repository's place to the place `to`.
     #[must_use]
     pub fn new(from: Repository, to: Place, options: CopyOptions) -> Self {
         let inner = Inner {
@@ -102,19 +104,19 @@ impl Copier {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The repository that is copied from.
+    /// Returns the repository that is copied from.
     #[must_use]
     pub fn from(&self) -> &Repository {
         &self.inner.from
     }
 
-    /// The target.
+    /// Returns the target's place.
     #[must_use]
     pub fn to(&self) -> &Place {
         &self.inner.to
     }
 
-    /// Bytes sent so far by this copier and its clones: for progress.
+    /// Returns the number of bytes that this copier and its clones have sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.inner.sent.load(Ordering::Relaxed)
@@ -127,10 +129,10 @@ impl Copier {
     /// Makes sure that the target is a copy of this repository and no other, before anything is sent there.
     ///
     /// # Errors
-    /// [`SyncError::Repository`]: it holds another repository, or one of the places fails.
+    /// [`SyncError::Repository`] if the target holds another repository, or one of the places fails.
     pub async fn prepare(&self) -> Result<(), SyncError> {
         let Inner { from, to, prepared, .. } = &*self.inner;
-        // Somebody may have emptied the target since.
+        // Somebody may have emptied the target since the first call.
         if prepared.initialized() && to.head(&ObjectKey::Repository).await?.is_none() {
             from.copy_identity_to(to).await?;
         }
@@ -138,10 +140,10 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies one artefact: packs, contents, manifest, verifications.
+    /// Copies one artefact: its packs, contents, manifest and verifications, in this order.
     ///
     /// # Errors
-    /// [`SyncError`]. The target then shows no manifest, or a whole artefact.
+    /// [`SyncError`]. The target then has no manifest of the artefact, or a complete artefact.
     pub async fn copy_artefact(&self, artefact: ArtefactId) -> Result<Copied, SyncError> {
         self.prepare().await?;
         let from = &self.inner.from;
@@ -175,11 +177,11 @@ impl Copier {
         Ok(here)
     }
 
-    /// Whether the target has an artefact whole: its manifest, with which packs and contents came, and all
+    /// True if the target has a complete artefact: its manifest, which is written after packs and contents, and all
     /// verifications.
     ///
     /// # Errors
-    /// [`SyncError`] if either place does not tell.
+    /// [`SyncError`] if one of the places cannot be listed.
     pub async fn has_artefact(&self, artefact: ArtefactId) -> Result<bool, SyncError> {
         let prefix = Prefix::Artefact(artefact);
         let there = self.inner.to.list(prefix).await?.objects;

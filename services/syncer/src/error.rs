@@ -1,4 +1,4 @@
-//! What can go wrong with a copy.
+//! Errors of copies.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,85 +9,85 @@ use holdfast_repository::RepositoryError;
 use holdfast_storage::StorageError;
 use holdfast_telemetry::failpoint::Injected;
 
-/// Why something could not be copied to a target. What was copied before stays, and is not sent again.
+/// A failure to copy something to a target. Objects that were copied before it stay, and are not sent again.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// The repository at either place; it says which.
+    /// The repository at one of the two places fails; the error names the place.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// Either place; it says which.
+    /// One of the two places fails; the error names the place.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// There is nothing to copy.
+    /// The artefact has no manifest, so there is nothing to copy.
     #[error("artefact {artefact} has no manifest at place {place}: there is nothing to copy")]
     NoArtefact {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// Where it was looked for.
+        /// The place that has no such manifest.
         place: PlaceName,
     },
-    /// There is nothing to copy yet.
+    /// The run has no restore point yet.
     #[error("run {run} has no restore point at place {place}")]
     NoPoint {
-        /// The run.
+        /// The run's id.
         run: RunId,
-        /// Where it was looked for.
+        /// The place that has no such restore point.
         place: PlaceName,
     },
-    /// A restore point would promise what the target does not have.
+    /// The target lacks an artefact of the restore point, so the restore point must not be copied yet.
     #[error("target {place} lacks artefact {artefact} of run {run}: copy it first, the restore point goes last")]
     Lacks {
-        /// The target.
+        /// The target's name.
         place: PlaceName,
-        /// The artefact.
+        /// The artefact that the target lacks.
         artefact: ArtefactId,
-        /// The run.
+        /// The run's id.
         run: RunId,
     },
-    /// Under the key of an object is one of another size. Nothing is overwritten.
+    /// The target has an object of another size under this key. Nothing is overwritten.
     #[error(
         "{key} at target {place} has {found} bytes, but {expected} belong there: nothing is overwritten. If nobody else \
          writes there, it is a torn upload: delete it there and copy again"
     )]
     OtherSize {
-        /// The target.
+        /// The target's name.
         place: PlaceName,
-        /// The object.
+        /// The key of the object.
         key: Box<ObjectKey>,
-        /// Bytes there.
+        /// The size at the target, in bytes.
         found: u64,
-        /// Bytes here.
+        /// The size in the repository, in bytes.
         expected: u64,
     },
-    /// Under the key of a pack are other bytes, of the same size. Nothing is overwritten.
+    /// The target has a pack with other bytes, of the same size, under this key. Nothing is overwritten.
     #[error(
         "{key} at target {place} holds other bytes than those written here: an earlier sealing of the same content that \
          was deleted here since, or damage. Nothing is overwritten; the next backup stores the content anew"
     )]
     OtherBytes {
-        /// The target.
+        /// The target's name.
         place: PlaceName,
         /// The pack's key.
         key: Box<ObjectKey>,
     },
-    /// The target took an object, and then does not have it.
+    /// The target accepted an object, and does not have it afterwards.
     #[error("target {place} took {key}, but does not have it")]
     Vanished {
-        /// The target.
+        /// The target's name.
         place: PlaceName,
-        /// The object.
+        /// The key of the object.
         key: Box<ObjectKey>,
     },
-    /// A temporary folder or file of this host.
+    /// The scratch folder of this host cannot be used.
     #[error("cannot use the scratch folder {}", path.display())]
     Scratch {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A test wanted it so.
+    /// A failpoint fired, which happens in tests only.
     #[error(transparent)]
     Injected(#[from] Injected),
 }
@@ -99,7 +99,7 @@ impl Retryable for SyncError {
             Self::Storage(source) => source.retry(),
             Self::Scratch { source, .. } => Retry::of_io(source),
             Self::Injected(source) => source.retry(),
-            // The artefact's own copy may be on its way.
+            // The artefact's own copy may still be on its way.
             Self::Lacks { .. } | Self::NoPoint { .. } | Self::Vanished { .. } => Retry::Later,
             Self::NoArtefact { .. } | Self::OtherSize { .. } | Self::OtherBytes { .. } => Retry::Never,
         }
@@ -107,8 +107,8 @@ impl Retryable for SyncError {
 }
 
 impl SyncError {
-    /// The pack that no later capture should build on, if that is what is wrong: it is damaged or missing in the
-    /// repository at `here`, or will never be the same at the target.
+    /// Returns the pack that later captures must not refer to, if the error is about one: the pack is damaged or
+    /// missing in the repository at `here`, or the target has another pack under its id.
     #[must_use]
     pub fn bad_pack(&self, here: &PlaceName) -> Option<PackId> {
         let key =

@@ -1,11 +1,11 @@
-//! The syncer: copies artefacts and restore points to off-site targets, with one worker group for each target, so that a
-//! slow target holds no other.
+//! The syncer: copies artefacts and restore points to off-site targets. Each target has its own group of workers, so
+//! that a slow target does not hold up the others.
 //!
-//! Work in: `sync` per artefact and target, then once more for the run's restore point. It holds the targets' credentials
-//! and the pipeline key; what it sends is sealed already, and it cannot open a pack.
+//! Work: one `sync` job for each artefact and target, then one for the run's restore point. The syncer has the targets'
+//! credentials and the pipeline key. The objects that it sends are sealed already, and it cannot open a pack.
 //!
-//! **Order.** Packs, contents, manifest, verifications; a restore point only where all its artefacts are. So a target can be
-//! restored from at any moment, and whatever was cut off goes on where it stopped: only what lacks is sent.
+//! **Order.** Packs, contents, manifest, verifications; a restore point only after all its artefacts. So a target can
+//! be restored from at any moment, and a copy that was cut off goes on where it stopped.
 
 mod copier;
 mod error;
@@ -13,8 +13,8 @@ mod object;
 mod packs;
 mod point;
 mod process;
+mod proofs;
 mod stage;
-mod told;
 
 pub use copier::{Copied, Copier, CopyOptions};
 pub use error::SyncError;

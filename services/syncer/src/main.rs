@@ -1,4 +1,4 @@
-//! The syncer as a process of its own.
+//! The syncer's program.
 
 use std::process::ExitCode;
 

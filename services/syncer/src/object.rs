@@ -1,4 +1,4 @@
-//! Single objects: read with a check, written once, looked at afterwards.
+//! Copies of single objects: read with a check, written once, and looked for afterwards.
 
 use std::io;
 
@@ -9,17 +9,17 @@ use holdfast_storage::{Listed, Put, StorageError};
 
 use crate::{Copier, SyncError};
 
-/// What to do with a record that is damaged here.
+/// The treatment of a record that is damaged in the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copy {
-    /// Fail: a restore needs it.
+    /// The copy fails, since a restore needs the record.
     Always,
-    /// Warn, and leave it out: it only informs.
+    /// The record is left out with a warning, since it only informs.
     UnlessDamaged,
 }
 
 impl Copier {
-    /// Whether the target has an object.
+    /// True if the target has the object in this size. Another size is an error.
     pub(crate) async fn is_there(&self, key: &ObjectKey, size: u64) -> Result<bool, SyncError> {
         match self.inner.to.head(key).await? {
             Some(meta) if meta.size == size => Ok(true),
@@ -37,7 +37,7 @@ impl Copier {
         }
     }
 
-    /// Judges a write; how many bytes were sent, if any were.
+    /// Judges the answer to a write. Returns the number of bytes sent, or `None` if the object was there already.
     async fn written(&self, key: &ObjectKey, size: u64, put: Put) -> Result<Option<u64>, SyncError> {
         match put {
             Put::AlreadyThere { size: found } if found == size => return Ok(None),
@@ -54,7 +54,8 @@ impl Copier {
         Ok(Some(size))
     }
 
-    /// Writes an object to the target, and sees that it is there.
+    /// Writes an object to the target, and checks that it is there afterwards. Returns the number of bytes sent, or
+    /// `None` if the object was there already.
     pub(crate) async fn put(
         &self,
         key: &ObjectKey,
@@ -66,7 +67,7 @@ impl Copier {
         self.written(key, size, put).await
     }
 
-    /// Reads an object here, of the size and SHA-256 that are known for it.
+    /// Reads an object of the repository, and checks it against its known size and SHA-256.
     pub(crate) async fn read_checked(&self, key: &ObjectKey, size: u64, sha256: Digest) -> Result<Bytes, SyncError> {
         let bytes = match self.inner.from.place().get(key, size).await {
             Err(StorageError::NotFound { .. }) => return Err(self.missing(key)),
@@ -95,7 +96,7 @@ impl Copier {
         })
     }
 
-    /// Copies contents, which may be large, through a file.
+    /// Copies an artefact's contents through a file, since they may be large.
     pub(crate) async fn copy_contents(&self, manifest: &Manifest) -> Result<Option<u64>, SyncError> {
         let key = ObjectKey::Contents(manifest.artefact);
         let expected = manifest.contents;
@@ -129,7 +130,7 @@ impl Copier {
         self.written(&key, size, put).await
     }
 
-    /// Copies a record as it is sealed, once it has been read here with a good signature.
+    /// Copies a sealed record as it is, after reading it here and checking its signature.
     pub(crate) async fn copy_record<T>(&self, object: &Listed, how: Copy) -> Result<Option<u64>, SyncError>
     where
         T: Record + Send + 'static,
@@ -140,7 +141,7 @@ impl Copier {
         }
         match self.inner.from.read::<T>(key).await {
             Ok(Some(_)) => {}
-            // Deleted since it was listed.
+            // The record was deleted after it was listed.
             Ok(None) => return Ok(None),
             Err(error) if error.is_damage() && how == Copy::UnlessDamaged => {
                 let error = holdfast_fault::chain(&error);

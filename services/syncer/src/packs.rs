@@ -1,4 +1,4 @@
-//! Packs: which of them a target lacks, and how they get there.
+//! Copies of packs: finds those that a target lacks, and sends them.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -12,16 +12,16 @@ use jiff::SignedDuration;
 
 use crate::{Copied, Copier, SyncError};
 
-/// Up to so many packs are asked for one by one; beyond that the place lists them all.
+/// The largest number of packs that are looked up one by one. For more, all packs of the place are listed.
 const ASKED_MAX: usize = 256;
 
-/// Questions on their way at the same time. They carry no data.
+/// The number of look-ups at the same time. They carry no data.
 const ASKING: usize = 16;
 
-/// By how much the clocks of two places may differ.
+/// The largest difference between the clocks of two places.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
 
-/// The most ids that are remembered of packs that were read at the target.
+/// The largest number of remembered ids of packs that were read at the target.
 const CONFIRMED_MAX: usize = 1 << 20;
 
 impl Copier {
@@ -46,7 +46,7 @@ impl Copier {
     }
 
     async fn copy_pack(&self, pack: PackRef, class: Option<&str>) -> Result<Option<u64>, SyncError> {
-        // Never closed, so this is always a permit. It is what bounds memory over all copies to this target.
+        // The semaphore is never closed, so this always gets a permit. It bounds memory over all copies to this target.
         let _permit = self.inner.in_flight.acquire().await.ok();
         let bytes = self.inner.from.get_pack(&pack).await?;
         let sent = self.put(&ObjectKey::Pack(pack.id), bytes, class).await?;
@@ -81,9 +81,9 @@ impl Copier {
         Ok(lacking)
     }
 
-    /// Reads a pack at the target that was written before the one here. It cannot be its copy: either this place was
-    /// filled from the target, and they are the same; or retention deleted the pack here, and a later backup sealed the
-    /// same content anew, under the same id but with other bytes.
+    /// Reads a pack at the target that was written earlier than the one here, so that it cannot be a copy of it. Either
+    /// this place was filled from the target, and the two are equal; or retention deleted the pack here, and a later
+    /// backup sealed the same content again, under the same id but with other bytes.
     async fn confirm(&self, pack: &PackRef) -> Result<(), SyncError> {
         let confirmed = || self.inner.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         if confirmed().contains(&pack.id) {
@@ -109,7 +109,7 @@ impl Copier {
     }
 }
 
-/// Size and time of those of these packs that a place has.
+/// Returns size and time of the packs that the place has.
 async fn stat(place: &Place, packs: &[PackRef]) -> Result<HashMap<PackId, Meta>, SyncError> {
     if packs.len() > ASKED_MAX {
         let listed = place.list(Prefix::Packs).await?.objects.into_iter();

@@ -1,4 +1,4 @@
-//! A run's restore point, with the records that belong to it.
+//! Copies of restore points, with the records that belong to them.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use holdfast_format::{ArtefactId, Expected, Failure, Listed, ObjectKey, RestorePoint, RunId};
@@ -7,15 +7,15 @@ use holdfast_storage::Prefix;
 use crate::object::Copy;
 use crate::{Copied, Copier, SyncError};
 
-/// Questions on their way at the same time.
+/// The number of look-ups at the same time.
 const ASKING: usize = 16;
 
 impl Copier {
-    /// Copies what a run expected, listed and failed at, then its restore point: whoever sees that has all the manifests
-    /// that it names.
+    /// Copies a run's expectations, listings and failures, and then its restore point. A reader who sees the restore
+    /// point at the target finds all manifests that it names.
     ///
     /// # Errors
-    /// [`SyncError::Lacks`] if the target does not have a good artefact of the run; [`SyncError`].
+    /// [`SyncError::Lacks`] if the target lacks a good artefact of the run, else another [`SyncError`].
     pub async fn copy_point(&self, run: RunId) -> Result<Copied, SyncError> {
         self.prepare().await?;
         let from = &self.inner.from;
@@ -27,7 +27,8 @@ impl Copier {
         let good: Vec<ArtefactId> = point.good().map(|a| a.artefact.id).collect();
         self.check_has(run, good).await?;
         let mut copied = Copied::default();
-        // Listings are sorted by key, and the restore point's key comes after those of the other records.
+        // Objects are listed in the order of their keys, and the restore point's key comes after those of the other
+        // records.
         for object in from.place().list(Prefix::Run(run)).await?.objects {
             let sent = match &object.key {
                 ObjectKey::Expected(_) => self.copy_record::<Expected>(&object, Copy::Always).await?,
@@ -57,10 +58,10 @@ impl Copier {
         asked.buffer_unordered(ASKING).try_collect().await
     }
 
-    /// Whether the target has a run's restore point.
+    /// True if the target has the run's restore point.
     ///
     /// # Errors
-    /// [`SyncError`] if the target does not tell.
+    /// [`SyncError`] if the target cannot be asked.
     pub async fn has_point(&self, run: RunId) -> Result<bool, SyncError> {
         Ok(self.inner.to.head(&ObjectKey::RestorePoint(run)).await?.is_some())
     }

@@ -1,4 +1,4 @@
-//! The syncer as a process of its own: what its program does, and `holdfast` if it is called by that name.
+//! The syncer as a process: the body of its own program, and of `holdfast` when it is called by that name.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use holdfast_service::{Stage, run_process};
 
 use crate::Syncer;
 
-/// Runs the service until it is told to end, by its command line and configuration.
+/// Runs the service, as the command line and the configuration say, until it is told to end.
 #[must_use]
 pub fn main() -> ExitCode {
     run_process("syncer", &[SecretSection::Target], async |cx, _| {

@@ -1,4 +1,4 @@
-//! The stage: one worker group a target.
+//! The stage of the syncer, with one group of workers for each target.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ use holdfast_service::{Context, JobError, Stage, WorkerSpec, target_place};
 use holdfast_telemetry::metrics::{self, Flow};
 use tokio::sync::OnceCell;
 
-use crate::told::{Key, Told, what};
+use crate::proofs::{Key, Proofs, synced};
 use crate::{Copied, Copier, CopyOptions, SyncError};
 
 /// Copies artefacts and restore points to the configured targets.
 pub struct Syncer {
     lanes: BTreeMap<PlaceName, Lane>,
     parallel: usize,
-    told: Told,
+    proofs: Proofs,
 }
 
-/// The way to one target.
+/// The connection to one target.
 struct Lane {
     target: Target,
     from: Repository,
@@ -32,7 +32,8 @@ struct Lane {
 }
 
 impl Lane {
-    /// The copier to this target, whose place is opened when it is first needed: one that is away holds no other.
+    /// Returns the copier to this target. Its place is opened at the first use, so that a target that is away does not
+    /// hold up the others.
     async fn copier(&self) -> Result<&Copier, JobError> {
         let open = async || {
             let place = target_place(&self.target).await?;
@@ -44,10 +45,11 @@ impl Lane {
 }
 
 impl Syncer {
-    /// The stage over the configured targets. A target that cannot be reached now is warned of; its work says so again.
+    /// Makes the stage for the configured targets. A target that cannot be used now gets a warning; later its jobs
+    /// report the same.
     ///
     /// # Errors
-    /// If a target has an impossible name.
+    /// If a target's name is not allowed.
     pub async fn open(cx: &Context) -> Result<Self, NameError> {
         let mut lanes = BTreeMap::new();
         for target in &cx.settings.target {
@@ -61,16 +63,16 @@ impl Syncer {
                 tracing::warn!(
                     target = target.name,
                     reason = error.reason(),
-                    "the target cannot be used now"
+                    "a target cannot be used now"
                 );
             }
             lanes.insert(target.name.parse()?, lane);
         }
-        let told = Told::new(cx.bus.reconnected());
+        let proofs = Proofs::new(cx.bus.reconnected());
         Ok(Self {
             lanes,
             parallel: cx.settings.workers.sync,
-            told,
+            proofs,
         })
     }
 
@@ -112,8 +114,8 @@ impl Syncer {
     }
 
     async fn tell(&self, cx: &Context, key: Key, sent: u64) -> Result<(), JobError> {
-        cx.tell(key.0, what(&key, sent)).await?;
-        self.told.prove(key);
+        cx.tell(key.0, synced(&key, sent)).await?;
+        self.proofs.prove(key);
         Ok(())
     }
 
@@ -125,9 +127,10 @@ impl Syncer {
         self.tell(cx, (run, None, target.clone()), copied.bytes).await
     }
 
-    /// The copies of a run that `state` does not know of, at targets of this service.
+    /// Returns the copies of a run that `state` does not know of, at targets of this service.
     fn unknown(&self, state: &RunState) -> Vec<Key> {
-        let (expected, run) = (&state.expected, state.expected.run);
+        let expected = &state.expected;
+        let run = state.expected.run;
         let mut keys = Vec::new();
         for target in expected.steps.targets.iter().filter(|t| self.lanes.contains_key(*t)) {
             let open = state
@@ -143,7 +146,7 @@ impl Syncer {
     }
 
     async fn is_proven(&self, key: &Key) -> Result<bool, JobError> {
-        if self.told.is_proven(key) {
+        if self.proofs.is_proven(key) {
             return Ok(true);
         }
         let copier = self.copier(&key.2).await?;
@@ -153,9 +156,9 @@ impl Syncer {
         })
     }
 
-    /// Adds the copies that are at the targets to the state, and tells their facts again.
+    /// Applies the copies that the targets have to `state`, and publishes their facts again.
     async fn prove(&self, cx: &Context, state: &mut RunState) -> Result<(), JobError> {
-        self.told.refresh();
+        self.proofs.refresh();
         let mut away: Vec<PlaceName> = Vec::new();
         for key in self.unknown(state) {
             if away.contains(&key.2) {
@@ -165,8 +168,11 @@ impl Syncer {
                 Ok(false) => continue,
                 Ok(true) => {}
                 Err(error) => {
-                    // Its work will say so with consequences; here nothing is known of the target.
-                    tracing::debug!(target = %key.2, reason = error.reason(), "the target does not tell what it has");
+                    // The job for this copy will fail and be reported. Here nothing is known of the target.
+                    tracing::debug!(
+                        target = %key.2, reason = error.reason(),
+                        "a target cannot be asked for its copies now"
+                    );
                     away.push(key.2);
                     continue;
                 }
@@ -174,16 +180,16 @@ impl Syncer {
             let fact = Fact {
                 run: key.0,
                 at: cx.now(),
-                what: what(&key, 0),
+                what: synced(&key, 0),
             };
             if let Err(error) = state.apply(&fact) {
-                tracing::debug!(run = %key.0, %error, "a copy of no consequence");
+                tracing::debug!(run = %key.0, %error, "ignoring a copy that does not fit the state of its run");
                 continue;
             }
-            if self.told.prove(key.clone())
+            if self.proofs.prove(key.clone())
                 && let Err(error) = cx.bus.publish_fact(&fact).await
             {
-                self.told.was_not_told(&key);
+                self.proofs.was_not_announced(&key);
                 return Err(error.into());
             }
         }
@@ -191,7 +197,8 @@ impl Syncer {
     }
 }
 
-/// Sees to it that no later capture builds on a pack that cannot be copied. The failure itself is told by the caller.
+/// Marks the pack that cannot be copied as damaged, so that no later capture refers to it. The caller reports the
+/// failure.
 async fn mark(cx: &Context, artefact: ArtefactId, error: &SyncError) {
     let Some(pack) = error.bad_pack(cx.repository.place().name()) else {
         return;
@@ -204,7 +211,7 @@ async fn mark(cx: &Context, artefact: ArtefactId, error: &SyncError) {
         problem,
     };
     if let Err(error) = cx.repository.write(&ObjectKey::Damaged(pack), &damaged).await {
-        tracing::warn!(%pack, error = %holdfast_fault::chain(&error), "the pack could not be marked as damaged");
+        tracing::warn!(%pack, error = %holdfast_fault::chain(&error), "a pack could not be marked as damaged");
     }
 }
 
@@ -218,7 +225,8 @@ impl Stage for Syncer {
         self.lanes.keys().map(spec).collect()
     }
 
-    /// Goes on if the lease is lost: whatever is sent serves whoever does the job, and nobody undoes it.
+    /// Copies. Goes on if the lease is lost: any copied object serves the worker that does the job next, and nobody
+    /// undoes it.
     async fn run(&self, cx: &Context, work: &Work, _: &Delivery) -> Result<(), JobError> {
         match &work.job {
             Job::Sync { artefact, target, .. } => self.sync(cx, work.run, *artefact, target).await,
@@ -227,8 +235,8 @@ impl Stage for Syncer {
         }
     }
 
-    /// Copies that the targets do not have. Of those that they have, the facts are told again: the bus may have lost
-    /// them, and nobody else can prove them.
+    /// Returns the jobs for copies that the targets do not have. For copies that they have, publishes the facts again:
+    /// the bus may have lost them, and no other service can prove them.
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
         let mut state = state.clone();
         if state.expected.site == cx.site && state.finished.is_none() {

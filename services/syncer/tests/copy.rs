@@ -1,4 +1,4 @@
-//! Copies between directories: what arrives, what is not sent twice, and what is refused.
+//! Copies between directories: the objects that arrive, that are not sent twice, and that are refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -50,7 +50,7 @@ async fn what_arrives_can_be_restored_from_the_target_alone() {
     assert_eq!(contents.reader().unwrap().count(), 5);
     assert_eq!(restorer.read(&verified_key).await.unwrap(), Some(verified));
 
-    // Again, by another process: nothing is sent.
+    // A second copier, as another process has it, sends nothing.
     let again = common::copier(&bed, &to).copy_artefact(shop(run(1)).id).await.unwrap();
     assert_eq!(again, holdfast_syncer::Copied::default());
 }
@@ -58,7 +58,8 @@ async fn what_arrives_can_be_restored_from_the_target_alone() {
 #[tokio::test]
 async fn packs_that_an_earlier_artefact_brought_are_not_sent_again() {
     let bed = Bed::new().await;
-    let (old, new) = (pack(&bed, 1, 5000).await, pack(&bed, 2, 5000).await);
+    let old = pack(&bed, 1, 5000).await;
+    let new = pack(&bed, 2, 5000).await;
     artefact(&bed, &shop(run(1)), run(1), &[old]).await;
     artefact(&bed, &shop(run(2)), run(2), &[old, new]).await;
     let to = target(&bed).await;
@@ -115,7 +116,7 @@ async fn what_is_damaged_here_is_not_sent() {
     assert!(!error.retry().is_later());
     assert!(!keys(&to).await.contains(&ObjectKey::Manifest(shop(run(1)).id)));
     assert!(!keys(&to).await.contains(&ObjectKey::Pack(packs[1].id)));
-    // Damage of contents and manifest is seen too, before it is sent.
+    // Damage of contents and manifest is noticed, too, before anything is sent.
     let bed = Bed::new().await;
     artefact(&bed, &shop(run(1)), run(1), &[pack(&bed, 1, 50).await]).await;
     bed.flip(ObjectKey::Contents(shop(run(1)).id));
@@ -167,7 +168,7 @@ async fn an_older_sealing_of_the_same_pack_is_not_taken_for_this_one() {
         file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400))
             .unwrap();
     };
-    // The same plaintext sealed at another time: as many bytes, but others.
+    // The same plaintext sealed a second time has as many bytes, but others.
     let other = holdfast_sealing::seal(&bed.ring.recipients(), holdfast_sealing::Profile::Gnupg, &[1; 5000]).unwrap();
     assert_eq!(other.len() as u64, only.size);
     to.put(&key, other.into(), None).await.unwrap();
@@ -175,7 +176,7 @@ async fn an_older_sealing_of_the_same_pack_is_not_taken_for_this_one() {
     let error = copier(&bed, &to).copy_artefact(shop(run(1)).id).await.unwrap_err();
     assert!(matches!(error, SyncError::OtherBytes { .. }), "{error:?}");
     assert_eq!(error.bad_pack(bed.repository.place().name()), Some(only.id));
-    // A place that was filled from its target has the same packs, only later.
+    // A place that was filled from its target has the same packs, with later times.
     to.delete(&key).await.unwrap();
     to.put(&key, bed.repository.get_pack(&only).await.unwrap(), None)
         .await
@@ -193,7 +194,7 @@ async fn a_target_of_another_repository_is_refused() {
         .await
         .unwrap();
     assert_eq!(sent.packs, 1);
-    // One with the same keys, and one with others.
+    // Another repository, once with the same keys and once with other keys.
     for ring in [&bed.ring, &Bed::new().await.ring] {
         let folder = bed
             .scratch
@@ -211,7 +212,7 @@ async fn a_target_of_another_repository_is_refused() {
         assert!(refused && !error.retry().is_later(), "{error:?}");
         assert_eq!(keys(&to).await, before);
     }
-    // One that was emptied under a running service gets its identity again.
+    // A target that is emptied under a running service gets its identity again.
     let to = directory("offsite", &bed.scratch.path().join("second")).await;
     let copier = copier(&bed, &to);
     copier.copy_artefact(shop(run(1)).id).await.unwrap();
@@ -266,7 +267,7 @@ async fn a_restore_point_goes_last_and_only_to_a_target_that_has_its_artefacts()
     );
     assert!(!copier.has_point(run(1)).await.unwrap());
     copier.copy_artefact(shop.id).await.unwrap();
-    // A record that only informs holds nothing up when it is damaged.
+    // A damaged record that only informs does not hold up the copy.
     bed.flip(failure.key());
     assert_eq!(copier.copy_point(run(1)).await.unwrap().objects, 3);
     assert!(copier.has_point(run(1)).await.unwrap());

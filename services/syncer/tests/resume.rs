@@ -1,4 +1,4 @@
-//! Copies that are cut off. Fail points belong to the whole process, so this is one test.
+//! Copies that are cut off. Failpoints belong to the whole process, so there is only one test here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

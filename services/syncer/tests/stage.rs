@@ -1,4 +1,4 @@
-//! The stage with a real bus: jobs, facts, and what is proven when the facts are lost.
+//! The stage with a real bus: jobs, facts, and copies that are proven when their facts are lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -53,7 +53,7 @@ fn sync_point(run: RunId) -> Work {
     }
 }
 
-/// The next `count` facts of a run, from its first.
+/// Returns the first `count` facts of a run.
 async fn facts(cx: &Context, run: RunId, count: usize) -> Vec<What> {
     let mut feed = cx.bus.facts(run).await.unwrap();
     let mut found = Vec::new();
@@ -89,7 +89,7 @@ async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     };
     assert_eq!((*artefact, target.as_str()), (shop(run(1)).id, "offsite"));
     assert!(*sent > 5000);
-    // Told a moment ago, so it is neither asked for nor told again.
+    // The fact was published a moment ago, so the copy is neither looked up nor announced again.
     assert_eq!(syncer.missing(&cx, &state).await.unwrap(), []);
 
     record_run(&bed, run(1), &[(shop(run(1)), sealed)]).await;
@@ -98,7 +98,7 @@ async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     syncer.run(&cx, &sync_point(run(1)), &delivery()).await.unwrap();
     assert!(keys(&to).await.contains(&ObjectKey::RestorePoint(run(1))));
 
-    // Another process, that knows nothing: it looks at the target, and tells.
+    // Another process, which knows nothing yet, looks at the target and publishes.
     let fresh = Syncer::open(&cx).await.unwrap();
     assert_eq!(fresh.missing(&cx, &state).await.unwrap(), []);
     let told = facts(&cx, run(1), 4).await;
@@ -113,7 +113,7 @@ async fn a_target_that_is_away_is_tried_again_and_one_that_is_not_configured_is_
     let bed = Bed::new().await;
     artefact(&bed, &shop(run(1)), run(1), &[pack(&bed, 1, 50).await]).await;
     begin_run(&bed, run(1), &[shop(run(1))]).await;
-    // The directory is not there: an unmounted disk.
+    // The directory is not there, as if a disk were not mounted.
     let cx = context(&bed, &nats, &table(&bed)).await;
     let syncer = Syncer::open(&cx).await.unwrap();
     let away = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Why a verification came to no result.
+//! Errors of verifications that came to no result.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,119 +9,119 @@ use holdfast_repository::RepositoryError;
 use holdfast_restore::{CheckError, FilesError};
 use tokio::task::JoinError;
 
-/// A verification that came to no result. It says nothing about the artefact.
+/// A verification that came to no result. Says nothing about the artefact.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The repository could not be read.
+    /// The repository cannot be read.
     #[error("artefact {artefact} cannot be verified")]
     Repository {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// Why.
+        /// The repository's error.
         #[source]
         source: Box<RepositoryError>,
     },
-    /// The check came to no result.
+    /// The check of the artefact came to no result.
     #[error("artefact {artefact} cannot be verified")]
     Check {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// Why.
+        /// The error of the check.
         #[source]
         source: Box<CheckError>,
     },
-    /// The secret key is not here.
+    /// The verifier has no secret key for the artefact.
     #[error(
         "artefact {artefact} cannot be verified to level {level}: that needs the secret key of {} (verifier.secret_keys \
          in the configuration); it says nothing about the artefact",
         needed.join(" or ")
     )]
     NeedsKey {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// To which level.
+        /// The level that needs the key.
         level: Level,
-        /// Fingerprints of the keys, one of which is needed.
+        /// Fingerprints of the artefact's recipients. The secret key of any of them will do.
         needed: Vec<String>,
     },
-    /// There is no server to restore a database into.
+    /// The verifier has no server to restore a database into.
     #[error(
         "artefact {artefact} cannot be verified to level restore: for a {kind} that needs a scratch PostgreSQL server, \
          which the verifier does not have. Verify to level decrypt, or restore it with `holdfast restore` into another \
          server and compare there"
     )]
     NoServer {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// What it is.
+        /// The kind of artefact, such as `database`.
         kind: &'static str,
     },
-    /// There is no folder to restore files into.
+    /// The verifier has no folder to restore files into.
     #[error(
         "artefact {artefact} cannot be verified to level restore: there is no tmpfs to restore into; set \
          verifier.scratch_dir to a folder that may hold plaintext"
     )]
     NoFolder {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
     },
-    /// The folder is too small.
+    /// The folder to restore into is too small.
     #[error(
         "artefact {artefact} cannot be verified to level restore: it takes {needed} bytes, and {} has {free} free; set \
          verifier.scratch_dir to a larger folder that may hold plaintext",
         path.display()
     )]
     NoRoom {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// Bytes that it takes.
+        /// The size of the restored files with a margin, in bytes.
         needed: u64,
-        /// Bytes that there are.
+        /// The free space, in bytes.
         free: u64,
     },
-    /// The folder cannot be used.
+    /// The folder to restore into cannot be used.
     #[error("cannot use the scratch folder {}", path.display())]
     Folder {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The files could not be restored here.
+    /// The files cannot be restored into the folder.
     #[error("artefact {artefact} cannot be restored into {}", path.display())]
     Files {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the restore.
         #[source]
         source: Box<FilesError>,
     },
-    /// Some entries could not be restored here, for reasons that are not the artefact's.
+    /// Some entries cannot be restored into the folder, for reasons that lie in the folder and not in the artefact.
     #[error(
         "artefact {artefact} cannot be restored whole into {}: {lost} entries were refused there, the first: {first}",
         path.display()
     )]
     Refused {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// How many.
+        /// The number of entries that are missing.
         lost: u64,
-        /// The first, with the reason.
+        /// The first of these entries, with the reason.
         first: String,
     },
-    /// The thread that checked ended without a result.
+    /// The thread that checked the artefact ended without a result.
     #[error("the verification of artefact {artefact} was broken off")]
     BrokenOff {
-        /// The artefact.
+        /// The artefact's id.
         artefact: ArtefactId,
-        /// How.
+        /// The way in which the thread ended.
         #[source]
         source: JoinError,
     },

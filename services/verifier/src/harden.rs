@@ -1,18 +1,19 @@
-//! Keeping the secret key in this process.
+//! Keeps the secret key inside this process.
 
 use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// The process's memory could not be kept to itself.
+/// The system does not let this process close its memory to others.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot forbid core dumps and debuggers for this process, which is to hold a secret key")]
 pub struct HardenError(#[source] io::Error);
 
-/// Forbids core dumps of this process, and other processes of its user to read its memory or attach to it.
+/// Forbids core dumps of this process, and keeps other processes of its user from reading its memory or attaching to
+/// it.
 ///
 /// # Errors
-/// [`HardenError`] if the system does not allow it.
+/// [`HardenError`] if the system refuses.
 pub fn harden() -> Result<(), HardenError> {
     let none = Rlimit {
         current: Some(0),

@@ -1,4 +1,4 @@
-//! One artefact, judged: what is wrong with it, or why that cannot be told.
+//! Judges one artefact: finds its damage, or the reason why that cannot be told.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use holdfast_sealing::{Recipients, SecretKeys};
 use crate::trial::trial;
 use crate::{VerifyError, VerifyOptions};
 
-/// What was found.
+/// The judgement of an artefact.
 #[derive(Default)]
 pub(crate) struct Judged {
-    /// What the artefact is, if its manifest could be read.
+    /// The kind of artefact, if its manifest could be read.
     pub(crate) kind: Option<ArtefactKind>,
-    /// Objects at fault, and in what.
+    /// The objects at fault, each with its problem. May hold fewer than `total`.
     pub(crate) findings: Vec<(ObjectKey, String)>,
-    /// How many findings there were.
+    /// The number of findings.
     pub(crate) total: u64,
-    /// Sealed bytes read.
+    /// The number of sealed bytes that were read.
     pub(crate) bytes_read: u64,
-    /// Whether every pack is sealed to every recipient.
+    /// True if every pack is sealed to every recipient.
     pub(crate) recipients_proven: bool,
 }
 
@@ -33,7 +33,8 @@ impl Judged {
     }
 }
 
-/// Judges an artefact at the repository's place, whose caches must be empty: what is kept in memory proves nothing.
+/// Judges an artefact at the repository's place. The caches of `repository` must be empty, since a cached object proves
+/// nothing about the place.
 pub(crate) async fn judge(
     repository: &Repository,
     keys: Option<&SecretKeys>,
@@ -45,13 +46,14 @@ pub(crate) async fn judge(
         artefact,
         source: Box::new(source),
     };
-    // To check the sealed objects alone, packs are not opened, so any key will do.
+    // Without keys, only the sealed objects are checked and no pack is opened, so any key will do here.
     let opening = keys.unwrap_or(&repository.keys().secret).clone();
     let opened = match OpenArtefact::open(repository, opening, artefact, &options.scratch).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return Ok(unreadable(repository, artefact, None, "is missing".to_owned()).await),
         Err(error) if error.is_damage() => {
-            let (key, problem) = (key_of(&error, artefact), chain(&error).to_string());
+            let key = key_of(&error, artefact);
+            let problem = chain(&error).to_string();
             return Ok(unreadable(repository, artefact, Some(key), problem).await);
         }
         Err(error) => return Err(failed(error)),
@@ -73,12 +75,12 @@ pub(crate) async fn judge(
     let mut stop = StopOnDrop(Some(options.progress.clone()));
     let judged = tokio::task::spawn_blocking(move || examine(&opened, level, previous, recipients.as_ref(), &options));
     let judged = judged.await;
-    // The same progress may serve the next artefact.
+    // The caller may use the same progress for the next artefact, so it must not stay stopped.
     stop.0 = None;
     judged.map_err(|source| VerifyError::BrokenOff { artefact, source })?
 }
 
-/// Ends the thread that checks when nobody waits for it any more.
+/// Stops the checking thread when nobody waits for it any more.
 struct StopOnDrop(Option<Arc<Progress>>);
 
 impl Drop for StopOnDrop {
@@ -93,7 +95,7 @@ fn is_tree(manifest: &Manifest) -> bool {
     ArtefactKind::FILES.contains(&manifest.kind)
 }
 
-/// An artefact whose manifest or contents are no good, so that nothing else can be looked at.
+/// Judges an artefact whose manifest or contents are unusable, so that nothing else can be checked.
 async fn unreadable(repository: &Repository, artefact: ArtefactId, key: Option<ObjectKey>, problem: String) -> Judged {
     let manifest = repository.manifest(artefact).await.ok().flatten();
     let mut judged = Judged {
@@ -113,11 +115,11 @@ fn key_of(error: &RepositoryError, artefact: ArtefactId) -> ObjectKey {
     }
 }
 
-/// Without the right key, every pack would be read in vain.
+/// Fails early if no key fits. Otherwise all packs would be read for nothing.
 fn check_keys(manifest: &Manifest, keys: Option<&SecretKeys>, level: Level) -> Result<(), VerifyError> {
     let held = keys.map(SecretKeys::fingerprints).unwrap_or_default();
     let fits = manifest.recipients.iter().any(|needed| held.contains(needed));
-    // Who does not say whom it is sealed to leaves that to be tried.
+    // If the manifest does not name its recipients, any key may fit, and is tried.
     if fits || (manifest.recipients.is_empty() && keys.is_some()) {
         return Ok(());
     }
@@ -132,7 +134,7 @@ fn needs_key(manifest: &Manifest, level: Level) -> VerifyError {
     }
 }
 
-/// The manifest before this one, if it is still there. One that is damaged is its own artefact's finding.
+/// Looks up the manifest before this one. One that is missing or damaged is a finding of its own artefact only.
 async fn previous(repository: &Repository, manifest: &Manifest) -> Result<Previous, RepositoryError> {
     let Some(previous) = manifest.previous else {
         return Ok(Previous::NotLooked);
@@ -171,8 +173,8 @@ fn examine(
     Ok(judged)
 }
 
-/// Takes damage for what it is. What could not be judged for lack of a key is none; if there is no damage besides, nothing
-/// can be said.
+/// Turns a report into a judgement. Problems that come from a missing key do not count as damage; if there are only
+/// such problems, the artefact cannot be judged.
 fn judged(manifest: &Manifest, level: Level, report: Report) -> Result<Judged, VerifyError> {
     if !report.is_good() && !report.is_damaged() {
         return Err(needs_key(manifest, level));

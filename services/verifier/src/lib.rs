@@ -1,12 +1,13 @@
-//! The verifier: reads artefacts back, and writes down what it found.
+//! The verifier: reads artefacts back, and records whether they are good.
 //!
-//! Work in: `verify` per artefact. Out: a signed verification, a mark for each damaged pack, so that no later capture builds
-//! on it; then the copies to the targets. It is the only service that holds a secret backup key, and opens packs in memory.
+//! Input: a `verify` job for each artefact. Output: a signed verification, and a mark for each damaged pack, so that no
+//! later capture refers to it; then jobs for the copies to the targets. The verifier is the only service that has a
+//! secret backup key. It opens packs in memory.
 //!
-//! What it says of an artefact is about the artefact alone. A missing key, a place that does not answer, a scratch folder
-//! that is full: these are failures of the verification, and never make an artefact look damaged.
+//! A verification speaks of the artefact alone. A missing key, a place that does not answer or a full scratch folder
+//! are failures of the verification, and never make an artefact look damaged.
 //!
-//! [`verify_artefact`] is also what `holdfast verify` calls, for any place.
+//! [`verify_artefact`] works for any place; `holdfast verify` calls it, too.
 
 mod error;
 mod harden;

@@ -1,4 +1,4 @@
-//! The verifier as a process of its own.
+//! The verifier's program.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! How to verify, and what the configuration says of it.
+//! Options of verifications, and their values from the configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use holdfast_restore::{Limits, Progress};
 use holdfast_sealing::{KeyError, SecretKeys};
 use holdfast_telemetry::clock::SharedClock;
 
-/// How to verify an artefact.
+/// Options of a verification.
 #[derive(Clone)]
 pub struct VerifyOptions {
-    /// The run that asks for it, if one does.
+    /// The run that asked for the verification, if one did.
     pub run: Option<RunId>,
-    /// A folder for contents, which stay sealed in it.
+    /// A folder for the artefact's contents, which stay sealed there.
     pub scratch: PathBuf,
-    /// A folder for plaintext, to restore files into; only for level `restore`. What is restored goes afterwards.
+    /// A folder for plaintext, into which level `restore` restores files. They are removed afterwards.
     pub trial: Option<PathBuf>,
-    /// Further places to look for `pg_restore`.
+    /// Additional folders to search for `pg_restore`.
     pub client_dirs: Vec<PathBuf>,
-    /// Memory and threads.
+    /// Limits of memory and threads.
     pub limits: Limits,
-    /// The time.
+    /// The clock for the times in the record.
     pub clock: SharedClock,
-    /// How far it is, and when to stop.
+    /// Counts the bytes that were checked, and stops the check on request.
     pub progress: Arc<Progress>,
 }
 
 impl VerifyOptions {
-    /// The options that the configuration gives, with contents in `scratch`.
+    /// Reads the options from the configuration. Contents go to `scratch`.
     #[must_use]
     pub fn of(settings: &Settings, scratch: PathBuf, clock: SharedClock) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl VerifyOptions {
     }
 }
 
-/// The secret backup keys of `[verifier]`; `None` if there are none.
+/// Reads the secret backup keys of `[verifier]`. `None` if there are none.
 ///
 /// # Errors
 /// [`KeyError`], which names the file.
@@ -57,8 +57,8 @@ pub fn secret_keys(settings: &Settings) -> Result<Option<SecretKeys>, KeyError> 
     SecretKeys::from_files(&section.secret_keys, passphrase).map(Some)
 }
 
-/// The folder to restore files into: the configured one, which may then hold plaintext, else the machine's shared memory,
-/// if it is a tmpfs.
+/// Returns the folder to restore files into: the configured one, which may then hold plaintext, or else the machine's
+/// shared memory if it is a tmpfs.
 #[must_use]
 pub fn trial_dir(settings: &Settings) -> Option<PathBuf> {
     const TMPFS: i64 = 0x0102_1994;
@@ -71,7 +71,7 @@ pub fn trial_dir(settings: &Settings) -> Option<PathBuf> {
         .or_else(|| is_tmpfs().then(|| shared.to_owned()))
 }
 
-/// All places to look for PostgreSQL's programs that the configuration names.
+/// Returns all folders that the configuration names for PostgreSQL's programs, sorted.
 #[must_use]
 pub fn client_dirs(settings: &Settings) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = settings

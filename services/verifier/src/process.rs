@@ -1,4 +1,4 @@
-//! The verifier as a process of its own: what its program does, and `holdfast` if it is called by that name.
+//! The verifier as a process: the body of its own program, and of `holdfast` when it is called by that name.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use holdfast_service::{Stage, exit_code, run_process};
 
 use crate::{Verifier, harden, secret_keys};
 
-/// Runs the service until it is told to end, by its command line and configuration.
+/// Runs the service, as the command line and the configuration say, until it is told to end.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Before anything secret is in memory.
+    // Hardens the process before a secret is in its memory.
     if let Err(error) = harden() {
         return exit_code(Err(error.into()));
     }

@@ -1,16 +1,16 @@
-//! Writing down what a verification found.
+//! Records of verifications.
 
 use holdfast_format::{Damaged, ObjectKey};
 use holdfast_repository::{Repository, RepositoryError};
 
 use crate::Checked;
 
-/// Writes a verification into a repository, with a mark for each damaged pack if it is this repository's place that was
-/// verified: what is damaged elsewhere may well be referenced here. The marks go first: whoever sees a bad verification
-/// finds them.
+/// Writes a verification into a repository. If it was made at the repository's own place, also writes a mark for each
+/// damaged pack; a pack that is damaged elsewhere may still be good here. The marks are written first, so that a reader
+/// of a bad verification finds them.
 ///
 /// # Errors
-/// [`RepositoryError`] if the place does not take them.
+/// [`RepositoryError`] if the place does not accept the records.
 pub async fn record(repository: &Repository, checked: &Checked) -> Result<(), RepositoryError> {
     let verification = &checked.verification;
     if verification.place == *repository.place().name() {

@@ -1,4 +1,4 @@
-//! The stage.
+//! The stage of the verifier.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use holdfast_telemetry::{failpoint, metrics};
 use crate::trial::sweep;
 use crate::{Checked, VerifyOptions, record, trial_dir, verify_artefact};
 
-/// How often bytes done so far are told.
+/// The interval at which the number of bytes done is published.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Verifies artefacts at the repository's own place.
@@ -25,8 +25,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// The stage with these secret backup keys. Without any, level `integrity` is all that it can do. Removes what trial
-    /// restores of an earlier process left.
+    /// Makes the stage with these secret backup keys. Without keys, only level `integrity` is possible. Removes the
+    /// trial folders that an earlier process left.
     #[must_use]
     pub fn new(cx: &Context, keys: Option<SecretKeys>) -> Self {
         if let Some(folder) = trial_dir(&cx.settings) {
@@ -57,7 +57,7 @@ impl Verifier {
         }
     }
 
-    /// Verifies, tells how far it is, and stops when the job is no longer this worker's.
+    /// Verifies an artefact and publishes the progress. Stops when another worker gets the job.
     async fn verify(
         &self,
         cx: &Context,
@@ -76,7 +76,7 @@ impl Verifier {
                 done = &mut verifying => return Ok(done?),
                 _ = tick.tick() => cx.bus.tell_progress(run, artefact, progress.done(), None).await,
                 () = delivery.lost.cancelled() => {
-                    // Dropping it stops its thread.
+                    // Dropping the verification stops its thread.
                     return Err(JobError::Retry("the verification was broken off".to_owned()));
                 }
             }
@@ -84,7 +84,7 @@ impl Verifier {
     }
 }
 
-/// The level to which this artefact was found good since it was sealed, if that is deep enough.
+/// Returns the deepest level at which this artefact was found good here since it was sealed, if it is at least `level`.
 async fn known_good(cx: &Context, artefact: ArtefactId, level: Level) -> Result<Option<Level>, JobError> {
     let Some(sealed) = cx.repository.manifest(artefact).await.or_else(none_if_damaged)? else {
         return Ok(None);
@@ -113,7 +113,8 @@ impl Stage for Verifier {
         else {
             return Err(JobError::Fail(format!("the verifier does not do {}", work.stage())));
         };
-        let (run, artefact) = (work.run, *artefact);
+        let run = work.run;
+        let artefact = *artefact;
         let expected = cx.expected(run).await?;
         let next = after_verify(&expected, source, artefact);
         if let Some(level) = known_good(cx, artefact, *level).await? {
@@ -126,7 +127,7 @@ impl Stage for Verifier {
         failpoint::hit_async("verifier.after_record").await?;
         if !checked.is_good() {
             metrics::global().artefact(kind, "damaged");
-            // Written down and told as the artefact's failure by who takes this.
+            // The caller records and publishes this as the artefact's failure.
             return Err(JobError::Fail(checked.reason()));
         }
         metrics::global().artefact(kind, "verified");

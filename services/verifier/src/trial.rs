@@ -1,4 +1,4 @@
-//! Level `restore` for files: restore them into a folder, and compare every byte.
+//! Level `restore` for files: restores them into a folder, and compares every byte.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -11,13 +11,13 @@ use holdfast_restore::{FilesError, FilesOptions, FilesReport, OpenArtefact, Sele
 use crate::judge::Judged;
 use crate::{VerifyError, VerifyOptions};
 
-/// What folders of trials begin with.
+/// The beginning of the names of trial folders.
 pub(crate) const FOLDER: &str = "holdfast-trial-";
 
-/// Room for directories and metadata, beside the files' own bytes.
+/// Space for directories and metadata beside the files' own bytes, in bytes.
 const MARGIN: u64 = 16 << 20;
 
-/// Restores and compares. What is wrong with the artefact goes to `judged`.
+/// Restores the files of an artefact, compares them, and adds each fault of the artefact to `judged`.
 pub(crate) fn trial(opened: &OpenArtefact, options: &VerifyOptions, judged: &mut Judged) -> Result<(), VerifyError> {
     let manifest = opened.manifest();
     let artefact = manifest.artefact;
@@ -43,7 +43,7 @@ pub(crate) fn trial(opened: &OpenArtefact, options: &VerifyOptions, judged: &mut
             free,
         });
     }
-    // Goes when it is dropped, with everything in it.
+    // Dropping the value removes the folder and everything in it.
     let folder = tempfile::Builder::new()
         .prefix(FOLDER)
         .tempdir_in(parent)
@@ -56,7 +56,8 @@ pub(crate) fn trial(opened: &OpenArtefact, options: &VerifyOptions, judged: &mut
         source: Box::new(source),
     };
     let target = folder.path().join("files");
-    let (limits, progress) = (options.limits, &options.progress);
+    let limits = options.limits;
+    let progress = &options.progress;
     let files = FilesOptions {
         limits,
         ..FilesOptions::default()
@@ -85,7 +86,7 @@ fn free(folder: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// An error that an object of the repository is to blame for is a finding.
+/// Turns an error into a finding if an object of the repository is to blame for it.
 fn at_fault(error: FilesError, judged: &mut Judged) -> Result<(), FilesError> {
     if let FilesError::Stream(source) = &error
         && let Some(object) = source.damaged()
@@ -96,8 +97,8 @@ fn at_fault(error: FilesError, judged: &mut Judged) -> Result<(), FilesError> {
     Err(error)
 }
 
-/// Entries that were lost to an object are findings. If others were lost, this is no place to try a restore. Attributes
-/// that the folder does not take are nothing.
+/// Adds the entries that were lost because of a damaged object to `judged`. If entries were lost for other reasons, the
+/// folder is unfit for a trial, which is an error. Attributes that the folder cannot keep do not count.
 fn take_problems(
     artefact: ArtefactId,
     folder: &Path,
@@ -128,17 +129,19 @@ fn take_problems(
     })
 }
 
-/// The file in a trial's folder that its process keeps locked.
+/// The name of the file in a trial folder that its process keeps locked.
 const LOCK: &str = "lock";
 
-/// Locks a trial's folder for as long as the file is open: the lock ends with the process, however that ends.
+/// Locks a trial folder for as long as the returned file is open. The kernel releases the lock when the process ends,
+/// however it ends.
 fn lock(folder: &Path) -> std::io::Result<File> {
     let lock = File::create_new(folder.join(LOCK))?;
     lock.lock()?;
     Ok(lock)
 }
 
-/// Lets everything below a folder be removed once this is dropped: restored directories may forbid it, to all but root.
+/// Makes everything below a folder removable when it is dropped. Restored directories may forbid removal, to all but
+/// root.
 struct OpenUp<'a>(&'a Path);
 
 impl Drop for OpenUp<'_> {
@@ -147,7 +150,7 @@ impl Drop for OpenUp<'_> {
     }
 }
 
-/// Whatever this cannot change, the removal will tell.
+/// Ignores errors, since the removal that follows reports them.
 fn open_up(folder: &Path) {
     let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -157,14 +160,14 @@ fn open_up(folder: &Path) {
     }
 }
 
-/// Removes what trials left that were cut off, such as by a crash: plaintext. Those of living processes stay.
+/// Removes the trial folders of dead processes, since they hold plaintext. Those of living processes stay.
 pub(crate) fn sweep(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else {
         return;
     };
     for entry in entries.flatten() {
         let is_trial = entry.file_name().to_string_lossy().starts_with(FOLDER);
-        // Without a lock it is about to be used, or not ours to look into.
+        // A folder without a lock is just being made, or belongs to another user.
         let Some(lock) = is_trial.then(|| File::open(entry.path().join(LOCK)).ok()).flatten() else {
             continue;
         };
@@ -173,7 +176,10 @@ pub(crate) fn sweep(parent: &Path) {
         }
         open_up(&entry.path());
         if let Err(error) = std::fs::remove_dir_all(entry.path()) {
-            tracing::warn!(folder = %entry.path().display(), %error, "a cut-off trial could not be removed");
+            tracing::warn!(
+                folder = %entry.path().display(), %error,
+                "the folder of a trial restore that was cut off could not be removed"
+            );
         }
     }
 }
@@ -206,8 +212,10 @@ mod tests {
             std::fs::create_dir(&path).unwrap();
             path
         };
-        let (alive, dead) = (folder("holdfast-trial-a"), folder("holdfast-trial-b"));
-        let (other, fresh) = (folder("other"), folder("holdfast-trial-c"));
+        let alive = folder("holdfast-trial-a");
+        let dead = folder("holdfast-trial-b");
+        let other = folder("other");
+        let fresh = folder("holdfast-trial-c");
         let kept = lock(&alive).unwrap();
         drop((lock(&dead).unwrap(), lock(&other).unwrap()));
         sweep(parent.path());

@@ -1,4 +1,4 @@
-//! A verification from its beginning to its record.
+//! A verification, from the first read to the record.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use uuid::{NoContext, Uuid};
 use crate::judge::{Judged, judge};
 use crate::{VerifyError, VerifyOptions};
 
-/// How many findings a record holds.
-const TOLD: usize = 100;
+/// The largest number of findings in a record.
+const FINDINGS_MAX: usize = 100;
 
-/// Findings that a failure's reason repeats.
+/// The number of findings that the reason of a failure repeats.
 const IN_REASON: usize = 3;
 
-/// An artefact that was verified.
+/// The result of verifying an artefact.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// The record of it, to be written.
+    /// The record of the verification, not written yet.
     pub verification: Verification,
-    /// What the artefact is, if its manifest could be read.
+    /// The kind of artefact, if its manifest could be read.
     pub kind: Option<ArtefactKind>,
-    /// Packs that are damaged or missing at the place, with what is wrong.
+    /// Packs that are damaged or missing at the place, each with its problem.
     pub damaged: BTreeMap<PackId, String>,
 }
 
 impl Checked {
-    /// Whether everything is as it should be.
+    /// True if there is no finding.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.verification.good
     }
 
-    /// What is wrong, in one line for people: how much, and the first findings.
+    /// Describes the findings in one line for people: their number, and the first of them.
     #[must_use]
     pub fn reason(&self) -> String {
         let v = &self.verification;
@@ -59,13 +59,13 @@ impl Checked {
     }
 }
 
-/// Reads an artefact back from the repository's place, to a level. Nothing is believed that is kept in memory; nothing is
-/// written: see [`record`](crate::record).
+/// Reads an artefact back from the repository's place, to a level. Ignores everything that `repository` has in memory,
+/// and writes nothing: see [`record`](crate::record).
 ///
-/// `keys` are the secret backup keys; level `integrity` needs none.
+/// `keys` are the secret backup keys. Level `integrity` needs none.
 ///
 /// # Errors
-/// [`VerifyError`] if it came to no result. Whatever is wrong with the artefact is in what is returned.
+/// [`VerifyError`] if the verification came to no result. Damage of the artefact is no error, but part of the result.
 pub async fn verify_artefact(
     repository: &Repository,
     keys: Option<&SecretKeys>,
@@ -89,7 +89,7 @@ pub async fn verify_artefact(
             damaged.entry(*pack).or_insert_with(|| problem.clone());
         }
     }
-    let told = findings.into_iter().take(TOLD);
+    let kept = findings.into_iter().take(FINDINGS_MAX);
     let finished = options.clock.now();
     let verification = Verification {
         id: version_7(finished),
@@ -98,7 +98,7 @@ pub async fn verify_artefact(
         place: repository.place().name().clone(),
         level,
         good: total == 0,
-        findings: told
+        findings: kept
             .map(|(object, problem)| Finding {
                 object: object.to_string(),
                 problem,

@@ -1,4 +1,4 @@
-//! Verifications of artefacts that were really captured: what is good, what is damage, and what is neither.
+//! Verifications of artefacts that were really captured: good ones, damaged ones, and failures that are neither.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -29,7 +29,9 @@ async fn what_was_captured_is_good_at_every_level() {
     assert_eq!(sealed.manifest.packs.len(), 2);
     let bytes: u64 = sealed.manifest.packs.iter().map(|p| p.size).sum();
     // One set of options serves many verifications.
-    let (keys, id, options) = (backup_keys(&bed), sealed.manifest.artefact, options(&bed));
+    let keys = backup_keys(&bed);
+    let id = sealed.manifest.artefact;
+    let options = options(&bed);
     for level in [Level::Integrity, Level::Decrypt, Level::Restore] {
         let checked = verify_artefact(&bed.repository, Some(&keys), id, level, &options)
             .await
@@ -108,7 +110,7 @@ async fn metadata_is_read_from_the_place_and_not_from_memory() {
     assert_eq!(object().await, manifest.to_string());
     std::fs::remove_file(bed.file(&manifest)).unwrap();
     assert_eq!(object().await, manifest.to_string());
-    // The repository itself still has it in memory.
+    // The repository itself still has the manifest in memory.
     assert!(bed.repository.manifest(id).await.unwrap().is_some());
 }
 
@@ -180,7 +182,7 @@ async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
     assert!(matches!(none, VerifyError::NoFolder { .. }), "{none:?}");
     let file = trial(Some(bed.scratch.path().join("tree/large"))).await;
     assert!(matches!(file, VerifyError::Folder { .. }), "{file:?}");
-    // Whatever else was wrong: nothing was said of the artefact.
+    // The verification fails without a word about the artefact.
     let stopped = options(&bed);
     stopped.progress.stop();
     let error = verify_artefact(&bed.repository, Some(&keys), id, Level::Decrypt, &stopped)
@@ -218,7 +220,7 @@ async fn a_dump_is_read_by_pg_restore_and_not_restored() {
         matches!(error, VerifyError::NoServer { kind: "database", .. }),
         "{error:?}"
     );
-    // A stream that is just as captured, and yet no dump.
+    // A stream that is just as captured, and still no complete dump.
     capture_dump(&bed, run(2), &dump.stdout[..dump.stdout.len() / 2]).await;
     let id = shop(run(2)).id;
     let checked = verify_artefact(&bed.repository, Some(&keys), id, Level::Decrypt, &options(&bed))

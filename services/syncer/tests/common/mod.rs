@@ -22,7 +22,7 @@ use holdfast_syncer::{Copier, CopyOptions};
 use holdfast_tests::nats::Server;
 pub use repository::*;
 
-/// A pack of this repository, sealed and written.
+/// Makes a pack of this repository, sealed and written.
 pub async fn pack(bed: &Bed, n: u8, size: usize) -> PackRef {
     let plain = vec![n; size];
     let sealed = holdfast_sealing::seal(&bed.ring.recipients(), holdfast_sealing::Profile::Gnupg, &plain).unwrap();
@@ -44,7 +44,7 @@ pub async fn pack(bed: &Bed, n: u8, size: usize) -> PackRef {
     pack
 }
 
-/// The manifest of an artefact of these packs, with contents.
+/// Writes an artefact of these packs, with contents, and returns its manifest.
 pub async fn artefact(bed: &Bed, artefact: &Artefact, run: RunId, packs: &[PackRef]) -> Arc<SealedManifest> {
     let (draft, plain) = draft(bed.scratch.path(), artefact, 3);
     let ContentsPut::Stored { size, sha256 } = bed.repository.put_contents(artefact.id, &draft).await.unwrap() else {
@@ -60,7 +60,7 @@ pub async fn artefact(bed: &Bed, artefact: &Artefact, run: RunId, packs: &[PackR
     bed.repository.manifest(artefact.id).await.unwrap().unwrap()
 }
 
-/// A copier with two packs at a time.
+/// Makes a copier that copies two packs at a time.
 pub fn copier(bed: &Bed, to: &Place) -> Copier {
     let options = CopyOptions {
         concurrency: 2,
@@ -70,7 +70,7 @@ pub fn copier(bed: &Bed, to: &Place) -> Copier {
     Copier::new(bed.repository.clone(), to.clone(), options)
 }
 
-/// An empty target in a directory of the bed.
+/// Makes an empty target in a directory of the bed.
 pub async fn target(bed: &Bed) -> Place {
     directory("offsite", &bed.scratch.path().join("offsite")).await
 }
@@ -79,7 +79,7 @@ pub fn target_file(bed: &Bed, key: &ObjectKey) -> PathBuf {
     bed.scratch.path().join("offsite").join(key.to_string())
 }
 
-/// The keys of a target, sorted.
+/// Returns the keys of a target, sorted.
 pub async fn keys(place: &Place) -> Vec<ObjectKey> {
     let listing = place.list(holdfast_storage::Prefix::All).await.unwrap();
     listing.objects.into_iter().map(|o| o.key).collect()
@@ -112,7 +112,7 @@ pub fn expected(run: RunId) -> Expected {
     }
 }
 
-/// Writes what a run expects and lists.
+/// Writes the expectations and listings of a run.
 pub async fn begin_run(bed: &Bed, run: RunId, artefacts: &[Artefact]) {
     let source: holdfast_format::SourceName = "main".parse().unwrap();
     bed.repository
@@ -133,7 +133,7 @@ pub async fn begin_run(bed: &Bed, run: RunId, artefacts: &[Artefact]) {
         .unwrap();
 }
 
-/// Writes the restore point of a run, all of whose artefacts are good.
+/// Writes the restore point of a run with these artefacts, all of them good.
 pub async fn record_run(bed: &Bed, run: RunId, artefacts: &[(Artefact, Arc<SealedManifest>)]) {
     let point = RestorePoint {
         run,
@@ -167,7 +167,7 @@ pub async fn record_run(bed: &Bed, run: RunId, artefacts: &[(Artefact, Arc<Seale
         .unwrap();
 }
 
-/// The configuration of a service on this bed, with `target` as its targets.
+/// Returns the configuration of a service on this bed, with the targets in `target`.
 pub fn settings(bed: &Bed, nats: &Server, target: &str) -> Arc<Settings> {
     let dir = bed.scratch.path();
     let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
@@ -189,7 +189,7 @@ fn private(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// The context of a service on this bed.
+/// Returns the context of a service on this bed.
 pub async fn context(bed: &Bed, nats: &Server, target: &str) -> Context {
     let settings = settings(bed, nats, target);
     let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();

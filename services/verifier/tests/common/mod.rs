@@ -26,12 +26,12 @@ pub use repository::*;
 
 pub type Contents = ContentsWriter<Vec<u8>>;
 
-/// The secret backup keys of a bed.
+/// Returns the secret backup keys of a bed.
 pub fn backup_keys(bed: &Bed) -> SecretKeys {
     SecretKeys::from_bytes(bed.ring.backup.secret_armored.as_bytes(), None).unwrap()
 }
 
-/// Options with the bed's own folders.
+/// Returns options with the bed's own folders.
 pub fn options(bed: &Bed) -> VerifyOptions {
     VerifyOptions {
         run: None,
@@ -48,7 +48,7 @@ pub fn directory_artefact(run: RunId) -> Artefact {
     Artefact::new(run, &"main".parse().unwrap(), ArtefactKind::Directory, "data")
 }
 
-/// A tree whose capture takes two packs and a bit of everything.
+/// Makes a tree with a file of every kind, whose capture takes two packs.
 pub fn tree(bed: &Bed) -> std::path::PathBuf {
     let dir = bed.scratch.path().join("tree");
     std::fs::create_dir_all(dir.join("sub/empty")).unwrap();
@@ -60,7 +60,7 @@ pub fn tree(bed: &Bed) -> std::path::PathBuf {
     dir
 }
 
-/// Captures a tree as run `run`'s artefact.
+/// Captures a tree as the artefact of run `run`.
 pub async fn capture_directory(bed: &Bed, run: RunId, dir: &Path) -> Arc<SealedManifest> {
     let body = |packer: &mut Packer<'_>, contents: &mut Contents, watch: &mut Watch<'_>| {
         let spec = TreeSpec::new(vec![Root::directory(dir)], &[], false).unwrap();
@@ -70,7 +70,7 @@ pub async fn capture_directory(bed: &Bed, run: RunId, dir: &Path) -> Arc<SealedM
     capture(bed, run, &directory_artefact(run), body).await
 }
 
-/// Captures a dump as run `run`'s artefact.
+/// Captures a dump as the artefact of run `run`.
 pub async fn capture_dump(bed: &Bed, run: RunId, dump: &[u8]) -> Arc<SealedManifest> {
     let body = |packer: &mut Packer<'_>, contents: &mut Contents, watch: &mut Watch<'_>| {
         capture_stream(dump, packer, contents, watch).unwrap();
@@ -159,7 +159,8 @@ async fn seal_all(bed: &Bed, packed: &Packed, plain: &[(PackId, Vec<u8>)]) -> Ve
     packs
 }
 
-/// Writes what a run expects and lists: `artefact`, to be verified to `level` and copied to one target.
+/// Writes the expectations and listing of a run with one artefact, which is verified to `level` and copied to one
+/// target.
 pub async fn begin_run(bed: &Bed, run: RunId, artefact: &Artefact, level: Level) -> Expected {
     let source: SourceName = "main".parse().unwrap();
     let expected = Expected {
@@ -205,7 +206,7 @@ pub async fn begin_run(bed: &Bed, run: RunId, artefact: &Artefact, level: Level)
     expected
 }
 
-/// The context of a service on this bed, with `more` in its configuration.
+/// Returns the context of a service on this bed, with `more` in its configuration.
 pub async fn context(bed: &Bed, nats: &Server, more: &str) -> Context {
     let dir = bed.scratch.path();
     let write = |name: &str, text: &str| {

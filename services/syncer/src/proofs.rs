@@ -1,4 +1,4 @@
-//! Facts that a target proves and that were told again, so that not every look tells them.
+//! A memory of copies that were proven at targets, so that their facts are not published at every look.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,28 +8,29 @@ use holdfast_events::What;
 use holdfast_format::{ArtefactId, PlaceName, RunId};
 use tokio::sync::watch;
 
-/// How long a fact counts as heard. Who has lost it (a recorder that was restarted) hears it again after that.
+/// The time for which a published fact counts as known to all. A recorder that lost it, by a restart, gets it again
+/// afterwards.
 const HEARD_FOR: Duration = Duration::from_secs(5 * 60);
 
-/// After this, what is known of a copy is looked up anew.
+/// The time after which a copy is looked up at its target again.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
-/// A copy: of an artefact, or of a run's restore point.
+/// A copy of an artefact, or of a run's restore point (`None`), at a target.
 pub(crate) type Key = (RunId, Option<ArtefactId>, PlaceName);
 
 struct Entry {
     proven: Instant,
-    told: Option<Instant>,
+    announced: Option<Instant>,
 }
 
-/// What was proven at targets, and when it was told.
-pub(crate) struct Told {
+/// Copies that were proven at targets, with the times at which their facts were published.
+pub(crate) struct Proofs {
     entries: Mutex<HashMap<Key, Entry>>,
     reconnected: Mutex<watch::Receiver<u64>>,
 }
 
-impl Told {
-    /// Nothing yet. `reconnected` changes when the bus may have lost what it was told.
+impl Proofs {
+    /// Makes an empty memory. A change of `reconnected` means that the bus may have lost facts.
     pub(crate) fn new(reconnected: watch::Receiver<u64>) -> Self {
         Self {
             entries: Mutex::default(),
@@ -37,7 +38,7 @@ impl Told {
         }
     }
 
-    /// Forgets what is old, and that anything was told if the bus may have lost it.
+    /// Forgets old entries. If the bus may have lost facts, all facts count as not published.
     pub(crate) fn refresh(&self) {
         let mut reconnected = self.reconnected.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = reconnected.has_changed().unwrap_or(false);
@@ -45,11 +46,11 @@ impl Told {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| entry.proven.elapsed() < KNOWN_FOR);
         if lost {
-            entries.values_mut().for_each(|entry| entry.told = None);
+            entries.values_mut().for_each(|entry| entry.announced = None);
         }
     }
 
-    /// Whether the copy was proven before.
+    /// True if the copy was proven before.
     pub(crate) fn is_proven(&self, key: &Key) -> bool {
         self.entries
             .lock()
@@ -57,30 +58,30 @@ impl Told {
             .contains_key(key)
     }
 
-    /// Takes down that a copy is proven; whether its fact is to be told now.
+    /// Notes that a copy is proven. Returns true if its fact has to be published now.
     pub(crate) fn prove(&self, key: Key) -> bool {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(key).or_insert_with(|| Entry {
             proven: Instant::now(),
-            told: None,
+            announced: None,
         });
-        let due = entry.told.is_none_or(|told| told.elapsed() >= HEARD_FOR);
+        let due = entry.announced.is_none_or(|at| at.elapsed() >= HEARD_FOR);
         if due {
-            entry.told = Some(Instant::now());
+            entry.announced = Some(Instant::now());
         }
         due
     }
 
-    /// Takes back that a copy's fact was told.
-    pub(crate) fn was_not_told(&self, key: &Key) {
+    /// Notes that the fact of a copy could not be published.
+    pub(crate) fn was_not_announced(&self, key: &Key) {
         if let Some(entry) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
-            entry.told = None;
+            entry.announced = None;
         }
     }
 }
 
-/// The fact that a copy is there.
-pub(crate) fn what(key: &Key, sent: u64) -> What {
+/// Returns the fact that a copy exists.
+pub(crate) fn synced(key: &Key, sent: u64) -> What {
     let target = key.2.clone();
     match key.1 {
         Some(artefact) => What::ArtefactSynced { artefact, target, sent },
@@ -96,18 +97,18 @@ mod tests {
     #[test]
     fn a_fact_is_told_once_and_again_when_the_bus_may_have_lost_it() {
         let prompts = watch::Sender::new(1);
-        let told = Told::new(prompts.subscribe());
+        let proofs = Proofs::new(prompts.subscribe());
         let key: Key = (RunId::new(1, [1; 10]), None, "s3".parse().unwrap());
-        assert!(!told.is_proven(&key));
-        assert!(told.prove(key.clone()));
-        told.refresh();
-        assert!(told.is_proven(&key));
-        assert!(!told.prove(key.clone()));
+        assert!(!proofs.is_proven(&key));
+        assert!(proofs.prove(key.clone()));
+        proofs.refresh();
+        assert!(proofs.is_proven(&key));
+        assert!(!proofs.prove(key.clone()));
         prompts.send_modify(|count| *count += 1);
-        told.refresh();
-        assert!(told.prove(key.clone()));
-        told.was_not_told(&key);
-        assert!(told.prove(key.clone()));
-        assert!(!told.prove(key));
+        proofs.refresh();
+        assert!(proofs.prove(key.clone()));
+        proofs.was_not_announced(&key);
+        assert!(proofs.prove(key.clone()));
+        assert!(!proofs.prove(key));
     }
 }
