@@ -1,4 +1,5 @@
-//! The layout of the workspace, checked: which way dependencies point, what every package inherits, how long files are.
+//! Checks the layout of the workspace: the direction of dependencies, the settings that every package inherits, and the
+//! length of files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,7 +11,7 @@ use std::process::Command;
 use holdfast_tests::tools;
 use serde_json::Value;
 
-/// A package may depend on those of lower levels alone. So no service depends on another, and only the command line
+/// A package may depend only on packages of lower levels. So no service depends on another, and only the command line
 /// knows them all.
 const LEVELS: &[&[&str]] = &[
     &["fault", "format"],
@@ -35,7 +36,7 @@ const LEVELS: &[&[&str]] = &[
     &["tests"],
 ];
 
-/// What the pure packages must do without: they neither wait nor talk to anything.
+/// Packages that the pure ones must do without, since pure code neither waits nor talks to anything.
 const IMPURE: &[&str] = &[
     "tokio",
     "futures",
@@ -47,16 +48,16 @@ const IMPURE: &[&str] = &[
 ];
 const PURE: &[&str] = &["format", "events"];
 
-/// Lines of a source file, tests apart.
+/// The largest number of lines in a source file, without its tests.
 const LONGEST: usize = 700;
 
-/// Files that may be longer, and why.
+/// Files that may be longer, each with a reason.
 const LONG_FILES: &[(&str, &str)] = &[];
 
 struct Package {
     name: String,
     manifest: PathBuf,
-    /// Name, and whether only tests need it.
+    /// The name of each dependency, and true if only tests need it.
     dependencies: Vec<(String, bool)>,
 }
 

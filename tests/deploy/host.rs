@@ -1,4 +1,5 @@
-//! What a host without containers is given: units, a crontab, rotation of logs. As far as that can be tried without such a host.
+//! Files for a host without containers: units, a crontab, the rotation of logs. Tested as far as possible without such
+//! a host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +25,7 @@ fn systemd_understands_its_units() -> Result<()> {
         fs::copy(entry.path(), units.join(entry.file_name()))?;
     }
     for unit in ["holdfast.service", "holdfast-run.service", "holdfast-run.timer"] {
-        // Units of the system that they name are not in this root.
+        // The units of the system that they name do not exist in this root.
         let output = Command::new("systemd-analyze")
             .args(["verify", "--man=no", "--recursive-errors=no"])
             .arg(format!("--root={}", root.path().display()))
@@ -82,7 +83,7 @@ fn cron_sends_what_failed_and_nothing_else() -> Result<()> {
         let mut fields = line.splitn(7, ' ');
         let (user, command) = (fields.nth(5), fields.next().context("a line without a command")?);
         assert_eq!(user, Some("root"));
-        // Cron would end the command there.
+        // Cron would end the command at a percent sign.
         ensure!(!command.contains('%'), "{command}");
         let command = command.replace("/var/log/holdfast", &logs.display().to_string());
         let mailed = || {

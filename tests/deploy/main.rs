@@ -1,5 +1,5 @@
-//! Ways to deploy. The deployment of compose.yaml on a real engine: from nothing to a proven restore point and back, more of a service, and
-//! the gate in front of another stack.
+//! Ways to deploy. The deployment of compose.yaml on a real engine: from nothing to a proven restore point and back,
+//! replicas of a service, and the gate in front of another stack.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,7 +10,7 @@ use holdfast_tests::{Result, ensure, http, wait_until};
 
 use setup::{Deployment, PROJECT, STAND_IN};
 
-/// One test, since its images take longer than all else.
+/// One test only, since making its images takes longer than everything else.
 #[test]
 fn the_deployment_from_nothing_to_a_restore_and_a_gate() -> Result<()> {
     let deployment = Deployment::new()?;
@@ -93,7 +93,7 @@ fn prometheus_finds_every_replica(deployment: &Deployment) -> Result<()> {
     deployment.compose(&["--profile", "metrics", "up", "-d", "--no-deps", "prometheus"])?;
     let ask = |query: &str| -> Result<Option<f64>> {
         let path = format!("/api/v1/query?query={query}");
-        // Until it is ready it answers with an error, or not at all.
+        // Until it is ready, Prometheus answers with an error or not at all.
         let ready = http::request(deployment.prometheus, "GET", &path, b"")
             .ok()
             .filter(|answer| answer.status == 200);
@@ -122,13 +122,13 @@ fn the_gate_lets_only_proven_upgrades_through(deployment: &Deployment) -> Result
     let before = web("{{.Id}}")?;
     let with_gate = ["shop.yaml", "gate.yaml"];
 
-    // A database that cannot be dumped: no go, and what runs runs on.
+    // A database that cannot be dumped gives no go, and the running containers keep running.
     deployment.sql("shop_db_1", "postgres", "ALTER USER postgres PASSWORD 'changed'")?;
     let gate = ["run", "--rm", "-T", "holdfast-gate"];
     let refused = deployment.shop(new, &with_gate, &gate);
     ensure!(refused.is_err(), "the gate says go without a backup");
     assert_eq!(web("{{.Id}} {{.State.Running}}")?, format!("{before} true"));
-    // Who does not ask first may lose the old container to Compose v2, and gets no new one either.
+    // Without asking first, Compose v2 may remove the old container, and starts no new one either.
     let refused = deployment.shop(new, &with_gate, &["up", "-d"]);
     ensure!(refused.is_err(), "the gate let an upgrade through without a backup");
     let stands = web("{{.Config.Image}} {{.State.Running}}")?;
@@ -139,7 +139,7 @@ fn the_gate_lets_only_proven_upgrades_through(deployment: &Deployment) -> Result
     deployment.shop(new, &with_gate, &["up", "-d"])?;
     assert_eq!(web("{{.Config.Image}} {{.State.Running}}")?, format!("{new} true"));
 
-    // The way back: the old image, and what was there.
+    // The way back: the old image, with the old data.
     deployment.sql("shop_db_1", "shop", "CREATE TABLE migrated ()")?;
     deployment.engine.docker(["stop", "shop_web_1"])?;
     let plan = deployment.run("restore-stack", &["shop", "--replace", "--dry-run"])?;

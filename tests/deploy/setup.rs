@@ -1,4 +1,4 @@
-//! An engine with the images of the deployment, and the deployment's files in a folder of their own.
+//! An engine with the images of the deployment, and a folder with the deployment's files.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,26 +9,26 @@ use holdfast_tests::docker::{Engine, Network};
 use holdfast_tests::process::free_port;
 use holdfast_tests::{Context, Result, ensure, tools, wait_until};
 
-/// What every wait ends with.
+/// The longest time that any wait takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The image of NATS, PostgreSQL, the web server and Prometheus.
 pub(crate) const STAND_IN: &str = "holdfast-test:stand-in";
 
-/// What the deployment's stack is called.
+/// The name of the deployment's stack.
 pub(crate) const PROJECT: &str = "own";
 
 pub(crate) struct Deployment {
     pub(crate) engine: Engine,
-    /// Where the sample's web server is published.
+    /// The port at which the sample's web server is published.
     pub(crate) web: u16,
-    /// Where Prometheus is published.
+    /// The port at which Prometheus is published.
     pub(crate) prometheus: u16,
     folder: tempfile::TempDir,
 }
 
 impl Deployment {
-    /// An engine with all images; nothing is started.
+    /// Starts an engine with all images, and no containers.
     pub(crate) fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hf-compose-").tempdir()?;
         let deployment = Self {
@@ -42,7 +42,7 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// A file of the deployment.
+    /// Returns the path of a file of the deployment.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -50,7 +50,7 @@ impl Deployment {
     fn images(&self) -> Result<()> {
         let base = base()?;
         self.import(&base, "debian:bookworm-slim")?;
-        // The test's own build, without what only a debugger reads.
+        // The program that was built for the tests, without its debug information.
         let out = self.path("program/out");
         std::fs::create_dir_all(&out)?;
         tools::text_of(
@@ -98,7 +98,8 @@ impl Deployment {
             .engine
             .command(["build", "--quiet", "--network", "host", "--tag", name]);
         command.args(arguments).arg(".").current_dir(context);
-        // Both builders can; this one is in every engine and needs no further program.
+        // Classic and new builder can both build it. The classic one is part of every engine and needs no further
+        // program.
         command.env("DOCKER_BUILDKIT", "0");
         tools::text_of(&mut command)
             .map(drop)
@@ -110,7 +111,7 @@ impl Deployment {
         copy(&root.join("deploy"), &self.path("deploy"))?;
         std::fs::copy(root.join("compose.yaml"), self.path("compose.yaml"))?;
         std::fs::copy(root.join("tests/deploy/shop.yaml"), self.path("shop.yaml"))?;
-        // As its reader is told to: with the upgraded service below the gate.
+        // The gate's file, changed as its comments tell the reader: with the upgraded service below the gate.
         let gate = std::fs::read_to_string(self.path("deploy/gate/compose.gate.yaml"))?;
         let commented = "  # web:\n  #   depends_on:\n  #     holdfast-gate";
         ensure!(gate.contains(commented), "the gate's example has changed");
@@ -118,7 +119,7 @@ impl Deployment {
         Ok(std::fs::write(self.path("gate.yaml"), used)?)
     }
 
-    /// A command of the deployment, run where its files are.
+    /// Returns a command of the deployment, which runs in the folder of its files.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let settings = [
@@ -173,7 +174,7 @@ impl Deployment {
         tools::text_of(&mut command).with_context(|| format!("docker-compose {arguments:?} of the shop"))
     }
 
-    /// Runs SQL in a container, and gives what it says.
+    /// Runs SQL in a container, and returns the output.
     pub(crate) fn sql(&self, container: &str, database: &str, sql: &str) -> Result<String> {
         let psql = [
             "psql",
@@ -212,7 +213,7 @@ impl Deployment {
         healthy.with_context(|| format!("{:?}", bad()))
     }
 
-    /// How many jobs of a stage a service's container has done.
+    /// Returns the number of jobs of a stage that a service's container has done.
     pub(crate) fn jobs(&self, container: &str, stage: &str) -> Result<u64> {
         let ask = "exec 3<>/dev/tcp/127.0.0.1/9464; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
         let metrics = self.engine.docker(["exec", container, "bash", "-c", ask])?;
@@ -226,7 +227,7 @@ fn is_without_check(line: &str) -> bool {
     (line.contains("sample-web") || line.contains("_prometheus_")) && line.contains("Up")
 }
 
-/// A root file system of Debian as a tar, made once in a clone.
+/// Returns the tar of a Debian root file system. It is made once in a clone, and kept.
 fn base() -> Result<PathBuf> {
     let kept = tools::root().join(".tests/debian.tar");
     if kept.is_file() {
@@ -243,7 +244,7 @@ fn base() -> Result<PathBuf> {
     .context("make a root file system (Debian's package debootstrap)")?;
     let made = work.path().join("debian.tar");
     tools::text_of(Command::new("tar").arg("-cf").arg(&made).arg("-C").arg(&root).arg("."))?;
-    // Beside it first: it is whole, or not there.
+    // Copied under another name first, so that the file is complete or missing.
     let beside = kept.with_extension("new");
     std::fs::copy(&made, &beside)?;
     std::fs::rename(&beside, &kept)?;

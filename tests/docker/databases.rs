@@ -9,10 +9,10 @@ use crate::setup::{DEADLINE, OBEDIENT, Setup};
 
 const PASSWORD: &str = "only the container's own environment says so: 4711";
 
-/// Nobody but the server itself; in the image, too.
+/// A user that runs nothing but the server, in the image, too.
 const NOBODY: &str = "65534:65534";
 
-/// A PostgreSQL server of this machine's programs in a container, with a volume for its data.
+/// Starts a PostgreSQL server, with the programs of this machine, in a container with a volume for its data.
 pub(crate) fn server(setup: &Setup, stack: &str, name: &str, options: &[&str]) -> Result<()> {
     let bin = tools::postgres_bin()?;
     let bin = bin.display();
@@ -26,7 +26,7 @@ pub(crate) fn server(setup: &Setup, stack: &str, name: &str, options: &[&str]) -
          exec {bin}/postgres -D /var/lib/postgresql/data/pgdata -k /tmp -c listen_addresses='*' -c dynamic_shared_memory_type=mmap"
     );
     setup.docker(&["volume", "create", &volume_name])?;
-    // Its owner is who runs the server.
+    // The volume's folder belongs to the user that runs the server.
     let folder = setup.engine.volume_folder(&volume_name);
     tools::text_of(std::process::Command::new("chown").arg(NOBODY).arg(&folder))?;
     let password = format!("POSTGRES_PASSWORD={PASSWORD}");
@@ -59,7 +59,7 @@ pub(crate) fn server(setup: &Setup, stack: &str, name: &str, options: &[&str]) -
     Ok(())
 }
 
-/// Its address in the first of its networks.
+/// Returns the address of a container in the first of its networks.
 fn address(setup: &Setup, container: &str) -> Result<String> {
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
     let all = setup.inspect(container, format)?;
@@ -131,7 +131,7 @@ fn a_container_whose_databases_cannot_be_reached_is_named_and_the_rest_goes_on()
     let setup = Setup::with("", Network::Host)?;
     setup.docker(&["network", "create", "shop"])?;
     server(&setup, "shop", "db", &["--network", "shop"])?;
-    // Says that it is PostgreSQL, and is not.
+    // A container that is marked as PostgreSQL, and is none.
     setup.service(
         "shop",
         "liar",

@@ -1,4 +1,4 @@
-//! Engines and labels that are not as they should be.
+//! Engines that fail, and labels that are wrong.
 
 use holdfast_tests::output::code;
 use holdfast_tests::{Result, Sandbox, ensure};
@@ -33,7 +33,7 @@ fn a_label_that_says_nonsense_is_named_and_the_rest_goes_on() -> Result<()> {
 #[test]
 fn a_container_that_does_not_start_again_is_a_failure_with_its_name() -> Result<()> {
     let setup = Setup::new()?;
-    // At its second start it ends at once.
+    // The script ends at once when it is started a second time.
     let script = "if [ -e /a/second ]; then exit 3; fi; touch /a/second; trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done";
     setup.start("frail", &["--label", "holdfast.mode=stop", "-v", "va:/a"], script)?;
     setup.wait_for_file("va", "second")?;

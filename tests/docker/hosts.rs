@@ -1,4 +1,4 @@
-//! Two hosts: an engine each, one NATS, one repository.
+//! Two hosts: each with an engine; with one NATS and one repository.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,16 +13,16 @@ const OTHER: &str = "docker-host-b";
 
 /// The sandbox is the first host, whose site is `test`; the other one is `host-b`.
 struct Hosts {
-    // Dropped in this order: the sandbox looks whether anything is left over.
+    // The fields are dropped in this order, since dropping the sandbox checks that nothing is left over.
     sandbox: Sandbox,
-    // Lives as long as what speaks by it.
+    // Kept as long as the processes that speak over it.
     _nats: nats::Server,
     here: Engine,
     there: Engine,
 }
 
 impl Hosts {
-    /// With a volume on each, of the same name.
+    /// Makes both hosts, each with a volume of the same name.
     fn new() -> Result<Self> {
         let here = Engine::start_in(Network::Private)?;
         let there = Engine::start_in(Network::Private)?;
@@ -50,7 +50,7 @@ impl Hosts {
         Ok(up)
     }
 
-    /// The same configuration, but for what is the host's own.
+    /// Returns a command for the other host, with the same configuration except for the host's own settings.
     fn at_other(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.command(arguments);
         command
@@ -66,7 +66,7 @@ impl Hosts {
         self.sandbox.spawn(self.at_other(&["up"]))
     }
 
-    /// What a volume's backup holds.
+    /// Restores a volume's backup, and returns its content.
     fn restored(&self, source: &str) -> Result<String> {
         let (what, to) = (
             format!("{source}/files"),
@@ -92,7 +92,7 @@ fn one_run_takes_both_and_each_host_seals_its_own() -> Result<()> {
     hosts.sandbox.run(&["run", "--verify"])?.good()?;
     assert_eq!(hosts.restored("docker")?, "here");
     assert_eq!(hosts.restored(OTHER)?, "there");
-    // By either host's words, the same.
+    // Both hosts give the same answer.
     let listed = hosts.sandbox.run_command(hosts.at_other(&["status"]))?.good()?;
     listed.says(OTHER)?;
     here.stop(DEADLINE)?.good()?;

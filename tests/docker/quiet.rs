@@ -17,8 +17,7 @@ const SMALL: Shape = Shape {
     odd: false,
 };
 
-/// Counts for ever in two files that are equal only while nobody writes; says when it is told to end, which it does not do
-/// between the two.
+/// Counts in two files, which are equal only while nothing writes. When it is told to end, it ends between two counts.
 const WRITER: &str = "trap 'stop=1' TERM; n=0; while [ -z \"$stop\" ]; do n=$((n+1)); echo $n >/a/count; echo $n >/b/count; sleep 0.01; done; date >/a/stopped";
 
 #[test]
@@ -123,7 +122,7 @@ fn a_worker_that_dies_in_a_quiet_time_is_succeeded() -> Result<()> {
     command.env("HOLDFAST_FAILPOINTS", "docker.after_quiet=abort");
     setup.sandbox.run_command(command)?;
     ensure!(!setup.is_running("app")?, "it died too early");
-    // Whoever comes next brings it back, and ends the run.
+    // The next process brings the container back, and ends the run.
     let mut up = setup.sandbox.start(&["up"])?;
     let back = wait_until("the container runs again", DEADLINE, || setup.is_running("app"));
     back.with_context(|| up.log().unwrap_or_default())?;
@@ -140,7 +139,7 @@ fn a_worker_that_dies_in_a_quiet_time_is_succeeded() -> Result<()> {
 fn the_order_to_end_brings_containers_back() -> Result<()> {
     let setup = Setup::new()?;
     setup.docker(&["volume", "create", "va"])?;
-    // Larger than staging, and nobody seals: it is being read until it is ended.
+    // Larger than staging, and nothing seals, so that the read goes on until it is cut off.
     fs::write(setup.engine.volume_folder("va").join("big"), vec![7; 1 << 20])?;
     setup.start("app", &["--label", "holdfast.mode=stop", "-v", "va:/a"], OBEDIENT)?;
     let mut command = setup.sandbox.command(&["run", "--source", "docker"]);

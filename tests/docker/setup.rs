@@ -1,4 +1,4 @@
-//! What the tests share: an engine, containers on it, and a sandbox that is configured for it.
+//! An engine with containers, and a sandbox that is configured to back it up.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use holdfast_tests::docker::{Engine, IMAGE, Network};
 use holdfast_tests::output::Artefact;
 use holdfast_tests::{Context, Result, Sandbox, wait_until};
 
-/// What every wait ends with.
+/// The longest time that any wait takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs until it is told to end, and then ends at once.
+/// A shell script that runs until it is told to end, and then ends at once.
 pub(crate) const OBEDIENT: &str = "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done";
 
-/// An engine, and a `holdfast` that backs it up.
+/// An engine, and a sandbox whose `holdfast` backs it up.
 pub(crate) struct Setup {
     pub(crate) sandbox: Sandbox,
     pub(crate) engine: Engine,
 }
 
 impl Setup {
-    /// An engine in a network of its own.
+    /// Starts an engine in a network of its own.
     pub(crate) fn new() -> Result<Self> {
         Self::with("", Network::Private)
     }
 
-    /// With further lines of `[docker]`.
+    /// Starts an engine, with further lines for the section `[docker]`.
     pub(crate) fn with(section: &str, network: Network) -> Result<Self> {
         let engine = Engine::start_in(network)?;
         let section = format!("host = \"{}\"\n{section}", engine.host());
@@ -37,14 +37,14 @@ impl Setup {
         self.engine.docker(arguments)
     }
 
-    /// Starts a container of a shell script.
+    /// Starts a container that runs a shell script.
     pub(crate) fn start(&self, name: &str, options: &[&str], script: &str) -> Result<()> {
         let fixed = ["run", "--detach", "--name", name];
         let command = [IMAGE, "sh", "-c", script];
         self.docker(&[&fixed[..], options, &command[..]].concat()).map(drop)
     }
 
-    /// Starts a container of a service of a stack.
+    /// Starts a container of a service in a stack.
     pub(crate) fn service(&self, stack: &str, name: &str, options: &[&str], script: &str) -> Result<()> {
         let labels = [
             format!("com.docker.compose.project={stack}"),
@@ -55,7 +55,7 @@ impl Setup {
         self.start(&container, &[&labels[..], options].concat(), script)
     }
 
-    /// What `docker inspect` says of a container.
+    /// Returns what `docker inspect` prints for a container in this format.
     pub(crate) fn inspect(&self, container: &str, format: &str) -> Result<String> {
         self.docker(&["inspect", "--format", format, container])
     }
@@ -68,7 +68,7 @@ impl Setup {
         self.inspect(container, "{{.State.StartedAt}}")
     }
 
-    /// The manifest of the newest artefact of that name.
+    /// Returns the manifest of the newest artefact of this name.
     pub(crate) fn manifest(&self, source: &str, name: &str) -> Result<serde_json::Value> {
         let what = format!("{source}/{name}");
         self.sandbox.run(&["show", &what, "--json"])?.good()?.json()
@@ -95,7 +95,7 @@ impl Setup {
             .map(drop)
     }
 
-    /// Waits until a file of a volume is there.
+    /// Waits until a volume holds this file.
     pub(crate) fn wait_for_file(&self, volume: &str, name: &str) -> Result<()> {
         let file = self.engine.volume_folder(volume).join(name);
         wait_until(&format!("{name} is in {volume}"), DEADLINE, || Ok(file.exists())).context("start a container")

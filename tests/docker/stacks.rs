@@ -1,4 +1,4 @@
-//! One stack alone.
+//! Backups and restores of a single stack.
 
 use std::fs;
 
@@ -44,12 +44,12 @@ fn of_a_stack_that_is_asked_for_nothing_else_is_taken() -> Result<()> {
     );
     setup.sandbox.run(&["show", run])?.good()?.says("made on the host")?;
 
-    // A run of a stack is no backup of the engine.
+    // A run of a stack does not count as a backup of the engine.
     setup.sandbox.run(&["status"])?.expect(code::FAILURES)?;
     setup.sandbox.run(&["run"])?.good()?;
     setup.sandbox.run(&["status"])?.good()?;
 
-    // A name that nobody knows is no backup.
+    // A name that no stack has gives a failed run.
     let unknown = setup.sandbox.run(&["run", "--stack", "shopp", "--verify"])?;
     unknown
         .expect(code::FAILURES)?
@@ -91,7 +91,7 @@ fn a_stack_goes_back_to_a_restore_point_or_comes_up_beside_itself() -> Result<()
     ];
     setup.sandbox.run(&gate)?.good()?;
 
-    // The upgrade.
+    // The upgrade changes the files.
     fs::write(files.join("page"), "two")?;
     fs::write(files.join("new"), "two")?;
     sql("shop-db-1", "DROP TABLE orders; CREATE TABLE items AS SELECT 1 AS n")?;
@@ -112,7 +112,7 @@ fn a_stack_goes_back_to_a_restore_point_or_comes_up_beside_itself() -> Result<()
     ensure!(pins.contains("\"web\":\n    image: \"sha256:"), "{pins}");
     setup.docker(&["start", "shop-web-1"])?;
 
-    // Beside itself, as long as the servers of its databases are up.
+    // Restores the stack beside itself, which needs the servers of its databases.
     back(&["--as", "trial"])?.expect(code::FAILURES)?.says("trial-db-1")?;
     setup.docker(&["network", "create", "trial"])?;
     server(&setup, "trial", "db", &["--network", "trial"])?;
@@ -144,7 +144,7 @@ fn a_gate_waits_for_the_proof_over_nats() -> Result<()> {
         wait_until("somebody answers", DEADLINE, || {
             match client.request("holdfast.trigger", request.to_string().as_bytes()) {
                 Ok(found) => answer = found,
-                // Not yet.
+                // The answer is not there yet.
                 Err(_) => return Ok(false),
             }
             Ok(true)
@@ -160,7 +160,7 @@ fn a_gate_waits_for_the_proof_over_nats() -> Result<()> {
         unknown["finished"]["failures"].to_string().contains("shopp"),
         "{unknown}"
     );
-    // A volume that cannot be taken: no go.
+    // A volume that cannot be backed up gives no go.
     setup.service(
         "shop",
         "bad",

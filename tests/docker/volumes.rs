@@ -1,4 +1,4 @@
-//! Volumes: which are taken, how they are read, and how they come back.
+//! Volumes: the ones that are backed up, the ways to read them, and restores.
 
 use std::fs;
 
@@ -9,7 +9,8 @@ use holdfast_tests::{Result, ensure};
 
 use crate::setup::{OBEDIENT, Setup};
 
-/// A tree without what only a mount point shows: an archive of the engine has no holes, and few attributes.
+/// A tree without the features that only a mount point shows: an archive of the engine has no holes, and few
+/// attributes.
 const PLAIN: Shape = Shape {
     files: 60,
     largest: 3_000_000,
@@ -47,7 +48,7 @@ fn volumes_come_back_into_folders_and_into_volumes() -> Result<()> {
     assert_eq!(manifest["volume"]["labels"]["team"], "web");
     assert_eq!(manifest["volume"]["containers"][0]["container"], "web");
 
-    // Into a new volume, which gets its labels; never into one that is used, or not empty.
+    // Restores into a new volume, which gets its labels; never into one that is used or not empty.
     let into = |volume: &str, more: &[&str]| {
         let to = format!("docker:{volume}");
         setup
@@ -74,7 +75,7 @@ fn volumes_come_back_into_folders_and_into_volumes() -> Result<()> {
     assert_eq!(second["new"]["packs"], 0);
     ensure!(second["counts"]["unread"].as_u64() > Some(10), "{}", second["counts"]);
 
-    // What the engine knows.
+    // The artefact with the engine's own descriptions.
     let to = setup.sandbox.path("engine");
     setup.restore("engine", &to)?;
     let known: serde_json::Value = serde_json::from_slice(&fs::read(to.join("engine.json"))?)?;

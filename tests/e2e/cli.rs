@@ -1,4 +1,4 @@
-//! The command line's contract: exit codes, what it refuses, how it reports faults.
+//! The contract of the command line: exit codes, refusals, and reports of faults.
 
 use std::fs;
 use std::path::Path;
@@ -75,7 +75,7 @@ fn config_check_reports_all_faults_together_and_no_secret() -> Result<()> {
         .says("max_bytes")?
         .says("holdfast.toml")?;
     output.keeps_quiet_about("do-not-print-me")?;
-    // And so does every other command, before it does anything.
+    // Every other command says the same before it does anything.
     sandbox.run(&["run"])?.expect(code::USAGE)?.says("lock_timeout")?;
     Ok(())
 }
@@ -98,7 +98,7 @@ fn doctor_finds_what_is_wrong_with_keys() -> Result<()> {
     let json = sandbox.run(&["doctor", "--json"])?.good()?.json()?;
     ensure!(json.is_object() || json.is_array(), "doctor --json printed {json}");
 
-    // A secret key of somebody else.
+    // The secret key of another deployment.
     let other = Sandbox::builder().build()?;
     let key = |sandbox: &Sandbox| -> Result<String> {
         let name = sandbox.config()?["verifier"]["secret_keys"][0]
@@ -139,7 +139,7 @@ fn doctor_finds_what_is_wrong_with_keys() -> Result<()> {
     Ok(())
 }
 
-/// A certificate made by GnuPG in a home of its own, exported to `path`.
+/// Makes a certificate with GnuPG in a home of its own, and exports it to `path`.
 fn gnupg_key(home: &Path, path: &Path, expires: &str) -> Result<()> {
     let gpg = |arguments: &[&str]| {
         let mut command = Command::new("gpg");

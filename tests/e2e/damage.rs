@@ -8,7 +8,7 @@ use holdfast_tests::output::code;
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Context, Result, Sandbox, ensure};
 
-/// Flips a bit of a file, whatever its mode; at its last byte if it is shorter.
+/// Flips a bit of a file, whatever its mode: at offset `at`, or in the last byte if the file is shorter.
 pub(crate) fn flip(path: &Path, at: u64) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     let file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -42,14 +42,14 @@ fn setup() -> Result<Setup> {
     Ok(Setup { _files: files, sandbox })
 }
 
-/// The first object whose key holds `part`.
+/// Returns the first object with `part` in its key.
 fn object(sandbox: &Sandbox, part: &str) -> Result<String> {
     let objects = sandbox.objects(&sandbox.repository())?;
     let found = objects.into_keys().find(|key| key.contains(part));
     found.with_context(|| format!("there is no {part} in the repository"))
 }
 
-/// What names an object to people: a pack's id, or an artefact's.
+/// Returns the id by which messages name an object: a pack's or an artefact's.
 fn id(key: &str) -> &str {
     let parts: Vec<&str> = key.split('/').collect();
     if parts[0] == "packs" { parts[2] } else { parts[1] }

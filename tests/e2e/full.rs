@@ -1,4 +1,4 @@
-//! One command takes databases, files and configuration through the whole pipeline; and gives them back.
+//! One command takes databases, files and configuration through the whole pipeline, and others restore them.
 
 use std::fs;
 
@@ -58,13 +58,13 @@ fn everything_comes_back_from_the_local_place() -> Result<()> {
 
     restore_databases(&sandbox, &source, &[])?;
     restore_files(&sandbox, &uploads, &[])?;
-    // And from the off-site copy, with the local one gone.
+    // Restores from the off-site copy, without the local one.
     fs::remove_dir_all(sandbox.repository())?;
     restore_databases(&sandbox, &source, &["--place", "offsite"])?;
     restore_files(&sandbox, &uploads, &["--place", "offsite"])
 }
 
-/// Globals, then every database, into a new cluster.
+/// Restores globals and then every database into a new cluster, and compares.
 fn restore_databases(sandbox: &Sandbox, source: &Cluster, options: &[&str]) -> Result<()> {
     let target = Cluster::start()?;
     let to = target.url_with_password("postgres");

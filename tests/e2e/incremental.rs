@@ -1,4 +1,4 @@
-//! Only what changed is stored and sent.
+//! Unchanged data is neither stored nor sent again.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn a_second_run_stores_nothing_but_metadata() -> Result<()> {
     assert_eq!(packs_of(&local), packs_of(&offsite));
 
     sandbox.run(&["run", "--sync-offsite"])?.good()?;
-    // pg_dump writes the time of the dump into its head: of a dump one small chunk is new.
+    // pg_dump writes the time of the dump into its head, so one small chunk of each dump is new.
     let grown = packs(&sandbox.objects(&sandbox.repository())?) - packs(&local);
     ensure!(grown < 9 << 20, "the second run stored {grown} bytes");
     sandbox.run(&["run", "--source", "uploads", "--sync-offsite"])?.good()?;

@@ -1,4 +1,4 @@
-//! Keys that are missing, wrong or spent: every check finds them, and nothing is captured with them.
+//! Keys that are missing, wrong or used up: every check finds them, and nothing is captured with them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ struct Setup {
     config: Vec<u8>,
 }
 
-/// A directory with a backup that is good.
+/// Makes a directory with a good backup.
 fn setup() -> Result<Setup> {
     let files = tempfile::tempdir()?;
     let uploads = files.path().join("uploads");
@@ -48,7 +48,7 @@ impl Setup {
         })
     }
 
-    /// Names this file as a further recipient.
+    /// Adds a file to the recipients.
     fn add_recipient(&self, file: &str) -> Result<()> {
         fs::write(self.sandbox.config_file(), &self.config)?;
         let config = self.sandbox.config()?;
@@ -60,7 +60,7 @@ impl Setup {
         self.set("recipients", recipients)
     }
 
-    /// Every check says this, and so do the commands that would capture: at once, and without having done anything.
+    /// Checks that every check reports the fault, and that the commands that would capture stop at once.
     fn is_found(&self, says: &[&str]) -> Result<()> {
         let commands: [(&[&str], i32); 5] = [
             (&["config", "check"], code::USAGE),
@@ -84,7 +84,7 @@ impl Setup {
         Ok(())
     }
 
-    /// The backup before can be read with the keys as they are now.
+    /// Checks that the earlier backup can be read with the present keys.
     fn is_readable(&self) -> Result<()> {
         self.sandbox.run(&["verify", "--all", "--level", "decrypt"])?.good()?;
         let to = self.sandbox.path("restored");
@@ -96,7 +96,7 @@ impl Setup {
         Ok(())
     }
 
-    /// With the configuration as it was, all goes on.
+    /// Checks that everything works again with the original configuration.
     fn goes_on(&self) -> Result<()> {
         fs::write(self.sandbox.config_file(), &self.config)?;
         self.sandbox.run(&["run", "--verify"])?.good()?;
@@ -105,7 +105,7 @@ impl Setup {
     }
 }
 
-/// Runs GnuPG in a home of its own, and ends what it leaves running there.
+/// Runs GnuPG in a home of its own, and ends the processes that it leaves there.
 fn gpg(home: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("gpg");
     command
@@ -132,7 +132,7 @@ fn files_of_recipients_that_are_missing_or_no_keys_are_named() -> Result<()> {
     fs::write(setup.sandbox.path("keys/garbage.asc"), "this is not a key\n")?;
     setup.add_recipient("keys/garbage.asc")?;
     setup.is_found(&["keys/garbage.asc", "not an OpenPGP certificate", "gpg --armor --export"])?;
-    // Half of a certificate, as a copy that broke off leaves it.
+    // Half of a certificate, as an interrupted copy leaves it.
     let whole = fs::read(setup.sandbox.path("keys/backup.pub.asc"))?;
     fs::write(setup.sandbox.path("keys/half.asc"), &whole[..whole.len() / 2])?;
     setup.add_recipient("keys/half.asc")?;
@@ -153,7 +153,7 @@ fn a_secret_key_among_the_recipients_is_refused() -> Result<()> {
         "move the secret key away",
     ])?;
     setup.is_readable()?;
-    // Its public part is what was meant.
+    // With the public part of the key all is well.
     setup.add_recipient("keys/offline.pub.asc")?;
     setup.sandbox.run(&["config", "check"])?.good()?;
     setup.sandbox.run(&["run", "--verify"])?.good()?;
@@ -165,7 +165,7 @@ fn a_revoked_recipient_is_refused() -> Result<()> {
     let setup = setup()?;
     let generate = ["keys", "generate", "backup", "--name", "lost"];
     setup.sandbox.run(&generate)?.good()?;
-    // Revoked as its owner would do it, with the certificate of revocation that was made beside it.
+    // Revoked as its owner would do it, with the certificate of revocation that was made beside the key.
     let home = tempfile::Builder::new().prefix("hf-gpg-").tempdir()?;
     for file in ["keys/lost.pub.asc", "keys/lost.rev.asc"] {
         gpg(
@@ -216,7 +216,7 @@ fn a_pipeline_key_that_is_not_the_repositorys_is_found_before_anything_is_captur
     let generate = ["keys", "generate", "pipeline", "--name", "other"];
     setup.sandbox.run(&generate)?.good()?;
     setup.set("pipeline_key", "keys/other.sec.asc")?;
-    // The file is a good key: only the repository tells that it is not the one.
+    // The file holds a good key. Only the repository shows that it is the wrong one.
     setup.sandbox.run(&["config", "check"])?.good()?;
     for (command, code) in [("doctor", code::FAILURES), ("run", code::USAGE), ("up", code::USAGE)] {
         setup

@@ -10,7 +10,7 @@ use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Context, Result, Sandbox, db, ensure, tools};
 use serde_json::Value;
 
-/// A folder with these programs alone, to be the whole PATH. gpg needs its agent, which it finds by itself.
+/// Makes a folder with these programs alone, to be the whole PATH. gpg needs its agent, which it finds by itself.
 fn only(dir: &Path, programs: &[&str]) -> Result<PathBuf> {
     let bin = dir.join("only");
     fs::create_dir_all(&bin)?;
@@ -18,7 +18,7 @@ fn only(dir: &Path, programs: &[&str]) -> Result<PathBuf> {
         let mut find = Command::new("sh");
         find.args(["-c", &format!("command -v {program}")]);
         if *program == "python3" {
-            // What is found first may be a wrapper that needs programs of its own.
+            // The first `python3` in the PATH may be a wrapper that needs programs of its own.
             find = Command::new("python3");
             find.args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]);
         }
@@ -28,7 +28,7 @@ fn only(dir: &Path, programs: &[&str]) -> Result<PathBuf> {
     Ok(bin)
 }
 
-/// `restore.py` of a copy of the repository, with a GnuPG home that holds the secret backup key.
+/// The `restore.py` of a copy of the repository, with a GnuPG home that holds the secret backup key.
 struct Script {
     copy: PathBuf,
     home: tempfile::TempDir,
@@ -37,7 +37,7 @@ struct Script {
 
 impl Script {
     fn new(sandbox: &Sandbox, copy: &Path) -> Result<Self> {
-        // Short: gpg's agent listens on a socket in it.
+        // The path is short, since gpg's agent listens on a socket in this folder.
         let home = tempfile::Builder::new().prefix("hf-gpg-").tempdir()?;
         let path = only(sandbox.dir(), &["gpg", "zstd", "python3"])?;
         let script = Self {
@@ -72,7 +72,7 @@ impl Script {
         command
     }
 
-    /// The pipeline key's fingerprint, from the list of imported keys: the one that is no backup key.
+    /// Returns the fingerprint of the pipeline key: the imported key that is not the backup key.
     fn signers(&self) -> Result<Vec<String>> {
         let mut list = self.command("gpg");
         list.args(["--batch", "--with-colons", "--list-secret-keys"]);

@@ -1,4 +1,4 @@
-//! Whole backups and restores with the `holdfast` program, as its users run it.
+//! Complete backups and restores with the `holdfast` program, as its users run it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Two deployments that share a NATS server, kept apart by their prefixes.
+//! Two deployments that share a NATS server and are kept apart by their prefixes.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn two_deployments_share_a_server_and_nothing_else() -> Result<()> {
         let up = sandbox.start(&["up"])?;
         all.push((folder, sandbox, up));
     }
-    // Both have a source, and so consumers, of the same names.
+    // Both deployments have a source of the same name, and so consumers of the same names.
     for _ in 0..2 {
         for (_, sandbox, _) in &all {
             sandbox.run(&["run", "--verify", "--cleanup"])?.good()?;

@@ -1,4 +1,4 @@
-//! One source that fails holds up no other, and is named.
+//! A source that fails is named, and does not hold up the others.
 
 use std::fs;
 

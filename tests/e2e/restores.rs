@@ -1,4 +1,4 @@
-//! What a restore refuses, and what it leaves alone.
+//! Restores that are refused, and things that a restore leaves alone.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ fn a_database_with_something_in_it_is_refused_unless_asked_for() -> Result<()> {
         .run(&["restore", "database", &what, "--to", &to, "--overwrite"])?
         .good()?;
     assert_eq!(db::fingerprint(&source, db::MAIN)?, before);
-    // Under another name, beside it.
+    // Restores under another name, beside the original.
     let beside = source.url_with_password("shop beside");
     sandbox
         .run(&["restore", "database", &what, "--create", "--to", &beside])?
@@ -64,7 +64,7 @@ fn a_database_with_something_in_it_is_refused_unless_asked_for() -> Result<()> {
     db::compare((&source, db::MAIN), (&source, "shop beside"))
 }
 
-/// A database of another encoding and locale, with all that is set for a database as a whole.
+/// A database of another encoding and locale, with everything that can be set for a database as a whole.
 const LEGACY: &str = r#"
     CREATE ROLE legacy_owner;
     CREATE ROLE legacy_app LOGIN;
@@ -86,7 +86,7 @@ fn a_database_is_made_as_it_was() -> Result<()> {
     source.psql("postgres", LEGACY)?;
     let content = r#"CREATE SCHEMA "Odd, one"; CREATE TABLE public.word AS SELECT U&'Gr\00f6\00dfe' AS word"#;
     source.psql("Old shop", content)?;
-    // Every session of the user that dumps, unless it says otherwise.
+    // A setting that every session of the dumping user gets, unless the session overrides it.
     source.psql("postgres", "ALTER ROLE postgres SET client_encoding = 'LATIN1'")?;
     let sandbox = Sandbox::builder().postgres("main", &source).build()?;
     sandbox.run(&["run"])?.good()?;
@@ -97,7 +97,7 @@ fn a_database_is_made_as_it_was() -> Result<()> {
     };
     let word = "SELECT encode(convert_to(word, 'LATIN1'), 'hex') FROM public.word";
 
-    // Refused before anything is made, in a dry run as well.
+    // Refused before anything is made, in a dry run, too.
     other.create_database("in UTF8")?;
     for options in [&[][..], &["--dry-run"]] {
         restore("in UTF8", options)?.expect(code::REFUSED)?.says("LATIN1")?;
@@ -105,7 +105,7 @@ fn a_database_is_made_as_it_was() -> Result<()> {
     }
     restore(&"n".repeat(64), &["--create"])?.says("63 bytes")?;
 
-    // Without the roles: what can be applied is, and the rest is named.
+    // Without the roles, the other properties are applied, and the rest is named.
     restore("no roles", &["--create"])?.good()?.says("legacy_owner")?;
     let properties = db::properties(&other, "no roles")?;
     ensure!(properties.contains("LATIN1|C|C|i|de|postgres|7|"), "{properties}");

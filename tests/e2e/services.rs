@@ -1,4 +1,4 @@
-//! `holdfast up` with a NATS server of its own: schedules, metrics, an end in good order.
+//! `holdfast up` with a NATS server of its own: schedules, metrics, an orderly end.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn up_serves_runs_metrics_and_ends_in_good_order() -> Result<()> {
     let mut up = sandbox.start(&["up"])?;
     let healthy = || Ok(http::request(port, "GET", "/healthz", b"").is_ok_and(|answer| answer.status == 200));
     wait_until("/healthz is good", Duration::from_secs(60), healthy)?;
-    // The command asks those services by NATS, in place of its own.
+    // The command asks those services over NATS, instead of starting its own.
     sandbox.run(&["run", "--verify"])?.good()?;
     sandbox.artefact("uploads", "uploads")?;
     let metrics = http::request(port, "GET", "/metrics", b"")?.text();

@@ -1,5 +1,5 @@
-//! One run is one trace, from the command to the last stage, in every process that takes part. And who collects traces
-//! is nobody that a backup waits for.
+//! One run is one trace, from the command to the last stage, in every process that takes part. No backup waits for the
+//! collector of traces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,11 +17,11 @@ use tokio::net::TcpSocket;
 
 const WHOLE_RUN: &[&str] = &["run", "--verify", "--sync-offsite", "--cleanup", "--json"];
 
-/// The command's span, which is the root.
+/// The name of the command's span, which is the root.
 const ROOT: &str = "holdfast run";
 
-/// The other spans of a run by name, and whose children they may be. Any work may have been asked for by a reconciler
-/// that looked just then.
+/// The other spans of a run by name, each with its possible parents. Any job may have been published by a reconciler
+/// that looked at that moment.
 const STAGES: &[(&str, &[&str])] = &[
     ("trigger", &[ROOT]),
     ("list-files", &["trigger"]),
@@ -37,17 +37,17 @@ const STAGES: &[(&str, &[&str])] = &[
 ];
 const RECONCILE: &str = "reconcile";
 
-/// What only the backup itself may hold.
+/// Texts that only the backup itself may contain.
 const DATABASE: &str = "a-database-by-this-name";
 const ROW: &str = "a row that is nobody's business";
 const FILE: &str = "a-file-by-this-name";
 const CONTENT: &str = "a text that is nobody's business";
 
-/// How long a command may take to end after it has said how the run ended: the last traces are waited for five seconds,
-/// the rest is for a busy machine.
+/// The longest time between a command's last words and its end: the last traces are waited for for five seconds, and
+/// the machine may be busy.
 const GOODBYE: Duration = Duration::from_secs(15);
 
-/// A directory and a database, to be copied to a target, under a retention.
+/// A directory and a database, with a target and a retention.
 struct Sources {
     cluster: Cluster,
     files: tempfile::TempDir,
@@ -83,7 +83,7 @@ fn few_files(dir: &Path) -> Result<()> {
     tree::generate(&dir.join("uploads"), 1, shape)
 }
 
-/// Ten files and no more, for a run of which only the end matters.
+/// Makes a folder of ten files, for tests that look only at the end of a run.
 fn small(dir: &Path, endpoint: &str) -> Result<Builder> {
     few_files(dir)?;
     traced(Sandbox::builder().directory("uploads", &dir.join("uploads")), endpoint)
@@ -119,7 +119,7 @@ fn one_run_is_one_trace_in_one_process() -> Result<()> {
     check_trace(&collector, &run)
 }
 
-/// Checks all that the collector has: it saw one run and nothing else.
+/// Checks the spans that the collector has, which must be those of one run.
 fn check_trace(collector: &Collector, run: &Output) -> Result<()> {
     let spans = collector.spans()?;
     let traces: BTreeSet<&str> = spans.iter().map(|span| span.trace.as_str()).collect();
@@ -191,7 +191,7 @@ fn may_follow(name: &str, parent: &str) -> bool {
 
 #[test]
 fn a_collector_that_is_down_harms_no_run() -> Result<()> {
-    // Bound, so that nobody else gets the port; but not listening.
+    // Bound, so that no other process gets the port, but not listening.
     let down = TcpSocket::new_v4()?;
     down.bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let files = tempfile::tempdir()?;
@@ -206,7 +206,7 @@ fn a_collector_that_is_down_harms_no_run() -> Result<()> {
 
 #[test]
 fn a_collector_that_hangs_holds_up_no_run() -> Result<()> {
-    // Connections are made, by the system; requests are taken, into its buffers; and nobody ever answers.
+    // The system accepts connections and buffers the requests, and nothing ever answers.
     let hanging = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let server = nats::Server::start()?;
     let files = tempfile::tempdir()?;

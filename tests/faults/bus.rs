@@ -1,4 +1,4 @@
-//! NATS killed, emptied, stopped in its tracks, and fed with rubbish.
+//! NATS killed, emptied, frozen, and sent rubbish.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use holdfast_tests::{Result, bail, ensure, wait_until};
 
 use crate::support::{DISTURBED, Setup};
 
-/// Where a run is well under way and not at its end: a pack is sealed, and there is no manifest of it yet.
+/// A fail point in the middle of a run: a pack is sealed, and its artefact has no manifest yet.
 const UNDER_WAY: &str = "encryptor.after_pack";
 
 #[test]
@@ -48,7 +48,7 @@ fn a_killed_server_that_comes_back_goes_on() -> Result<()> {
     setup.check()
 }
 
-/// The node that leads a stream, and so answers for it, is killed; the two others elect another one.
+/// Kills the node that leads a stream, and so answers for it; the two others elect a new leader.
 #[test]
 fn a_cluster_that_loses_a_node_goes_on() -> Result<()> {
     let mut setup = Setup::clustered()?;
@@ -66,7 +66,7 @@ fn a_cluster_that_loses_a_node_goes_on() -> Result<()> {
     }
     gate.open()?;
     setup.wait_for_end(&mut services, 1)?;
-    // And who comes anew finds one that lives.
+    // A new process finds one of the living nodes.
     setup.sandbox.run(&["run", "--verify"])?.good()?;
     services.stop(Duration::from_secs(60))?.good()?;
     setup.check()

@@ -1,4 +1,4 @@
-//! PostgreSQL's client programs: missing, too old, killed in a dump, and cut off without saying so.
+//! PostgreSQL's client programs: missing, too old, killed during a dump, and cut off without a message.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use toml::Value;
 
 use crate::support::with_mounts;
 
-/// How long a run may take that tries a job again to no avail.
+/// The longest time for a run that repeats a job in vain.
 const GIVEN_UP: Duration = Duration::from_secs(150);
 
 struct Setup {
@@ -20,7 +20,7 @@ struct Setup {
     source: Cluster,
 }
 
-/// A server with a backup that is good, and an empty folder in `client_dirs`.
+/// Starts a server, makes a good backup of it, and puts an empty folder into `client_dirs`.
 fn setup() -> Result<Setup> {
     let source = Cluster::start()?;
     source.pgbench("bench", 1)?;
@@ -45,7 +45,7 @@ impl Setup {
         self.sandbox.path("clients")
     }
 
-    /// Puts a program into `client_dirs`: a shell script, in which `$real` is the one of this machine.
+    /// Puts a program into `client_dirs`: a shell script in which `$real` is this machine's own program.
     fn client(&self, name: &str, script: &str) -> Result<PathBuf> {
         let path = self.clients().join(name);
         let real = self.source.client(name, "").get_program().to_owned();
@@ -55,7 +55,8 @@ impl Setup {
         Ok(path)
     }
 
-    /// The same, where the script is what it does in place of a dump: it answers for its version as the real one.
+    /// Puts a program into `client_dirs` that answers for its version like the real one, and runs the script instead of
+    /// a dump.
     fn dumping_client(&self, name: &str, script: &str) -> Result<PathBuf> {
         self.client(
             name,
@@ -63,7 +64,7 @@ impl Setup {
         )
     }
 
-    /// Runs `holdfast` where no client program can be found but in `client_dirs`.
+    /// Runs `holdfast` in an environment where client programs exist only in `client_dirs`.
     fn without_clients(&self, arguments: &[&str]) -> Result<Output> {
         const HIDE: &str = r#"
             for dir in /usr/lib/postgresql /usr/pgsql-*; do
@@ -84,7 +85,7 @@ impl Setup {
         Ok(number / 10_000)
     }
 
-    /// Starts a run that fails for this artefact alone, in good time, and says why.
+    /// Starts a run that fails for this artefact alone, quickly and with a reason.
     fn fails(&self, name: &str, says: &[&str]) -> Result<()> {
         let start = Instant::now();
         let output = self.sandbox.run(&["run", "--json"])?.expect(code::FAILURES)?;
@@ -105,8 +106,8 @@ impl Setup {
         Ok(())
     }
 
-    /// Checks that of an artefact there is but the backup before, that it is whole, and that the next run is good with the
-    /// programs of this machine.
+    /// Checks that the artefact has only its earlier backup, that this one is complete, and that the next run is good
+    /// with this machine's own programs.
     fn check(&self, name: &str) -> Result<()> {
         let came = self.sandbox.artefacts()?;
         let of_it = came.iter().filter(|artefact| artefact.name == name).count();
@@ -154,7 +155,7 @@ fn a_pg_dump_older_than_the_server_is_named_and_not_used() -> Result<()> {
             .says(&format!("no pg_dump of version {} or newer", setup.major()?))?
             .says(&found)?;
     }
-    // Where there is another, that one is taken.
+    // A newer `pg_dump` is installed elsewhere, and is used instead.
     setup.sandbox.run(&["doctor"])?.good()?;
     setup.sandbox.run(&["run", "--verify"])?.good()?;
     ensure!(!marker.exists(), "the old program was used");
@@ -164,7 +165,7 @@ fn a_pg_dump_older_than_the_server_is_named_and_not_used() -> Result<()> {
 #[test]
 fn a_pg_dump_that_is_killed_in_a_dump_is_named() -> Result<()> {
     let setup = setup()?;
-    // The small databases come whole.
+    // The small databases are backed up completely.
     let program = setup.dumping_client(
         "pg_dump",
         "\"$real\" \"$@\" | { head -c 4194304; [ \"$(head -c 1 | wc -c)\" -eq 0 ] || kill -9 $$; }",

@@ -1,5 +1,5 @@
-//! Full and read-only disks. They are mounted in a mount namespace of the command's own, where nobody else sees them: this
-//! needs root, or the right to mount.
+//! Full and read-only disks. They are mounted in a mount namespace of the command, where no other process sees them.
+//! That needs root, or the right to mount.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +10,8 @@ use holdfast_tests::{Result, Sandbox, ensure, tools};
 
 use crate::support::{sync_failed, with_mounts};
 
-/// Runs `holdfast` with a tmpfs of `size` over `dir`, which begins with what `dir` holds; and gives what it left there to
-/// `keep`.
+/// Runs `holdfast` with a tmpfs of `size` mounted over `dir`. The tmpfs begins with the content of `dir`; its final
+/// content is copied to `keep`.
 fn with_small_disk(sandbox: &Sandbox, dir: &Path, size: &str, keep: &Path, arguments: &[&str]) -> Result<Output> {
     let script = r#"
         set -e
@@ -91,7 +91,7 @@ fn a_full_repository_disk_is_said_and_earlier_backups_are_whole() -> Result<()> 
     )?;
     output.expect(code::FAILURES)?.says("space")?;
 
-    // What the full disk held is a repository in good order.
+    // The content of the full disk is a valid repository.
     std::fs::remove_dir_all(sandbox.repository())?;
     std::fs::rename(&keep, sandbox.repository())?;
     assert_eq!(

@@ -1,5 +1,5 @@
-//! A process that dies in the middle of a stage: the run still ends right, with nothing lost and nothing half-written
-//! believed.
+//! Processes that die in the middle of a stage: the run still ends well, nothing is lost, and nothing incomplete
+//! counts.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use holdfast_tests::{Context, Result, Sandbox, ensure, wait_until};
 
 use crate::support::{DISTURBED, Setup};
 
-/// Dies at a fail point of `holdfast up`, and is started again.
+/// Lets `holdfast up` die at a fail point, and starts it again.
 fn dies_at(point: &str) -> Result<()> {
     let mut setup = Setup::new()?;
     let mut services = setup.start_with(point, "abort")?;
@@ -26,7 +26,7 @@ fn dies_at(point: &str) -> Result<()> {
     setup.check()
 }
 
-/// One test for each point, so that they run side by side and fail by name.
+/// Makes one test for each fail point, so that they run side by side and fail by name.
 macro_rules! points {
     ($($name:ident: $point:literal,)*) => {
         $(
@@ -63,7 +63,7 @@ fn scheduler_before_the_answer() -> Result<()> {
         .start(&["run", "--verify", "--sync-offsite", "--timeout", "10m"])?;
     wait_until("the scheduler dies", DISTURBED, || Ok(!services.is_running()?))?;
     let mut services = setup.start_services()?;
-    // Whoever asked hears of the run that was begun, and sees it end.
+    // The client that asked hears of the run that was begun, and sees its end.
     command.finish(DISTURBED)?.good()?;
     services.stop(Duration::from_secs(60))?.good()?;
     ensure!(setup.count("/expected")? == 1, "the run was started twice");
@@ -106,7 +106,7 @@ fn a_killed_command_with_a_private_server_is_taken_up_by_the_next() -> Result<()
         Ok(objects.keys().any(|key| key.starts_with("runs/")))
     })?;
     command.kill();
-    // Whatever the killed one left behind (its nats-server too), the next command gets on.
+    // The next command works in spite of anything that the killed process left, its nats-server included.
     sandbox.run(&["run", "--verify"])?.good()?;
     sandbox.run(&["verify", "--all"])?.good()?;
     let artefacts = sandbox.artefacts()?;
@@ -114,7 +114,7 @@ fn a_killed_command_with_a_private_server_is_taken_up_by_the_next() -> Result<()
     Ok(())
 }
 
-/// A janitor that dies in the middle of deleting: the next one goes on, and what is kept is whole.
+/// Lets a janitor die while it deletes: the next one goes on, and the backups that are kept stay complete.
 fn janitor_dies_at(point: &str) -> Result<()> {
     let files = tempfile::tempdir()?;
     let uploads = files.path().join("uploads");
@@ -140,7 +140,7 @@ fn janitor_dies_at(point: &str) -> Result<()> {
     sandbox.run(&["cleanup"])?.good()?;
     let left: Vec<String> = sandbox.artefacts()?.into_iter().map(|artefact| artefact.id).collect();
     assert_eq!(left, [kept]);
-    // And once the grace of what was condemned is over.
+    // After the grace period of the condemned packs.
     sandbox.set_env("HOLDFAST_TEST_CLOCK_OFFSET", "2764800");
     sandbox.run(&["cleanup"])?.good()?;
     sandbox.run(&["verify", "--all", "--level", "decrypt"])?.good()?;

@@ -1,5 +1,5 @@
-//! What happens when things break: processes killed, servers gone, networks cut, disks full. In every case the run ends
-//! right or says what failed, and earlier backups are whole.
+//! Faults: processes killed, servers gone, networks cut, disks full. In every case the run ends well or names its
+//! failures, and earlier backups are complete.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

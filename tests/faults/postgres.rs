@@ -1,4 +1,4 @@
-//! Servers and databases that go away while they are dumped, and servers that let nobody in.
+//! Servers and databases that disappear while they are dumped, and servers that refuse connections.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,7 +16,7 @@ struct Setup {
     source: Cluster,
 }
 
-/// Two databases behind a proxy.
+/// Starts two databases behind a proxy.
 fn setup() -> Result<Setup> {
     let source = Cluster::start()?;
     source.pgbench("large", 3)?;
@@ -28,7 +28,7 @@ fn setup() -> Result<Setup> {
 }
 
 impl Setup {
-    /// Starts a run so slow that it can be caught in the middle of the large dump.
+    /// Starts a run that is slow enough to be disturbed in the middle of the large dump.
     fn run_slowly(&self) -> Result<Background> {
         self.proxy.set([Rule::new(Fault::Slow(2 << 20))]);
         let command = self.sandbox.start(&["run", "--timeout", "120s"])?;
@@ -40,7 +40,7 @@ impl Setup {
         Ok(command)
     }
 
-    /// No half dump is believed, and the next run is good.
+    /// Checks that half a dump does not count, and that the next run is good.
     fn check(&self) -> Result<()> {
         self.proxy.clear();
         let listed = self.sandbox.artefacts()?;
@@ -131,7 +131,7 @@ fn a_server_that_accepts_and_says_nothing_is_given_up() -> Result<()> {
     setup.check()
 }
 
-/// What servers that let nobody in are called here, and what is said of them: what is wrong, and what to do.
+/// The servers that refuse connections, each with the words that name its fault and the remedy.
 const CLOSED: [(&str, &[&str]); 3] = [
     ("away", &["does not answer", "check host, port", "refused"]),
     ("denied", &["refused user or password", "password_file", "pg_hba.conf"]),
@@ -144,7 +144,7 @@ fn servers_that_let_nobody_in_are_each_named_with_what_to_do() -> Result<()> {
     source.pgbench("bench", 1)?;
     let sandbox = Sandbox::builder().postgres("main", &source).build()?;
     sandbox.run(&["run", "--verify"])?.good()?;
-    // The kernel takes connections for it, and nobody ever accepts them.
+    // The kernel accepts connections to this port, and nothing ever answers them.
     let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let wrong = sandbox.path("wrong.password");
     fs::write(&wrong, "not the password")?;
@@ -157,7 +157,7 @@ fn servers_that_let_nobody_in_are_each_named_with_what_to_do() -> Result<()> {
         toml::Value::Table(server)
     };
     let servers = [
-        // Nobody listens on this port.
+        // Nothing listens on this port.
         server("away", 1, "postgres.password"),
         server("denied", source.port(), "wrong.password"),
         server("mute", mute.local_addr()?.port(), "postgres.password"),
@@ -187,7 +187,7 @@ fn servers_that_let_nobody_in_are_each_named_with_what_to_do() -> Result<()> {
         );
     }
 
-    // Although it has twelve hours to its deadline.
+    // The run ends soon, although it has twelve hours until its deadline.
     let start = Instant::now();
     let output = sandbox.run(&["run", "--json"])?.expect(code::FAILURES)?;
     ensure!(
@@ -212,7 +212,7 @@ fn servers_that_let_nobody_in_are_each_named_with_what_to_do() -> Result<()> {
         .keeps_quiet_about("not the password")?
         .keeps_quiet_about(postgres::PASSWORD)?;
 
-    // The other server's databases came, and what was there before is whole.
+    // The databases of the other server are backed up, and earlier backups are complete.
     let came = sandbox
         .artefacts()?
         .iter()

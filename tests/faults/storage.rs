@@ -1,4 +1,4 @@
-//! An off-site bucket that refuses, breaks off, crawls and lies.
+//! An off-site bucket that refuses, breaks connections, is slow, or corrupts data.
 
 use holdfast_tests::output::code;
 use holdfast_tests::proxy::{Fault, Proxy, Rule, Way};
@@ -43,7 +43,7 @@ fn setup() -> Result<Setup> {
 }
 
 impl Setup {
-    /// Everything is at the target, and comes back from there.
+    /// Checks that the target has everything, and restores from it.
     fn check(&self) -> Result<()> {
         self.proxy.clear();
         self.sandbox
@@ -97,8 +97,9 @@ fn bytes_changed_on_the_way_are_not_taken_for_good() -> Result<()> {
         .method("PUT")
         .path("/packs/")
         .times(1)]);
-    // Either the server compares the checksum that was sent along, and the pack is sent again, or (as the test server here,
-    // which compares none) it takes the bytes, and the verification of the target finds and names them: never silence.
+    // Either the server compares the checksum that came with the pack, and the pack is sent again. Or (as with this
+    // test server, which compares none) it stores the bytes, and the verification of the target finds and names the
+    // damage. It never passes in silence.
     let output = setup.sandbox.run(SYNC)?;
     setup.proxy.clear();
     let verified = setup
@@ -158,7 +159,7 @@ fn a_target_that_refuses_is_named_at_once_and_the_local_copy_is_good() -> Result
         setup.proxy.seen().len()
     );
     setup.sandbox.run(&["verify", "--all"])?.good()?;
-    // And when it has thought better of it, the copy is made good.
+    // Once the server accepts writes again, the copy is completed.
     setup.proxy.clear();
     setup.sandbox.run(&["sync"])?.good()?;
     setup.check()
@@ -170,7 +171,7 @@ fn a_bucket_that_may_only_be_read_fails_the_step_and_a_later_sync_makes_up_for_i
     setup.sandbox.run(SYNC)?.good()?;
     let uploads = setup.files.path().join("uploads");
     tree::edit(&uploads, 10, 1)?;
-    // What credentials without the right to write are told.
+    // The answers that credentials without the right to write get.
     let methods = ["PUT", "POST", "DELETE"];
     setup
         .proxy
@@ -179,7 +180,7 @@ fn a_bucket_that_may_only_be_read_fails_the_step_and_a_later_sync_makes_up_for_i
     let output = setup.sandbox.run(&command)?.expect(code::FAILURES)?;
     sync_failed(&output, "s3", &["not allowed to write", "check its credentials"])?;
     output.keeps_quiet_about(s3::SECRET_ACCESS_KEY)?;
-    // The run itself is good here, and the copy of the one before is whole there.
+    // The run itself is good here, and the copy of the earlier run is complete there.
     setup.sandbox.run(&["sync"])?.expect(code::FAILURES)?.says("s3")?;
     setup
         .sandbox
@@ -224,7 +225,7 @@ fn a_target_that_is_not_there_is_named() -> Result<()> {
 #[test]
 fn a_store_without_conditional_writes_will_do() -> Result<()> {
     let setup = setup()?;
-    // The first conditional write is told that there are none; plain ones pass.
+    // The first conditional write gets the answer that the server has none; plain writes pass.
     setup.proxy.set([Rule::new(Fault::Status(501)).method("PUT").times(1)]);
     setup.sandbox.run(SYNC)?.good()?;
     setup.check()

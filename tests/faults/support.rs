@@ -1,4 +1,4 @@
-//! What most fault tests begin and end with.
+//! The common beginning and end of most fault tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,15 +9,16 @@ use holdfast_tests::postgres::Cluster;
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Background, Context, Result, Sandbox, db, ensure, nats, wait_until};
 
-/// How long a run may take that was disturbed: a message that its worker did not acknowledge comes again after a minute.
+/// The longest time for a run that was disturbed. A message that its worker did not acknowledge comes again after a
+/// minute.
 pub(crate) const DISTURBED: Duration = Duration::from_secs(240);
 
 /// A directory and a database, a NATS server of their own, and an off-site target.
 pub(crate) struct Setup {
-    // Dropped in this order: the sandbox looks whether anything is left over.
+    // The fields are dropped in this order, since dropping the sandbox checks that nothing is left over.
     pub(crate) sandbox: Sandbox,
     pub(crate) nats: nats::Server,
-    /// The other nodes, if it is one of a cluster.
+    /// The other nodes of the NATS cluster, if there is one.
     pub(crate) nodes: Vec<nats::Server>,
     pub(crate) source: Cluster,
     files: tempfile::TempDir,
@@ -28,7 +29,7 @@ impl Setup {
         Self::on(nats::Server::start()?, Vec::new())
     }
 
-    /// With a cluster of three, each of which keeps everything.
+    /// Makes a setup with a cluster of three NATS servers, each of which keeps everything.
     pub(crate) fn clustered() -> Result<Self> {
         let mut nodes = nats::Server::cluster(3)?;
         Self::on(nodes.remove(0), nodes)
@@ -70,7 +71,7 @@ impl Setup {
         self.files.path().join("uploads")
     }
 
-    /// Asks for a whole run and does not wait for it.
+    /// Asks for a complete run, and does not wait for it.
     pub(crate) fn trigger(&self) -> Result<()> {
         let command = [
             "run",
@@ -89,7 +90,7 @@ impl Setup {
         self.sandbox.start(&["up"])
     }
 
-    /// Starts services that stop at a fail point (`name`, or `name` and `@N`).
+    /// Starts services that do `action` at a fail point (`name`, or `name@N` for its N-th occurrence).
     pub(crate) fn start_with(&mut self, point: &str, action: &str) -> Result<Background> {
         let (name, nth) = point.split_once('@').unwrap_or((point, "1"));
         self.sandbox
@@ -99,7 +100,7 @@ impl Setup {
         services
     }
 
-    /// Starts services and a run, and gives them when they have come to this fail point, where one of them waits.
+    /// Starts services and a run. Returns when a service has reached this fail point, and waits there.
     pub(crate) fn run_up_to(&mut self, point: &str) -> Result<(Background, Gate)> {
         let gate = Gate {
             file: self.sandbox.path("gate"),
@@ -115,7 +116,7 @@ impl Setup {
         Ok((services, gate))
     }
 
-    /// How many objects of the local place have a key that ends so.
+    /// Counts the objects of the local place whose key ends with `end`.
     pub(crate) fn count(&self, end: &str) -> Result<usize> {
         count(&self.sandbox, &self.sandbox.repository(), end)
     }
@@ -129,7 +130,7 @@ impl Setup {
         ended.with_context(|| services.log().unwrap_or_default())
     }
 
-    /// Checks that the newest run is complete and whole, at both places.
+    /// Checks that the newest run is complete and good, at both places.
     pub(crate) fn check(&self) -> Result<()> {
         let run = self.sandbox.artefact("uploads", "uploads")?.run;
         let shown = self.sandbox.run(&["show", &run, "--json"])?.good()?.json()?;
@@ -169,8 +170,8 @@ pub(crate) fn count(sandbox: &Sandbox, place: &Path, end: &str) -> Result<usize>
     Ok(sandbox.objects(place)?.keys().filter(|key| key.ends_with(end)).count())
 }
 
-/// Runs `holdfast` in a mount namespace of its own, where `script` has changed what it sees: a shell script that finds
-/// `words` in `$1` and on. Needs root, or the right to mount.
+/// Runs `holdfast` in a mount namespace of its own, which `script` has prepared: a shell script that finds `words` in
+/// `$1` and so on. Needs root, or the right to mount.
 pub(crate) fn with_mounts(sandbox: &Sandbox, script: &str, words: &[&Path], arguments: &[&str]) -> Result<Output> {
     let script = format!("set -e\n{script}\nshift {}\nexec \"$@\"", words.len());
     let inner = sandbox.command(arguments);
@@ -186,7 +187,7 @@ pub(crate) fn with_mounts(sandbox: &Sandbox, script: &str, words: &[&Path], argu
     sandbox.run_command(command)
 }
 
-/// Checks what `run --json` tells of a run whose copies to one target were refused, and of which nothing else failed.
+/// Checks what `run --json` says of a run whose only failures are refused copies to one target.
 pub(crate) fn sync_failed(output: &Output, target: &str, says: &[&str]) -> Result<()> {
     let report = output.json()?;
     let list = |key: &str| report[key].as_array().cloned().unwrap_or_default();
@@ -209,13 +210,13 @@ pub(crate) fn sync_failed(output: &Output, target: &str, says: &[&str]) -> Resul
     Ok(())
 }
 
-/// Where a service waits.
+/// A service that waits at a fail point.
 pub(crate) struct Gate {
     file: PathBuf,
 }
 
 impl Gate {
-    /// Lets it go on.
+    /// Lets the service go on.
     pub(crate) fn open(self) -> Result<()> {
         std::fs::write(&self.file, "").context("open the gate")
     }

@@ -1,4 +1,4 @@
-//! Databases with what is easily lost, and the comparison of a restored one with its source.
+//! Databases with everything that is easily lost, and the comparison of a restored one with its source.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::postgres::{Cluster, literal, quoted};
 
-/// Names that are options, connection strings, shell or SQL to whoever is careless. A backup has to bring them all.
+/// Database names that careless code takes for options, connection strings, shell or SQL. A backup has to hold them
+/// all.
 pub const ODD_NAMES: &[&str] = &[
     "dbname=x host=evil",
     "-Fc",
@@ -17,14 +18,14 @@ pub const ODD_NAMES: &[&str] = &[
     "new\nline",
 ];
 
-/// The database in which [`fill`] puts most.
+/// The name of the database that [`fill`] puts most objects into.
 pub const MAIN: &str = "shop";
 
-/// Roles that [`fill`] makes.
+/// Names of the roles that [`fill`] makes.
 pub const ROLES: &[&str] = &["holdfast_owner", "holdfast_reader", "Odd \"role\" name"];
 
-/// Fills a cluster: roles with passwords and settings, one database with all sorts of objects, one with pgbench's tables,
-/// and one for each of [`ODD_NAMES`] with a table of one row.
+/// Fills a cluster: roles with passwords and settings, one database with objects of all kinds, one with pgbench's
+/// tables, and one for each of [`ODD_NAMES`] with a table of one row.
 ///
 /// # Errors
 /// If the server refuses something.
@@ -116,7 +117,7 @@ const MAIN_SQL: &str = r#"
     SELECT lo_from_bytea(70001, decode(repeat('00ff', 100000), 'hex')), lo_from_bytea(70002, 'a small one'), lo_from_bytea(70003, '');
 "#;
 
-/// A query for everything but the rows: what there is, and how it is defined.
+/// Lists the definition of every object, but no rows.
 const DEFINITIONS: &str = r"
     SELECT 'column', table_schema, table_name, column_name, data_type, is_nullable, column_default, generation_expression
         FROM information_schema.columns WHERE table_schema NOT IN ('pg_catalog', 'information_schema');
@@ -137,8 +138,8 @@ const DEFINITIONS: &str = r"
     SELECT 'large object', oid, length(lo_get(oid)), md5(lo_get(oid)) FROM pg_largeobject_metadata;
 ";
 
-/// A query that makes one query for each table: its rows' number and a digest of them that does not go by their order.
-/// The alias is one that no column has, since `alias::text` would else be that column.
+/// Makes one query for each table, which counts the rows and makes a digest of them that does not depend on their
+/// order. The alias is a name that no column has, since `alias::text` would otherwise be that column.
 const TABLES: &str = r"
     SELECT format(
         'SELECT ''rows'', %L, count(*), md5(coalesce(string_agg(md5(holdfast_whole_row::text), '''' ORDER BY md5(holdfast_whole_row::text)), '''')) FROM %s AS holdfast_whole_row',
@@ -149,19 +150,20 @@ const TABLES: &str = r"
     \gexec
 ";
 
-/// What is in a database, one fact a line: for every table its rows' number and digest; and every definition.
+/// Describes the content of a database, one fact per line: number and digest of every table's rows, and every
+/// definition.
 ///
 /// # Errors
 /// If the server does not answer.
 pub fn fingerprint(cluster: &Cluster, database: &str) -> Result<String> {
     let facts = cluster.psql(database, &format!("SET search_path = '';\n{DEFINITIONS}\n{TABLES}"))?;
-    // Sorted here, since some come in the order of object ids, which a restore changes.
+    // Sorted here, since some facts come in the order of object ids, which a restore changes.
     let mut lines: Vec<&str> = facts.lines().collect();
     lines.sort_unstable();
     Ok(lines.join("\n"))
 }
 
-/// What a database is beside its content: encoding, locale, owner, limit, comment, privileges, settings.
+/// Describes the properties of a database: encoding, locale, owner, limit, comment, privileges, settings.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -181,7 +183,8 @@ pub fn properties(cluster: &Cluster, database: &str) -> Result<String> {
     )
 }
 
-/// What there is beside databases: roles with their passwords' hashes, memberships, settings.
+/// Describes the objects of a cluster outside of its databases: roles with the hashes of their passwords, memberships,
+/// settings.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -207,7 +210,7 @@ pub fn compare(source: (&Cluster, &str), restored: (&Cluster, &str)) -> Result<(
         .map_err(|error| error.context(format!("{:?} was restored as {:?}", source.1, restored.1)))
 }
 
-/// Compares roles.
+/// Compares the roles of two clusters.
 ///
 /// # Errors
 /// The lines that differ.
@@ -216,7 +219,7 @@ pub fn compare_globals(source: &Cluster, restored: &Cluster) -> Result<()> {
 }
 
 fn differences(left: &str, right: &str) -> Result<()> {
-    // Tables are compared as sets of rows: a restored one may stand in another order.
+    // Tables are compared as sets of rows, since a restored one may have another order.
     let sorted = |text: &'_ str| -> Vec<String> {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort_unstable();

@@ -1,8 +1,8 @@
 //! Real Docker engines.
 //!
-//! Each [`Engine`] is a `dockerd` with its own data root, in namespaces of its own: what runs in it, what it mounts and
-//! the bridges it makes end with the value, and with the test, however that dies. Needs root, Debian's `docker.io`, and
-//! `busybox-static`, of which the only image is made.
+//! Each [`Engine`] is a `dockerd` with its own data root, in namespaces of its own. Its containers, mounts and bridges
+//! end with the value, and with the test, however that ends. Needs root, Debian's `docker.io`, and `busybox-static`, of
+//! which the only image is made.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -21,15 +21,15 @@ use crate::{tools, wait_until};
 /// The image that every engine has: busybox, with its usual commands and `/bin/sh`.
 pub const IMAGE: &str = "holdfast-test:base";
 
-/// How long the engine may take to start or stop.
+/// The longest time for a start or stop of the engine.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The network namespace of an engine and its containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// One of its own: nothing outside reaches the containers but through the engine's socket.
+    /// A namespace of its own. Nothing outside reaches the containers, except through the engine's socket.
     Private,
-    /// The host's: addresses of containers, and published ports, can be reached by the test.
+    /// The host's namespace. A test can reach the addresses and published ports of containers.
     Host,
 }
 
@@ -38,20 +38,21 @@ pub enum Network {
 pub struct Engine {
     commands: Option<ChildStdin>,
     process: Process,
-    // Last: removed after everything that was in it has ended.
+    // The last field, so that the folder is removed after everything in it has ended.
     dir: TempDir,
 }
 
 impl Engine {
-    /// Starts one in a network namespace of its own.
+    /// Starts an engine in a network namespace of its own.
     ///
     /// # Errors
-    /// If this is not root, `dockerd` or busybox is not installed, or the engine does not start; with its log.
+    /// If this process is not root, `dockerd` or busybox is not installed, or the engine does not start. The error has
+    /// the engine's log.
     pub fn start() -> Result<Self> {
         Self::start_in(Network::Private)
     }
 
-    /// Starts one.
+    /// Starts an engine in a network namespace of this kind.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -60,7 +61,7 @@ impl Engine {
             rustix::process::geteuid().is_root(),
             "only root can start a Docker engine"
         );
-        // Short, since the path of a Unix socket is limited to 107 bytes.
+        // The path is short, since the path of a Unix socket is limited to 107 bytes.
         let dir = tempfile::Builder::new().prefix("hf-docker-").tempdir()?;
         let mut command = Command::new("unshare");
         command.args(["--pid", "--mount", "--fork", "--kill-child"]);
@@ -84,40 +85,40 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Where its socket is.
+    /// Returns the path of the engine's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("s")
     }
 
-    /// Its address, as in `DOCKER_HOST`.
+    /// Returns the engine's address, as in `DOCKER_HOST`.
     #[must_use]
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// The folder on the host that has the files of a volume of the local driver.
+    /// Returns the folder on the host with the files of a volume of the local driver.
     #[must_use]
     pub fn volume_folder(&self, volume: &str) -> PathBuf {
         self.dir.path().join("data/volumes").join(volume).join("_data")
     }
 
-    /// The `docker` command for this engine.
+    /// Returns a `docker` command for this engine.
     #[must_use]
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("docker");
         command.env("DOCKER_HOST", self.host());
-        // Not the user's own settings.
+        // Keeps the settings of this machine's user out.
         command.env("DOCKER_CONFIG", self.dir.path().join("config"));
         command.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY");
         command.args(arguments).stdin(Stdio::null());
         command
     }
 
-    /// Runs `docker` and gives what it prints, without the last line end.
+    /// Runs `docker` and returns its output, without the last line end.
     ///
     /// # Errors
-    /// If it fails; with its message.
+    /// If the command fails. The error has its message.
     pub fn docker<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<String> {
         let mut command = self.command(arguments);
         let shown = format!("{:?}", command.get_args().collect::<Vec<_>>());
@@ -125,10 +126,10 @@ impl Engine {
         Ok(text.trim_end().to_owned())
     }
 
-    /// Starts it, after [`Engine::kill`] or [`Engine::stop`].
+    /// Starts the engine again, after [`Engine::kill`] or [`Engine::stop`].
     ///
     /// # Errors
-    /// If it does not start; with its log.
+    /// If the engine does not start. The error has its log.
     pub fn restart(&mut self) -> Result<()> {
         self.tell("start")?;
         let answers = wait_until("dockerd answers", DEADLINE, || {
@@ -138,34 +139,34 @@ impl Engine {
         answers.with_context(|| format!("start dockerd; its log: {}", self.log()))
     }
 
-    /// Stops it as a restart of its service does: containers are stopped, and remembered as running.
+    /// Stops the engine in the way in which its service restarts: containers are stopped, and remembered as running.
     ///
     /// # Errors
-    /// If it does not end.
+    /// If the engine does not end.
     pub fn stop(&mut self) -> Result<()> {
         self.end("TERM")
     }
 
-    /// SIGKILL. Its containers run on until it is started again.
+    /// Kills the engine by SIGKILL. Its containers run on until the engine is started again.
     ///
     /// # Errors
-    /// If it does not end.
+    /// If the engine does not end.
     pub fn kill(&mut self) -> Result<()> {
         self.end("KILL")
     }
 
-    /// Stops its execution: its socket takes connections and nothing answers.
+    /// Freezes the engine: its socket accepts connections, and nothing answers.
     ///
     /// # Errors
-    /// If its supervisor has ended.
+    /// If the engine's supervisor has ended.
     pub fn pause(&mut self) -> Result<()> {
         self.tell("signal STOP")
     }
 
-    /// Ends an [`Engine::pause`].
+    /// Continues the engine after [`Engine::pause`].
     ///
     /// # Errors
-    /// If its supervisor has ended.
+    /// If the engine's supervisor has ended.
     pub fn resume(&mut self) -> Result<()> {
         self.tell("signal CONT")
     }
@@ -209,13 +210,13 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // With its standard input the supervisor ends, and all else with it; a stopped dockerd, too.
+        // The supervisor ends with its standard input, and everything else with the supervisor, even a frozen dockerd.
         drop(self.commands.take());
         if self.process.wait(DEADLINE).is_err() {
             self.process.kill();
         }
         if let Some(name) = self.dir.path().file_name() {
-            // The kernel may take a moment to notice that they are empty.
+            // The kernel may need a moment to notice that the control groups are empty.
             let removed = wait_until("control groups are removed", DEADLINE, || Ok(remove_cgroups(name)));
             if let Err(error) = removed {
                 eprintln!("{error}");
@@ -224,15 +225,15 @@ impl Drop for Engine {
     }
 }
 
-/// Addresses for the networks of one engine, of the range that is kept for tests of networks (RFC 2544). Engines in the host's
-/// network that made networks at the same time could else both take the same.
+/// Returns addresses for the networks of one engine, from the range that is reserved for tests of networks (RFC 2544).
+/// Otherwise engines in the host's network that make networks at the same time could choose the same addresses.
 fn addresses() -> String {
     static ENGINES: AtomicU32 = AtomicU32::new(0);
     let number = ENGINES.fetch_add(1, Ordering::Relaxed) % 128;
     format!("base=198.{}.{}.0/22,size=26", 18 + number / 64, number % 64 * 4)
 }
 
-/// A root file system of busybox alone.
+/// Makes a root file system with busybox alone.
 fn make_image(root: &Path) -> Result<()> {
     let busybox = std::env::var_os("HOLDFAST_BUSYBOX").map_or_else(|| PathBuf::from("/bin/busybox"), PathBuf::from);
     let program = std::fs::read(&busybox)
@@ -244,7 +245,7 @@ fn make_image(root: &Path) -> Result<()> {
     for folder in ["etc", "tmp", "root", "proc", "sys", "dev"] {
         std::fs::create_dir_all(root.join(folder))?;
     }
-    // As in every image: nobody in particular may write there.
+    // As in every image, everybody may write to this folder.
     std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777))?;
     std::fs::write(
         root.join("etc/passwd"),
@@ -260,7 +261,8 @@ fn make_image(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the empty control groups that the kernel keeps of containers whose engine was killed; whether none is left.
+/// Removes the empty control groups that the kernel keeps of containers whose engine was killed. Returns true if none
+/// is left.
 fn remove_cgroups(name: &OsStr) -> bool {
     let base = Path::new("/sys/fs/cgroup");
     let hierarchies = std::fs::read_dir(base).into_iter().flatten().flatten();

@@ -6,32 +6,32 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// An answer.
+/// An answer to a request.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// Its body.
+    /// The body as it came.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The body as text, odd bytes replaced.
+    /// Returns the body as text. Bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-/// Sends a request to a port of 127.0.0.1 and reads the answer whole. `path` must be percent-encoded already.
+/// Sends a request to a port of 127.0.0.1, and reads the whole answer. `path` must be percent-encoded already.
 ///
 /// # Errors
-/// If the server does not answer within 30 seconds, or not in HTTP.
+/// If the server does not answer within 30 seconds, or the answer is not HTTP.
 pub fn request(port: u16, method: &str, path: &str, body: &[u8]) -> Result<Response> {
     send(port, method, path, "", body)
 }
 
-/// As [`request`], with further header fields, each ended by `\r\n`.
+/// Sends a request as [`request`] does, with additional header fields, each ended by `\r\n`.
 ///
 /// # Errors
 /// As [`request`].
@@ -39,7 +39,7 @@ pub fn send(port: u16, method: &str, path: &str, fields: &str, body: &[u8]) -> R
     let mut stream =
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("connect to port {port}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    // HTTP/1.0: the answer ends with the connection.
+    // With HTTP/1.0 the answer ends with the connection.
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n{fields}\r\n",
         body.len()

@@ -6,7 +6,7 @@
 //! between any two of them and misbehaves on demand; [`tree`] and [`db`] make data that is hard to back up, and compare
 //! it.
 //!
-//! Nothing here sleeps for a fixed time and hopes: [`wait_until`] asks for a condition, with a deadline.
+//! No test sleeps for a fixed time: [`wait_until`] waits for a condition, with a deadline.
 
 pub mod db;
 pub mod docker;

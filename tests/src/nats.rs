@@ -12,25 +12,25 @@ use tempfile::TempDir;
 use crate::process::{Process, Signal, free_port};
 use crate::{tools, wait_until};
 
-/// How often a start is tried again because the port was taken meanwhile.
+/// The number of attempts to start, since another process may take the port meanwhile.
 const ATTEMPTS: u32 = 5;
 
-/// A `nats-server` with JetStream, on a port of 127.0.0.1 that it keeps over restarts.
+/// A `nats-server` with JetStream, on a port of 127.0.0.1 that it keeps when it is restarted.
 #[derive(Debug)]
 pub struct Server {
     binary: PathBuf,
     port: u16,
-    /// What makes it one of a cluster, in its configuration.
+    /// The part of the configuration that makes the server a node of a cluster; empty for a single server.
     cluster: String,
     process: Option<Process>,
     dir: TempDir,
 }
 
 impl Server {
-    /// Starts one, with an empty store.
+    /// Starts a server with an empty store.
     ///
     /// # Errors
-    /// If there is no `nats-server`, or it does not start; with its log.
+    /// If there is no `nats-server`, or it does not start. The error has its log.
     pub fn start() -> Result<Self> {
         Self::start_as(String::new())
     }
@@ -38,7 +38,7 @@ impl Server {
     /// Starts the nodes of a cluster, named `n0`, `n1` and so on, and waits until they have a leader.
     ///
     /// # Errors
-    /// As [`Server::start`], or if they do not come together.
+    /// As [`Server::start`], or if the nodes do not find each other.
     pub fn cluster(nodes: usize) -> Result<Vec<Self>> {
         let ports: Vec<u16> = (0..nodes).map(|_| free_port()).collect::<Result<_>>()?;
         let routes: Vec<String> = ports
@@ -71,22 +71,22 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Returns the port that the server listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// For `nats.url`.
+    /// Returns the server's address, for `nats.url`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it again, after [`Server::kill`] or [`Server::stop`].
+    /// Starts the server again, after [`Server::kill`] or [`Server::stop`].
     ///
     /// # Errors
-    /// If it is running, or does not start; with its log.
+    /// If the server is running, or does not start. The error has its log.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "nats-server is running already");
         for _ in 0..ATTEMPTS {
@@ -131,15 +131,15 @@ impl Server {
         self.dir.path().join("server.log")
     }
 
-    /// SIGKILL.
+    /// Kills the server by SIGKILL.
     pub fn kill(&mut self) {
         drop(self.process.take());
     }
 
-    /// Stops it as its operator would.
+    /// Stops the server as its operator would.
     ///
     /// # Errors
-    /// If it had to be killed.
+    /// If the server had to be killed.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             process.stop(Signal::TERM, Duration::from_secs(30))?;
@@ -147,10 +147,10 @@ impl Server {
         Ok(())
     }
 
-    /// Removes everything that it has stored. It must not be running.
+    /// Removes everything that the server has stored. The server must not be running.
     ///
     /// # Errors
-    /// If it is running, or the files cannot be removed.
+    /// If the server is running, or the files cannot be removed.
     pub fn wipe(&self) -> Result<()> {
         ensure!(self.process.is_none(), "nats-server is running");
         let store = self.dir.path().join("store");
@@ -160,18 +160,18 @@ impl Server {
         Ok(())
     }
 
-    /// Stops its execution: connections stay open and nothing answers.
+    /// Freezes the server: connections stay open, and nothing answers.
     ///
     /// # Errors
-    /// If it is not running.
+    /// If the server is not running.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Ends a [`Server::pause`].
+    /// Continues the server after [`Server::pause`].
     ///
     /// # Errors
-    /// If it is not running.
+    /// If the server is not running.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -181,16 +181,16 @@ impl Server {
         process.signal(signal)
     }
 
-    /// Connects.
+    /// Connects a client to the server.
     ///
     /// # Errors
-    /// If it does not answer as a NATS server.
+    /// If the port does not answer like a NATS server.
     pub fn client(&self) -> Result<Client> {
         Client::connect(self.port)
     }
 }
 
-/// A connection that publishes raw bytes: what no well-behaved program would send.
+/// A connection that publishes raw bytes, to send what no well-behaved program would.
 #[derive(Debug)]
 pub struct Client {
     info: serde_json::Value,
@@ -202,7 +202,7 @@ impl Client {
     /// Connects to a server on 127.0.0.1.
     ///
     /// # Errors
-    /// If it does not answer as a NATS server.
+    /// If the port does not answer like a NATS server.
     pub fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connect to nats-server")?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -221,13 +221,13 @@ impl Client {
         Ok(client)
     }
 
-    /// Whether JetStream is on.
+    /// True if the server has JetStream.
     #[must_use]
     pub fn has_jetstream(&self) -> bool {
         self.info["jetstream"] == true
     }
 
-    /// Publishes, and waits until the server has read it.
+    /// Publishes a message, and waits until the server has read it.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -238,10 +238,10 @@ impl Client {
         self.settle()
     }
 
-    /// Publishes and gives the first answer's payload.
+    /// Publishes a request, and returns the payload of the first answer.
     ///
     /// # Errors
-    /// If nobody answers within ten seconds.
+    /// If no answer comes within ten seconds.
     pub fn request(&mut self, subject: &str, payload: &[u8]) -> Result<Vec<u8>> {
         self.requests += 1;
         let (inbox, sid) = (format!("_INBOX.tests.{}", self.requests), self.requests);
@@ -258,7 +258,7 @@ impl Client {
                     body.truncate(body.len().saturating_sub(2));
                     return Ok(body);
                 }
-                // A message with headers and no body: what a server says for "nobody listens there".
+                // A message with headers and without a body is the server's answer if nothing listens at the subject.
                 Some(&"HMSG") => bail!("nobody answered at {subject}"),
                 Some(&"PING") => self.send(b"PONG\r\n")?,
                 Some(&"-ERR") => bail!("nats-server says {line}"),
@@ -267,10 +267,10 @@ impl Client {
         }
     }
 
-    /// Asks JetStream's API and gives its answer.
+    /// Sends a request to JetStream's API, and returns the answer.
     ///
     /// # Errors
-    /// If it does not answer, or with an error.
+    /// If no answer comes, or the answer is an error.
     pub fn jetstream(&mut self, call: &str, payload: &serde_json::Value) -> Result<serde_json::Value> {
         let payload = if payload.is_null() {
             Vec::new()

@@ -1,4 +1,4 @@
-//! A collector of traces: takes them over OTLP, as protobuf over HTTP, and keeps them.
+//! A collector of traces: accepts them over OTLP, as protobuf over HTTP, and keeps them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,15 +24,15 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub struct Span {
     /// The service that exported it.
     pub service: String,
-    /// Its name.
+    /// The span's name.
     pub name: String,
-    /// The trace it belongs to: 32 hex digits.
+    /// The id of the trace that the span belongs to: 32 hex digits.
     pub trace: String,
-    /// Its id: 16 hex digits.
+    /// The span's id: 16 hex digits.
     pub id: String,
-    /// Its parent's id; `None` for the root of a trace.
+    /// The id of the parent span; `None` for the root of a trace.
     pub parent: Option<String>,
-    /// Its attributes, as text.
+    /// The span's attributes, as text.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -43,7 +43,7 @@ struct Kept {
     refused: Vec<String>,
 }
 
-/// A collector on a free port of 127.0.0.1. It ends with its value.
+/// A collector on a free port of 127.0.0.1. Stopped when the value is dropped.
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
@@ -52,10 +52,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts one.
+    /// Starts a collector.
     ///
     /// # Errors
-    /// If it cannot listen.
+    /// If no port can be listened on.
     pub fn start() -> Result<Self> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -78,23 +78,23 @@ impl Collector {
         })
     }
 
-    /// What `telemetry.otlp_endpoint` is to be.
+    /// Returns the collector's address, for `telemetry.otlp_endpoint`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All spans so far, in the order in which they came.
+    /// Returns all spans so far, in the order of their arrival.
     ///
     /// # Errors
-    /// If a request was refused, because it was no export of traces.
+    /// If a request was refused because it was not an export of traces.
     pub fn spans(&self) -> Result<Vec<Span>> {
         let kept = lock(&self.kept);
         ensure!(kept.refused.is_empty(), "refused by the collector: {:?}", kept.refused);
         Ok(kept.spans.clone())
     }
 
-    /// Whether the bytes of this text came at any place: in a name, an attribute, an event, a resource.
+    /// True if a request so far contained the bytes of this text, in a name, an attribute, an event or a resource.
     #[must_use]
     pub fn has_seen(&self, text: &str) -> bool {
         let holds = |request: &Bytes| request.windows(text.len()).any(|window| window == text.as_bytes());

@@ -1,42 +1,42 @@
-//! What a `holdfast` command printed, and how it ended.
+//! The output of a `holdfast` command, and its end.
 
 use std::process::ExitStatus;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde_json::Value;
 
-/// Exit codes that are a contract.
+/// Exit codes that scripts may rely on.
 pub mod code {
-    /// Done, and all good.
+    /// The command is done, and everything is good.
     pub const GOOD: i32 = 0;
     /// The run finished, with failures.
     pub const FAILURES: i32 = 1;
-    /// Bad usage or configuration.
+    /// The arguments or the configuration are wrong.
     pub const USAGE: i32 = 2;
-    /// Nothing answered in time.
+    /// No answer came in time.
     pub const NO_ANSWER: i32 = 3;
-    /// Refused for safety.
+    /// The command was refused for safety.
     pub const REFUSED: i32 = 4;
 }
 
 /// The result of a command that has ended.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// What was run, for messages.
+    /// The command line, for messages.
     pub command: String,
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// Its standard output.
+    /// The text on standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The text on standard error.
     pub stderr: String,
 }
 
 impl Output {
-    /// Checks the exit code.
+    /// Checks the exit code, and returns the output.
     ///
     /// # Errors
-    /// If it is another; with everything that was printed.
+    /// If the exit code is another. The error has everything that was printed.
     pub fn expect(self, code: i32) -> Result<Self> {
         if self.status.code() != Some(code) {
             return Err(told(anyhow!(
@@ -50,7 +50,7 @@ impl Output {
         Ok(self)
     }
 
-    /// Checks that it succeeded.
+    /// Checks that the command succeeded, and returns the output.
     ///
     /// # Errors
     /// As [`Output::expect`].
@@ -58,10 +58,10 @@ impl Output {
         self.expect(code::GOOD)
     }
 
-    /// Checks that something was printed, on either output.
+    /// Checks that a text was printed, on either output.
     ///
     /// # Errors
-    /// If it was not; with everything that was.
+    /// If the text was not printed. The error has everything that was printed.
     pub fn says(self, text: &str) -> Result<Self> {
         if self.stdout.contains(text) || self.stderr.contains(text) {
             return Ok(self);
@@ -74,50 +74,51 @@ impl Output {
         )))
     }
 
-    /// Checks that something was not printed, on either output.
+    /// Checks that a text was not printed, on either output.
     ///
     /// # Errors
-    /// If it was. Without the text itself, which may be a secret.
+    /// If the text was printed. The error does not repeat the text, which may be a secret.
     pub fn keeps_quiet_about(self, text: &str) -> Result<Self> {
         let said = self.stdout.contains(text) || self.stderr.contains(text);
         ensure!(!said, "{} says what it must not", self.command);
         Ok(self)
     }
 
-    /// Its standard output as JSON.
+    /// Parses standard output as JSON.
     ///
     /// # Errors
-    /// If it is not JSON.
+    /// If the output is not JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("{} printed no JSON: {}", self.command, self.stdout))
     }
 }
 
-/// Prints an error at once: on its way out of the test a sandbox may find leftovers, and its panic would hide it.
+/// Prints an error at once. When the test fails, dropping its sandbox may find leftovers, and that panic would hide the
+/// error.
 fn told(error: Error) -> Error {
     eprintln!("{error}");
     error
 }
 
-/// One artefact as `list --json` and `show --json` tell it.
+/// An artefact, as `list --json` and `show --json` describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artefact {
-    /// Its id.
+    /// The artefact's id.
     pub id: String,
-    /// The run that brought it.
+    /// The run that captured the artefact.
     pub run: String,
-    /// Its source's name.
+    /// The name of the source.
     pub source: String,
     /// `database`, `globals`, `directory` or `system`.
     pub kind: String,
-    /// Its name within the source.
+    /// The name within the source.
     pub name: String,
-    /// The whole object.
+    /// The whole JSON object.
     pub value: Value,
 }
 
 impl Artefact {
-    /// Whether it is told as one that can be restored; not one that failed or has not come yet.
+    /// True if the artefact is reported as one that can be restored, and not as failed or missing.
     #[must_use]
     pub fn came(&self) -> bool {
         let status = self.value["status"].as_str();
@@ -125,7 +126,8 @@ impl Artefact {
     }
 }
 
-/// All artefacts told anywhere in this JSON, in its order, each id once: objects with `artefact`, `source`, `kind`, `name`.
+/// Returns all artefacts that occur anywhere in this JSON, in its order, each id once: objects with `artefact`,
+/// `source`, `kind` and `name`.
 #[must_use]
 pub fn artefacts(value: &Value) -> Vec<Artefact> {
     let mut found = Vec::new();

@@ -17,26 +17,26 @@ use crate::wait_until;
 /// The superuser of every cluster.
 pub const SUPERUSER: &str = "postgres";
 
-/// The superuser's password in every cluster, so that restored globals lock nobody out. Full of what a URL, a password
-/// file or a shell may stumble over.
+/// The superuser's password in every cluster, so that restored globals do not lock a test out. Full of characters that
+/// a URL, a password file or a shell may misread.
 pub const PASSWORD: &str = r"hold fast:@/%1\'#";
 
-/// How often a start is tried again because the port was taken meanwhile.
+/// The number of attempts to start, since another process may take the port meanwhile.
 const ATTEMPTS: u32 = 5;
 
 /// A PostgreSQL cluster of its own: a data directory in a temporary folder and a server on a free port of 127.0.0.1,
-/// with passwords asked for, and without fsync. Stopped and removed when dropped.
+/// which asks for passwords and does not use fsync. Stopped and removed when the value is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     bin: PathBuf,
     account: Option<Account>,
     port: u16,
     process: Option<Process>,
-    // Last: removed after the server has ended.
+    // The last field, so that the folder is removed after the server has ended.
     dir: TempDir,
 }
 
-/// Whom the server runs as, since it refuses to run as root.
+/// The account that the server runs as, since it refuses to run as root.
 #[derive(Clone, Debug)]
 struct Account {
     uid: u32,
@@ -44,7 +44,7 @@ struct Account {
 }
 
 impl Account {
-    /// `None` if this process is not root, and can run the server itself.
+    /// Finds an account. `None` if this process is not root, and can run the server itself.
     fn find() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -64,13 +64,13 @@ impl Account {
 }
 
 impl Cluster {
-    /// Makes and starts one.
+    /// Makes a cluster and starts its server.
     ///
     /// # Errors
-    /// If PostgreSQL is not installed, or does not start; with what it printed.
+    /// If PostgreSQL is not installed, or does not start. The error has its output.
     pub fn start() -> Result<Self> {
         let account = Account::find()?;
-        // Short, since the path of a Unix socket is limited to 107 bytes.
+        // The path is short, since the path of a Unix socket is limited to 107 bytes.
         let dir = tempfile::Builder::new().prefix("hf-pg-").tempdir()?;
         if let Some(account) = &account {
             chown(dir.path(), Some(account.uid), Some(account.gid))
@@ -100,7 +100,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A command that runs as PostgreSQL's account.
+    /// Returns a command that runs as PostgreSQL's account.
     fn as_account(&self, program: &Path) -> Command {
         let mut command = match &self.account {
             None => Command::new(program),
@@ -116,10 +116,10 @@ impl Cluster {
         command
     }
 
-    /// Starts the server, after [`Cluster::stop`] on the same port.
+    /// Starts the server again on the same port, after [`Cluster::stop`].
     ///
     /// # Errors
-    /// If it does not start; with its log.
+    /// If the server does not start. The error has its log.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "PostgreSQL is running already");
         for _ in 0..ATTEMPTS {
@@ -168,7 +168,7 @@ impl Cluster {
     /// Stops the server, cutting its connections (a "fast" shutdown).
     ///
     /// # Errors
-    /// If it had to be killed.
+    /// If the server had to be killed.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             process.stop(Signal::INT, Duration::from_secs(30))?;
@@ -184,25 +184,25 @@ impl Cluster {
         self.dir.path().join("server.log")
     }
 
-    /// The server's port on 127.0.0.1.
+    /// Returns the server's port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A URL of a database for the superuser, without the password.
+    /// Returns a URL of a database for the superuser, without the password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         url(self.port, database, None)
     }
 
-    /// The same, with the password.
+    /// Returns a URL of a database for the superuser, with the password.
     #[must_use]
     pub fn url_with_password(&self, database: &str) -> String {
         url(self.port, database, Some(PASSWORD))
     }
 
-    /// A client program (`psql`, `pg_dump`, `pgbench`) set up by environment to reach `database`.
+    /// Returns a client program (`psql`, `pg_dump`, `pgbench`) that connects to `database`, by its environment.
     #[must_use]
     pub fn client(&self, program: &str, database: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
@@ -217,10 +217,10 @@ impl Cluster {
         command
     }
 
-    /// Runs SQL (and psql's own commands) and gives the rows: fields parted by `|`, one row a line.
+    /// Runs SQL (and psql's own commands) and returns the rows: fields separated by `|`, one row per line.
     ///
     /// # Errors
-    /// If any statement fails; with the server's message.
+    /// If any statement fails. The error has the server's message.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
         let mut command = self.client("psql", database);
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
@@ -253,7 +253,7 @@ impl Cluster {
     /// # Errors
     /// If the server refuses.
     pub fn create_database(&self, name: &str) -> Result<()> {
-        // From template0: so that whatever is in template1 is not in it.
+        // Made from template0, so that nothing of template1 is in it.
         self.psql(
             "postgres",
             &format!("CREATE DATABASE {} TEMPLATE template0;", quoted(name)),
@@ -273,7 +273,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The databases that a backup has to bring: those that take connections, without the templates.
+    /// Returns the databases that a backup must hold: those that accept connections, without the templates.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -286,7 +286,7 @@ impl Cluster {
         rows.lines().map(from_hex).collect()
     }
 
-    /// How many sessions there are of an application whose name begins with `prefix`.
+    /// Counts the sessions of applications whose name begins with `prefix`.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -305,7 +305,7 @@ impl Drop for Cluster {
     }
 }
 
-/// A URL of a database on a port of 127.0.0.1.
+/// Returns the URL of a database on a port of 127.0.0.1.
 #[must_use]
 pub fn url(port: u16, database: &str, password: Option<&str>) -> String {
     let password = password
@@ -317,7 +317,7 @@ pub fn url(port: u16, database: &str, password: Option<&str>) -> String {
     )
 }
 
-/// Text as it stands in any part of a URL.
+/// Returns text as it is written in any part of a URL.
 #[must_use]
 pub fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();
@@ -331,13 +331,13 @@ pub fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// An SQL identifier.
+/// Returns a name as an SQL identifier.
 #[must_use]
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// An SQL string.
+/// Returns text as an SQL string.
 #[must_use]
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

@@ -10,7 +10,7 @@ use rustix::process::{Pid, kill_process};
 
 use crate::wait_until;
 
-/// A child process. Dropping it kills and reaps it: by its own id, nothing else is touched.
+/// A child process. Dropping the value kills and reaps it, by its own id, so that nothing else is touched.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -18,10 +18,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; `name` is for messages.
+    /// Starts `command`. `name` is used in messages.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If the command cannot be started.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         Ok(Self {
@@ -30,23 +30,23 @@ impl Process {
         })
     }
 
-    /// The process id.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The child's standard output, the first time it is asked for, if it was piped.
+    /// Returns the child's standard output, once, if it was piped.
     pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// The child's standard input, the first time it is asked for, if it was piped.
+    /// Returns the child's standard input, once, if it was piped.
     pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
         self.child.stdin.take()
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, if the process has ended.
     ///
     /// # Errors
     /// If the system does not say.
@@ -56,7 +56,7 @@ impl Process {
             .with_context(|| format!("ask whether {} has ended", self.name))
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the process.
     ///
     /// # Errors
     /// If the process is gone.
@@ -66,10 +66,10 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("send {signal:?} to {}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     ///
     /// # Errors
-    /// If it has not ended within `deadline`.
+    /// If the process has not ended within `deadline`.
     pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let mut status = None;
         wait_until(&format!("{} ends", self.name), deadline, || {
@@ -79,17 +79,17 @@ impl Process {
         status.context("it ended without a status")
     }
 
-    /// SIGKILL, and reaps it. Does nothing if it has ended.
+    /// Kills the process by SIGKILL, and reaps it. Does nothing if it has ended.
     pub fn kill(&mut self) {
         if self.child.kill().is_ok() {
             let _ = self.child.wait();
         }
     }
 
-    /// Sends `signal` and waits; kills it if it has not ended within `deadline`.
+    /// Sends `signal` and waits. Kills the process if it has not ended within `deadline`.
     ///
     /// # Errors
-    /// If it had to be killed.
+    /// If the process had to be killed.
     pub fn stop(&mut self, signal: Signal, deadline: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
@@ -109,7 +109,7 @@ impl Drop for Process {
     }
 }
 
-/// A port of 127.0.0.1 that was free a moment ago. Who binds it must be ready to find it taken, and ask again.
+/// Returns a port of 127.0.0.1 that was free a moment ago. The caller must be ready to find it taken, and ask again.
 ///
 /// # Errors
 /// If there is none.
@@ -118,8 +118,8 @@ pub fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The processes whose environment holds `NAME=VALUE`, with their command lines: children of children included, since
-/// they inherit it. Processes of others that may not be looked at are passed over, as are those that are ending.
+/// Finds the processes whose environment holds `NAME=VALUE`, and returns their command lines. Children of children are
+/// found, too, since they inherit it. Processes that may not be inspected, or are ending, are left out.
 ///
 /// # Errors
 /// If the system does not list processes.

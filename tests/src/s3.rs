@@ -1,4 +1,4 @@
-//! A real S3 server.
+//! A real S3 server for tests.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,12 +15,12 @@ use crate::tools;
 /// Long, since the first start on a machine installs the server.
 const START: Duration = Duration::from_secs(300);
 
-/// Any will do: the server checks no signatures.
+/// A key id for requests. Any would do, since the server checks no signatures.
 pub const ACCESS_KEY_ID: &str = "AKIAHOLDFASTTESTS";
-/// See [`ACCESS_KEY_ID`]. A test may look whether it is found anywhere that it should not be.
+/// The key that belongs to [`ACCESS_KEY_ID`]. A test may search for it in places where it must not be.
 pub const SECRET_ACCESS_KEY: &str = "secret-key-that-must-not-be-printed";
 
-/// Makes a request somebody's: the server lets nobody unnamed read, and believes every name.
+/// The header that names a user: the server does not let anonymous users read, and believes any name.
 const AUTHORIZATION: &str = "Authorization: AWS4-HMAC-SHA256 Credential=AKIAHOLDFASTTESTS/20261124/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n";
 
 /// An S3 server on a free port of 127.0.0.1, which keeps its objects in memory.
@@ -31,10 +31,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Errors
-    /// If it does not say where it listens within its time.
+    /// If the server does not report its port in time.
     pub fn start() -> Result<Self> {
         let mut command = Command::new(tools::s3_server());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -55,7 +55,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the port that the server listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -70,7 +70,7 @@ impl Server {
         Ok(())
     }
 
-    /// The keys in a bucket, sorted.
+    /// Returns the keys in a bucket, sorted.
     ///
     /// # Errors
     /// If the server refuses.
@@ -89,15 +89,15 @@ impl Server {
         Ok(keys)
     }
 
-    /// An object's bytes.
+    /// Returns an object's bytes.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no such object.
     pub fn get(&self, bucket: &str, key: &str) -> Result<Vec<u8>> {
         Ok(self.call("GET", &path(bucket, key), b"")?.body)
     }
 
-    /// Writes an object, over what is there.
+    /// Writes an object, and replaces any that is there.
     ///
     /// # Errors
     /// If the server refuses.
@@ -132,7 +132,8 @@ fn path(bucket: &str, key: &str) -> String {
     format!("/{bucket}/{}", key.join("/"))
 }
 
-/// The texts of an XML element without attributes. Keys of this format hold nothing that XML escapes but `&`.
+/// Returns the texts of an XML element without attributes. Keys of this format contain no characters that XML escapes,
+/// except `&`.
 fn elements(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let texts = xml.split(&open).skip(1).filter_map(|rest| rest.split(&close).next());

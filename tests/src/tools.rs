@@ -1,4 +1,4 @@
-//! Where the programs are that the tests need.
+//! The programs that tests need, and the places where they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The repository's root.
+/// Returns the root folder of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The `holdfast` program: `HOLDFAST_BIN`, else the one built beside this test.
+/// Returns the path of the `holdfast` program: `HOLDFAST_BIN`, else the one that was built beside this test.
 ///
 /// # Errors
-/// If it has not been built.
+/// If the program has not been built.
 pub fn holdfast() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("HOLDFAST_BIN") {
         let path = PathBuf::from(path);
@@ -28,7 +28,7 @@ pub fn holdfast() -> Result<PathBuf> {
         return Ok(path);
     }
     let test = std::env::current_exe().context("find this test's own program")?;
-    // target/<profile>/deps/<test>, or target/<profile>/<program>.
+    // The test is target/<profile>/deps/<test>, or target/<profile>/<program>.
     let beside = test
         .ancestors()
         .skip(1)
@@ -43,7 +43,8 @@ pub fn holdfast() -> Result<PathBuf> {
     })
 }
 
-/// The `nats-server` program: `HOLDFAST_NATS_SERVER`, else the one that `tests/tools/nats-server-path` finds or installs.
+/// Returns the path of the `nats-server` program: `HOLDFAST_NATS_SERVER`, else the one that
+/// `tests/tools/nats-server-path` finds or installs.
 ///
 /// # Errors
 /// If there is none.
@@ -63,13 +64,14 @@ pub fn nats_server() -> Result<PathBuf> {
     Ok(FOUND.get_or_init(|| path).clone())
 }
 
-/// The script that starts an S3 server.
+/// Returns the path of the script that starts an S3 server.
 #[must_use]
 pub fn s3_server() -> PathBuf {
     root().join("tests/tools/s3-server")
 }
 
-/// The folder of PostgreSQL's programs: `HOLDFAST_PG_BIN`, else that of the newest version installed by Debian's packages.
+/// Returns the folder of PostgreSQL's programs: `HOLDFAST_PG_BIN`, else that of the newest version that Debian's
+/// packages have installed.
 ///
 /// # Errors
 /// If there is none.
@@ -95,10 +97,10 @@ pub fn postgres_bin() -> Result<PathBuf> {
         .1)
 }
 
-/// Runs a command and gives its standard output.
+/// Runs a command and returns its standard output.
 ///
 /// # Errors
-/// If it could not be started or did not succeed; with its standard error.
+/// If the command cannot be started or fails. The error has its standard error.
 pub fn text_of(command: &mut Command) -> Result<String> {
     let name = format!("{:?}", command.get_program());
     let output = command.output().with_context(|| format!("start {name}"))?;

@@ -1,16 +1,16 @@
-//! Waiting for a condition.
+//! Waits for a condition with a deadline.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition is asked for: often enough not to be felt, seldom enough not to be a load.
+/// The interval between questions: short enough not to delay a test, long enough not to be a load.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` holds.
+/// Waits until `condition` returns true.
 ///
 /// # Errors
-/// If it does not within `deadline` (named by `what`), or if asking failed.
+/// If the condition is not met within `deadline` (the error has `what`), or if it fails.
 pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + deadline;
     loop {

@@ -1,4 +1,4 @@
-//! Passing HTTP/1 on, request by request.
+//! Forwards HTTP/1, request by request.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::relay::{Meddler, exactly, until_end};
 use super::{Fault, Shared, Way};
 
-/// More than any client of ours sends.
+/// The longest head that is read, in bytes; longer than any that Holdfast's client sends.
 const LONGEST_HEAD: usize = 64 * 1024;
 
-/// How a message's body ends.
+/// The ways in which a message's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
     Length(u64),
     Chunked,
-    /// With the connection.
+    /// The body ends with the connection.
     UntilEnd,
 }
 
@@ -35,7 +35,7 @@ struct Head {
 }
 
 impl Head {
-    /// `None` if the connection ended before a head began.
+    /// Reads a head. `None` if the connection ended before one began.
     async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Self>> {
         let mut bytes = Vec::new();
         loop {
@@ -89,7 +89,7 @@ impl Head {
         }
     }
 
-    /// The body of this answer to a request of `method`.
+    /// Returns the kind of body of this answer to a request of `method`.
     fn response_body(&self, method: &str) -> Body {
         let status = self.word(1);
         if method == "HEAD" || status.starts_with('1') || matches!(status, "204" | "304") {
@@ -134,7 +134,8 @@ pub(super) async fn serve(client: TcpStream, upstream: SocketAddr, shared: &Shar
             Some(Fault::Refuse) => return Ok(()),
             Some(Fault::Silence) => std::future::pending::<()>().await,
             Some(Fault::Status(status)) => {
-                // The request is read whole first: a client that is still sending would see a broken connection instead.
+                // The whole request is read first. Otherwise a client that is still sending would see a broken
+                // connection.
                 body(
                     &mut from,
                     &mut tokio::io::sink(),
@@ -166,7 +167,7 @@ pub(super) async fn serve(client: TcpStream, upstream: SocketAddr, shared: &Shar
     Ok(())
 }
 
-/// Passes the answer on; whether both connections may be used again.
+/// Forwards the answer. Returns true if both connections may be used again.
 async fn answer(server: &mut Upstream, to: &mut OwnedWriteHalf, method: &str, fault: Option<Fault>) -> Result<bool> {
     let head = loop {
         let head = Head::read(&mut server.from).await?.ok_or(ErrorKind::UnexpectedEof)?;
@@ -186,7 +187,7 @@ async fn answer(server: &mut Upstream, to: &mut OwnedWriteHalf, method: &str, fa
     Ok(keep)
 }
 
-/// What S3 says when it cannot.
+/// Answers with an error in the form that S3 uses.
 async fn refuse(to: &mut OwnedWriteHalf, status: u16) -> Result<()> {
     let code = match status {
         403 => "AccessDenied",
@@ -245,7 +246,7 @@ async fn chunks(
         from.read_exact(&mut end).await?;
         to.write_all(&end).await?;
     }
-    // Trailers, if any, and the empty line.
+    // The trailers, if there are any, and the empty line.
     loop {
         let mut line = Vec::new();
         let read = from.read_until(b'\n', &mut line).await?;

@@ -1,7 +1,7 @@
-//! A proxy on 127.0.0.1 that misbehaves on demand: between Holdfast and an S3 server, PostgreSQL or NATS.
+//! A proxy on 127.0.0.1 that misbehaves on demand, between Holdfast and an S3 server, PostgreSQL or NATS.
 //!
-//! [`Proxy::http`] understands HTTP/1: faults can be aimed at requests by method and path, and damage hits bodies, not
-//! heads. [`Proxy::tcp`] passes bytes, and its faults count them from the beginning of each connection.
+//! [`Proxy::http`] understands HTTP/1. Its faults can be limited to requests by method and path, and it damages bodies,
+//! not heads. [`Proxy::tcp`] forwards bytes, and its faults count them from the beginning of each connection.
 
 mod http;
 mod relay;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// From the client to the server.
@@ -22,26 +22,27 @@ pub enum Way {
     Response,
 }
 
-/// What goes wrong. Offsets are in the body (HTTP) or in the connection (TCP).
+/// A fault. Offsets are in the body (HTTP) or in the connection (TCP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Answer with this status and never ask the server. HTTP only; a TCP connection is closed.
+    /// Answers with this status, and never asks the server. HTTP only; a TCP connection is closed.
     Status(u16),
-    /// Pass it to the server, and answer with this status whatever it said. HTTP only; a TCP connection is closed.
+    /// Forwards the request, and answers with this status whatever the server said. HTTP only; a TCP connection is
+    /// closed.
     StatusAfter(u16),
-    /// Close the connection after this many bytes.
+    /// Closes the connection after this many bytes.
     Cut(Way, u64),
-    /// Pass this many bytes a second, in both directions.
+    /// Forwards this many bytes per second, in both directions.
     Slow(u64),
-    /// Flip a bit of the byte at this offset, or of the last one if the body is shorter.
+    /// Flips a bit of the byte at this offset, or of the last one if the body is shorter.
     Flip(Way, u64),
-    /// Close the connection at once.
+    /// Closes the connection at once.
     Refuse,
-    /// Keep the connection open and do nothing.
+    /// Keeps the connection open and does nothing.
     Silence,
 }
 
-/// A fault, and what it befalls.
+/// A fault, and the requests or connections that it applies to.
 #[derive(Clone, Debug)]
 pub struct Rule {
     method: Option<String>,
@@ -51,7 +52,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Befalls everything, for ever.
+    /// Makes a rule that applies to everything, without end.
     #[must_use]
     pub fn new(fault: Fault) -> Self {
         Self {
@@ -62,21 +63,21 @@ impl Rule {
         }
     }
 
-    /// Only requests of this method. HTTP only.
+    /// Limits the rule to requests of this method. HTTP only.
     #[must_use]
     pub fn method(mut self, method: &str) -> Self {
         self.method = Some(method.to_owned());
         self
     }
 
-    /// Only requests whose path (with its query) holds this text. HTTP only.
+    /// Limits the rule to requests whose path (with its query) contains this text. HTTP only.
     #[must_use]
     pub fn path(mut self, part: &str) -> Self {
         part.clone_into(&mut self.path);
         self
     }
 
-    /// Only the first `count` requests (or connections) that it fits.
+    /// Limits the rule to the first `count` requests (or connections) that it applies to.
     #[must_use]
     pub fn times(mut self, count: u32) -> Self {
         self.left = Some(count);
@@ -89,14 +90,14 @@ impl Rule {
     }
 }
 
-/// A request that passed through, or was answered here.
+/// A request or connection that the proxy has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its method; empty for a TCP connection.
+    /// The request's method; empty for a TCP connection.
     pub method: String,
-    /// Its path with its query; empty for a TCP connection.
+    /// The request's path with its query; empty for a TCP connection.
     pub path: String,
-    /// What befell it.
+    /// The fault that was applied, if any.
     pub fault: Option<Fault>,
 }
 
@@ -114,7 +115,7 @@ impl Shared {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes a request, and decides what befalls it: the first rule that fits.
+    /// Records a request, and returns the fault of the first rule that applies to it.
     fn decide(&self, method: &str, path: &str) -> Option<Fault> {
         self.with(|state| {
             let rule = state.rules.iter_mut().find(|rule| rule.fits(method, path));
@@ -132,7 +133,7 @@ impl Shared {
     }
 }
 
-/// The proxy. It ends, with all its connections, when dropped.
+/// A proxy. Dropping the value ends it, with all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -141,7 +142,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy for HTTP/1 to a port of 127.0.0.1.
+    /// Starts a proxy for HTTP/1 to a port of 127.0.0.1.
     ///
     /// # Errors
     /// If no port can be listened on.
@@ -149,7 +150,7 @@ impl Proxy {
         Self::start(upstream, true)
     }
 
-    /// A proxy for any protocol to a port of 127.0.0.1.
+    /// Starts a proxy for any protocol to a port of 127.0.0.1.
     ///
     /// # Errors
     /// If no port can be listened on.
@@ -178,30 +179,30 @@ impl Proxy {
         })
     }
 
-    /// Where it listens.
+    /// Returns the port that the proxy listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Replaces all rules; connections that are open keep what befell them.
+    /// Replaces all rules. Connections that are open keep the fault that they have.
     pub fn set(&self, rules: impl IntoIterator<Item = Rule>) {
         let rules = rules.into_iter().collect();
         self.shared.with(|state| state.rules = rules);
     }
 
-    /// Passes everything from now on.
+    /// Removes all rules.
     pub fn clear(&self) {
         self.set([]);
     }
 
-    /// What came since it was last asked.
+    /// Returns the requests since the last call.
     #[must_use]
     pub fn take_seen(&self) -> Vec<Seen> {
         self.shared.with(|state| std::mem::take(&mut state.seen))
     }
 
-    /// What came so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.with(|state| state.seen.clone())
@@ -220,7 +221,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, http: bool, shared:
     while let Ok((client, _)) = listener.accept().await {
         let shared = shared.clone();
         tokio::spawn(async move {
-            // An error is a connection that ended: the client and the server see it, and nobody else has to.
+            // An error means that the connection ended. Client and server notice that themselves.
             let _ = if http {
                 http::serve(client, upstream, &shared).await
             } else {
@@ -250,7 +251,7 @@ async fn serve_tcp(client: TcpStream, upstream: SocketAddr, shared: &Shared) -> 
                 &mut to_client,
                 relay::Meddler::new(fault, Way::Response),
             );
-            // One direction may end well before the other (a client that has sent all it has); an error ends both.
+            // One direction may end well before the other (a client that has sent all it has). An error ends both.
             tokio::try_join!(up, down).map(|_| ())
         }
     }

@@ -1,4 +1,4 @@
-//! Passing bytes on, and meddling with them.
+//! Forwards bytes, and damages them on demand.
 
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Fault, Way};
 
-/// Small enough that a slow connection is smooth.
+/// The number of bytes that are forwarded at once: few enough to keep a slow connection smooth.
 const BUFFER: usize = 16 * 1024;
 
-/// What befalls the bytes that go one way.
+/// Applies a fault to the bytes of one direction.
 #[derive(Debug)]
 pub(super) struct Meddler {
     fault: Option<Fault>,
     way: Way,
     passed: u64,
-    /// The body's length, where it is known: so that its last byte is known too.
+    /// The length of the body, if it is known, so that its last byte can be recognised.
     length: Option<u64>,
 }
 
@@ -35,7 +35,7 @@ impl Meddler {
         self
     }
 
-    /// Passes `bytes` on as the fault has it; an error means that the connection is to be closed.
+    /// Forwards `bytes` with the fault applied. An error means that the connection has to be closed.
     pub(super) async fn pass(&mut self, bytes: &mut [u8], to: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
         let mut keep = bytes.len();
         match self.fault {
@@ -71,7 +71,7 @@ impl Meddler {
     }
 }
 
-/// Passes bytes on until there are no more, then says so to the receiver.
+/// Forwards bytes until there are no more, and then closes the receiver's side.
 pub(super) async fn until_end(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
@@ -87,7 +87,7 @@ pub(super) async fn until_end(
     }
 }
 
-/// Passes exactly `length` bytes on.
+/// Forwards exactly `length` bytes.
 pub(super) async fn exactly(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Fault, Proxy, Rule, Way};
 use crate::http::request;
 
-/// A server that answers every HTTP request with the body that it was sent, or with `hello`; by HTTP/1.0.
+/// Starts a server that answers every HTTP request with the body that it got, or with `hello`, by HTTP/1.0.
 fn echo_http() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -53,7 +53,7 @@ fn answer(mut stream: TcpStream) {
     }
 }
 
-/// A server that sends back what it gets.
+/// Starts a server that sends back the bytes that it gets.
 fn echo_tcp() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::process::{Process, Signal};
 use crate::wait_until;
 
-/// A started command; killed when dropped.
+/// A started command. Killed when the value is dropped.
 #[derive(Debug)]
 pub struct Background {
     command: String,
@@ -30,22 +30,22 @@ impl Background {
         }
     }
 
-    /// Its process id.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has printed so far, on both outputs.
+    /// Returns the output so far, of both streams.
     ///
     /// # Errors
-    /// If that cannot be read.
+    /// If the output cannot be read.
     pub fn log(&self) -> Result<String> {
         let read = |path: &PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(read(&self.stdout)? + &read(&self.stderr)?)
     }
 
-    /// Whether it still runs.
+    /// True if the command still runs.
     ///
     /// # Errors
     /// If the system does not say.
@@ -53,10 +53,10 @@ impl Background {
         Ok(self.process.ended()?.is_none())
     }
 
-    /// Waits until it has printed `text`.
+    /// Waits until the command has printed `text`.
     ///
     /// # Errors
-    /// If it ends before, or has not within `deadline`; with what it printed.
+    /// If the command ends before, or has not printed the text within `deadline`. The error has its output.
     pub fn wait_for(&mut self, text: &str, deadline: Duration) -> Result<()> {
         let what = format!("{} prints {text:?}", self.command);
         let waited = wait_until(&what, deadline, || {
@@ -68,23 +68,23 @@ impl Background {
         waited.with_context(|| self.log().unwrap_or_default())
     }
 
-    /// SIGKILL.
+    /// Kills the command by SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the command.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If the command has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
     }
 
-    /// Waits for its end and gives what it printed. A command that does not end is killed.
+    /// Waits for the end of the command, and returns its output. Kills the command if it does not end.
     ///
     /// # Errors
-    /// If it does not end within `deadline`; with what it printed.
+    /// If the command does not end within `deadline`. The error has its output.
     pub fn finish(&mut self, deadline: Duration) -> Result<Output> {
         let status = self.process.wait(deadline);
         if status.is_err() {
@@ -94,7 +94,7 @@ impl Background {
         self.output(status)
     }
 
-    /// Asks it to end, as an operator would, and gives what it printed.
+    /// Tells the command to end, as an operator would, and returns its output.
     ///
     /// # Errors
     /// As [`Background::finish`].

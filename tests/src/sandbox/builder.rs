@@ -1,4 +1,4 @@
-//! Making a sandbox: `holdfast init`, then the configuration that a test asks for.
+//! Makes a sandbox: runs `holdfast init`, then writes the configuration that a test asks for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,10 +12,10 @@ use super::Sandbox;
 use crate::postgres::{self, Cluster};
 use crate::{nats, s3, tools};
 
-/// More than staging is allowed to take (`staging.max_bytes`) in any test.
+/// The size of a folder in memory that is large enough for staging (`staging.max_bytes`) in any test.
 const STAGING_ROOM: u64 = 256 << 20;
 
-/// What a sandbox is to have.
+/// The parts of a sandbox that is to be made.
 #[derive(Debug, Default)]
 pub struct Builder {
     sources: Table,
@@ -25,7 +25,7 @@ pub struct Builder {
     repository: Option<Table>,
 }
 
-/// A table of texts.
+/// Makes a table of texts.
 fn texts(pairs: &[(&str, &str)]) -> Table {
     pairs
         .iter()
@@ -47,7 +47,7 @@ impl Builder {
         self.postgres_at(name, cluster.port())
     }
 
-    /// Adds a PostgreSQL server on a port of 127.0.0.1: a proxy's, or one where nobody answers.
+    /// Adds a PostgreSQL server on a port of 127.0.0.1: a proxy, or a port where nothing answers.
     #[must_use]
     pub fn postgres_at(mut self, name: &str, port: u16) -> Self {
         let url = postgres::url(port, "postgres", None);
@@ -68,7 +68,7 @@ impl Builder {
         self
     }
 
-    /// Adds system paths.
+    /// Adds paths of the system as a source.
     #[must_use]
     pub fn system(mut self, paths: &[&Path]) -> Self {
         let paths: Vec<Value> = paths.iter().map(|path| path.display().to_string().into()).collect();
@@ -86,7 +86,7 @@ impl Builder {
         self
     }
 
-    /// Adds a bucket as an off-site target, reached on this port of 127.0.0.1: the S3 server's or a proxy's.
+    /// Adds a bucket as an off-site target, reached on this port of 127.0.0.1, which is the S3 server's or a proxy's.
     #[must_use]
     pub fn target_s3(mut self, name: &str, port: u16, bucket: &str) -> Self {
         let mut target = s3_place(port, bucket);
@@ -102,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// Uses this NATS server in place of a private one.
+    /// Uses this NATS server instead of a private one.
     #[must_use]
     pub fn nats(self, server: &nats::Server) -> Self {
         self.nats_at(&server.url())
@@ -118,14 +118,14 @@ impl Builder {
     /// Sets a whole section (`retention`, `workers`, …) from TOML.
     ///
     /// # Errors
-    /// If it is not TOML.
+    /// If the text is not TOML.
     pub fn section(mut self, name: &str, text: &str) -> Result<Self> {
         let table: Table = text.parse().with_context(|| format!("read the section {name}"))?;
         self.sections.insert(name.into(), table.into());
         Ok(self)
     }
 
-    /// Runs `holdfast init` and writes the configuration over the one that it wrote, keeping its keys.
+    /// Runs `holdfast init`, and replaces the configuration that it wrote, except for its keys.
     ///
     /// # Errors
     /// If `holdfast` is not built, or `init` fails.
@@ -139,7 +139,7 @@ impl Builder {
         let password = sandbox.path("postgres.password");
         fs::write(&password, postgres::PASSWORD)?;
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
-        // Where things are has to be known before there is a configuration.
+        // The folders must be known before there is a configuration.
         let state = sandbox.path("state");
         sandbox.set_env("HOLDFAST__STATE_DIR", &state.display().to_string());
         if let Some(place) = &self.repository {
@@ -164,7 +164,7 @@ impl Builder {
         let staging = sandbox.staging();
         let in_memory = !staging.starts_with(sandbox.dir());
         sandbox.edit_config(|table| {
-            // What `init` proposes for sources and targets is not what the test asks for; its keys are.
+            // The sources and targets that `init` proposes are dropped; its keys are kept.
             let kept = ["encryption", "verifier"];
             table.retain(|name, _| kept.contains(&name));
             table.insert("site".into(), "test".into());
@@ -190,7 +190,7 @@ impl Builder {
         sandbox.edit_config(|table| {
             let nats = table.entry("nats").or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(nats) = nats {
-                // Tests that kill workers would otherwise wait a minute for each job to come again.
+                // Otherwise tests that kill workers would wait a minute for each job to come again.
                 nats.insert("lease".into(), "4s".into());
                 match self.nats_url {
                     Some(url) => nats.insert("url".into(), url.into()),
@@ -213,7 +213,7 @@ fn s3_place(port: u16, bucket: &str) -> Table {
     place
 }
 
-/// A folder for staging: in memory if there is room, as in production; else within the sandbox.
+/// Returns a folder for staging: in memory if there is room, as in production, else within the sandbox.
 pub(super) fn staging_dir(sandbox: &Path) -> Result<TempDir> {
     let memory = Path::new("/dev/shm");
     let room = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);

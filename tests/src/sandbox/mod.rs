@@ -22,19 +22,19 @@ use crate::output::{self, Artefact, Output};
 use crate::process::{self, Process};
 use crate::{tools, wait_until};
 
-/// What every process of a sandbox carries in its environment, so that those left over can be found.
+/// A variable in the environment of every process of a sandbox, by which leftover processes are found.
 const MARK: &str = "HOLDFAST_TEST_SANDBOX";
 
-/// Long enough for any run of a test on a busy machine; a hang is still found.
+/// The longest time for a command. Long enough for any run on a busy machine, and short enough to find a hang.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// How long processes may take to follow the one that started them.
+/// The longest time for processes to end after the one that started them.
 const LEFTOVERS: Duration = Duration::from_secs(20);
 
-/// A folder with a configuration, keys and a repository, and the `holdfast` program run in it.
+/// A folder with a configuration, keys and a repository, in which the `holdfast` program runs.
 ///
-/// When dropped it checks that nothing is left over: no process, no staged plaintext, no temporary file. A test that
-/// kills `holdfast` on purpose and starts it no more says so with [`Sandbox::sweep`].
+/// Dropping the value checks that nothing is left over: no process, no staged plaintext, no temporary file. A test that
+/// kills `holdfast` and does not start it again calls [`Sandbox::sweep`].
 #[derive(Debug)]
 pub struct Sandbox {
     program: PathBuf,
@@ -45,7 +45,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Begins a sandbox.
+    /// Begins the making of a sandbox.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
@@ -73,37 +73,37 @@ impl Sandbox {
         })
     }
 
-    /// The folder, which commands run in.
+    /// Returns the folder in which commands run.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The configuration.
+    /// Returns the path of the configuration.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
         self.dir().join("holdfast.toml")
     }
 
-    /// The local repository's folder.
+    /// Returns the folder of the local repository.
     #[must_use]
     pub fn repository(&self) -> PathBuf {
         self.dir().join("repository")
     }
 
-    /// A directory target's folder.
+    /// Returns the folder of a directory target.
     #[must_use]
     pub fn target(&self, name: &str) -> PathBuf {
         self.dir().join("targets").join(name)
     }
 
-    /// The staging folder.
+    /// Returns the folder for staging.
     #[must_use]
     pub fn staging(&self) -> &Path {
         self.staging.path()
     }
 
-    /// A path for something that a test makes.
+    /// Returns a path in the sandbox's folder, for things that a test makes.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir().join(name)
@@ -119,10 +119,10 @@ impl Sandbox {
         self.environment.remove(name);
     }
 
-    /// The configuration as it stands.
+    /// Reads the configuration as it is now.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the configuration cannot be read.
     pub fn config(&self) -> Result<Table> {
         let text = fs::read_to_string(self.config_file()).context("read the sandbox's configuration")?;
         Ok(text.parse()?)
@@ -131,14 +131,14 @@ impl Sandbox {
     /// Changes the configuration.
     ///
     /// # Errors
-    /// If it cannot be read or written.
+    /// If the configuration cannot be read or written.
     pub fn edit_config(&self, edit: impl FnOnce(&mut Table)) -> Result<()> {
         let mut table = self.config()?;
         edit(&mut table);
         fs::write(self.config_file(), toml::to_string(&table)?).context("write the sandbox's configuration")
     }
 
-    /// A `holdfast` command, ready to be started.
+    /// Returns a `holdfast` command that is ready to start.
     #[must_use]
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.program);
@@ -153,7 +153,7 @@ impl Sandbox {
     /// Runs `holdfast` with these arguments and waits for its end.
     ///
     /// # Errors
-    /// If it cannot be started or does not end in five minutes; not if it fails.
+    /// If the command cannot be started, or does not end in five minutes. A failure of the command is no error.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Output> {
         self.run_command(self.command(arguments))
     }
@@ -167,18 +167,18 @@ impl Sandbox {
         background.finish(DEADLINE)
     }
 
-    /// Starts `holdfast` and goes on.
+    /// Starts `holdfast` and does not wait for it.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If the command cannot be started.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Background> {
         self.start_command(self.command(arguments))
     }
 
-    /// As [`Sandbox::start`], of a command that was made by [`Sandbox::command`].
+    /// Starts a command that [`Sandbox::command`] made, and does not wait for it.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If the command cannot be started.
     pub fn spawn(&self, command: Command) -> Result<Background> {
         self.start_command(command)
     }
@@ -195,7 +195,7 @@ impl Sandbox {
             .into_owned();
         let shown = format!("{program} {}", words.join(" "));
         let number = self.commands.fetch_add(1, Ordering::Relaxed);
-        // Into files: a pipe that nobody reads would stop the program when it is full.
+        // The output goes into files. A pipe that nobody reads would stop the program when it is full.
         let file = |kind: &str| self.dir().join(format!("logs/{number:03}.{kind}"));
         let (stdout, stderr) = (file("out"), file("err"));
         command
@@ -206,7 +206,7 @@ impl Sandbox {
         Ok(Background::new(shown, process, stdout, stderr))
     }
 
-    /// All artefacts that `holdfast list` tells of and that came, from newest to oldest.
+    /// Returns all artefacts that `holdfast list` reports as restorable, from newest to oldest.
     ///
     /// # Errors
     /// If the command fails or prints no JSON.
@@ -217,10 +217,11 @@ impl Sandbox {
         Ok(all)
     }
 
-    /// The newest artefact of a source with this name; a set of files is one artefact, whatever its name.
+    /// Returns the newest artefact of a source with this name. For a source of files the name does not matter, since it
+    /// has one artefact.
     ///
     /// # Errors
-    /// If there is none, with those that there are.
+    /// If there is no such artefact. The error names those that exist.
     pub fn artefact(&self, source: &str, name: &str) -> Result<Artefact> {
         let all = self.artefacts()?;
         let found = all.iter().find(|artefact| {
@@ -236,17 +237,18 @@ impl Sandbox {
         })
     }
 
-    /// The objects of a place that is a directory, as paths relative to it with their sizes; unfinished uploads left out.
+    /// Returns the objects of a place that is a directory, as relative paths with their sizes. Unfinished uploads are
+    /// left out.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the folder cannot be read.
     pub fn objects(&self, place: &Path) -> Result<BTreeMap<String, u64>> {
         let mut objects = BTreeMap::new();
         list(place, place, &mut objects)?;
         Ok(objects)
     }
 
-    /// The processes that this sandbox started and that still run, with their command lines.
+    /// Returns the processes that this sandbox started and that still run, with their command lines.
     ///
     /// # Errors
     /// If the system does not list processes.
@@ -254,7 +256,7 @@ impl Sandbox {
         process::with_variable(MARK, &self.dir().display().to_string())
     }
 
-    /// Ends what is left over, and empties staging: for tests that end with a killed `holdfast`.
+    /// Ends leftover processes and empties staging. For tests that end with a killed `holdfast`.
     ///
     /// # Errors
     /// If something cannot be removed.
@@ -278,7 +280,7 @@ impl Sandbox {
     /// Checks that nothing is left over, as dropping the sandbox does.
     ///
     /// # Errors
-    /// What is left over.
+    /// Names everything that is left over.
     pub fn check_clean(&self) -> Result<()> {
         let gone = wait_until("no process is left over", LEFTOVERS, || {
             Ok(self.processes()?.is_empty())
@@ -289,9 +291,9 @@ impl Sandbox {
         let mut left = BTreeMap::new();
         list(self.staging(), self.staging(), &mut left)?;
         list(&self.dir().join("tmp"), &self.dir().join("tmp"), &mut left)?;
-        // The staging folder's own lock: empty, and kept as long as the folder.
+        // The lock of the staging folder is empty, and stays as long as the folder.
         left.remove(".lock");
-        // A killed process may leave contents that it had fetched: they are sealed, and the next start sweeps them.
+        // A killed process may leave contents that it had fetched. They are sealed, and the next start removes them.
         left.retain(|name, _| !name.starts_with("contents-"));
         if !left.is_empty() {
             bail!(

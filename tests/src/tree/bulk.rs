@@ -1,4 +1,4 @@
-//! Large trees for measurements, made fast.
+//! Large trees for measurements, made quickly.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -9,25 +9,26 @@ use anyhow::{Context, Result, bail};
 use super::content::{Kind, append};
 use crate::random::Random;
 
-/// Files in one folder.
+/// The number of files in one folder.
 const PER_FOLDER: u64 = 100;
 
-/// Threads that write: files are small, and creating them is what takes time.
+/// The number of threads that write. Files are small, and creating them takes most of the time.
 const THREADS: u64 = 4;
 
-/// A large tree: how many files, how many bytes in all (exact to within one byte a file), which seed.
+/// The properties of a large tree.
 #[derive(Clone, Copy, Debug)]
 pub struct Bulk {
-    /// Files.
+    /// The number of files.
     pub files: u64,
-    /// Their bytes together.
+    /// The size of all files together in bytes, exact to within one byte per file.
     pub bytes: u64,
-    /// The same seed gives the same tree.
+    /// The seed. The same seed gives the same tree.
     pub seed: u64,
 }
 
 impl Bulk {
-    /// How large each file is in proportion to the others: most are small, one in a thousand is a thousand times as large.
+    /// Returns the size of a file in proportion to the others: most are small, and one in a thousand is a thousand
+    /// times as large.
     fn weight(self, index: u64) -> u64 {
         let mut random = self.random(index);
         let small = 1 + random.below(20);
@@ -52,7 +53,7 @@ fn path(dir: &Path, index: u64) -> PathBuf {
 /// Makes the tree in `dir`, which must not exist.
 ///
 /// # Errors
-/// If it exists, or the file system refuses something.
+/// If `dir` exists, or the file system refuses something.
 pub fn make_bulk(dir: &Path, bulk: Bulk) -> Result<()> {
     if dir.exists() {
         bail!("{} exists", dir.display());
@@ -90,8 +91,8 @@ fn write_part(dir: &Path, bulk: Bulk, total: u64, thread: u64) -> Result<()> {
     Ok(())
 }
 
-/// Changes `count` files of a tree made by [`make_bulk`], evenly spread: a line is added, a few bytes are overwritten, or
-/// the file is replaced by a new one of 2 KiB.
+/// Changes `count` files of a tree made by [`make_bulk`], evenly spread: adds a line, overwrites a few bytes, or
+/// replaces the file by a new one of 2 KiB.
 ///
 /// # Errors
 /// If the file system refuses something.
@@ -103,7 +104,7 @@ pub fn edit_bulk(dir: &Path, bulk: Bulk, count: u64, seed: u64) -> Result<()> {
     while left > 0 && index < bulk.files {
         let path = path(dir, index);
         let length = fs::metadata(&path)?.len();
-        // Small ones alone, as is said: a large file that changes is another measurement.
+        // Only small files are changed, as documented: a large file that changes is another measurement.
         if length <= 64 << 10 {
             change(&path, length, &mut random).with_context(|| format!("change {}", path.display()))?;
             left -= 1;

@@ -1,4 +1,4 @@
-//! Whether two trees are the same, and where they are not.
+//! Compares two trees, and lists their differences.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// More differences than this say no more.
+/// The largest number of differences that are listed.
 const SHOWN: usize = 40;
 
 /// A file with holes of at least this many bytes counts as sparse.
@@ -26,20 +26,19 @@ struct Entry {
     digest: Option<[u8; 32]>,
     attributes: BTreeMap<OsString, Vec<u8>>,
     sparse: bool,
-    /// The first of its names, if it has several.
+    /// The first of the file's names, if it has several.
     first_name: Option<PathBuf>,
 }
 
 /// Compares two trees in everything: content, kind, mode, owner, time to the nanosecond, extended attributes, links,
-/// which names are one file, and holes. Sockets of `original` are passed over, since no archive holds them.
+/// which names are one file, and holes. Sockets of `original` are left out, since no archive holds them.
 ///
-/// # Errors
-/// The differences, one a line; or what could not be read.
+/// The differences, one per line, or the failure to read a tree.
 pub fn compare(original: &Path, copy: &Path) -> Result<()> {
     compare_except(original, copy, |_| false)
 }
 
-/// As [`compare`], but passes over paths (relative to the roots) for which `skip` holds.
+/// Compares two trees as [`compare`] does, without the paths (relative to the roots) for which `skip` returns true.
 ///
 /// # Errors
 /// As [`compare`].
@@ -112,7 +111,7 @@ fn differ(path: &Path, left: &Entry, right: &Entry, differences: &mut Vec<String
 fn read(root: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     let mut paths = Vec::new();
     walk(root, Path::new(""), &mut paths)?;
-    // So that the first name of a file is the same in both trees.
+    // Sorted, so that the first name of a file is the same in both trees.
     paths.sort();
     let mut entries = BTreeMap::new();
     let mut first_names: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
@@ -184,7 +183,7 @@ fn digest(path: &Path) -> Result<[u8; 32]> {
 }
 
 fn attributes(path: &Path, meta: &Metadata) -> Result<BTreeMap<OsString, Vec<u8>>> {
-    // User attributes exist on files and folders alone, and opening a fifo would wait for ever.
+    // Only files and folders have user attributes, and opening a fifo would wait without end.
     if !(meta.is_dir() || meta.is_file()) {
         return Ok(BTreeMap::new());
     }

@@ -1,4 +1,4 @@
-//! What is in files: as compressible as what people have.
+//! Content of files, as compressible as that of real ones.
 
 use crate::random::Random;
 
@@ -129,7 +129,7 @@ const WORDS: &[&str] = &[
     "again",
 ];
 
-/// Kinds of content.
+/// The kinds of content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Prose: compresses to about a third.
@@ -138,12 +138,12 @@ pub(super) enum Kind {
     Records,
     /// Log lines: compresses to about a sixth.
     Log,
-    /// What is compressed already: pictures, archives.
+    /// Data that is compressed already, such as pictures and archives.
     Noise,
 }
 
 impl Kind {
-    /// A mix such as a file server holds: by files, a third is compressed already.
+    /// Picks a kind in the proportions of a file server: a third of the files is compressed already.
     pub(super) fn any(random: &mut Random) -> Self {
         match random.below(12) {
             0..4 => Self::Prose,
@@ -174,7 +174,7 @@ pub(super) fn append(buffer: &mut Vec<u8>, kind: Kind, length: usize, random: &m
 }
 
 fn prose(buffer: &mut Vec<u8>, random: &mut Random) {
-    // One number gives three words, of which the common ones come more often.
+    // One number gives three words. Common words come more often.
     let number = random.number();
     for shift in [0, 20, 40] {
         let part = usize::try_from((number >> shift) & 0xf_ffff).unwrap_or(0);

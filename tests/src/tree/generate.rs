@@ -1,4 +1,4 @@
-//! Small trees with everything in them that is hard to back up.
+//! Small trees with everything that is hard to back up.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,22 +14,22 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, ut
 use super::content::{Kind, append};
 use crate::random::Random;
 
-/// Sizes at which something changes over: tar's blocks, the chunker's limits.
+/// Sizes at the limits of tar's blocks and of the chunker.
 const EDGES: &[usize] = &[
     0, 1, 511, 512, 513, 4096, 262_143, 262_144, 262_145, 1_048_575, 1_048_576, 1_048_577,
 ];
 
-/// The apparent size of the sparse file; it holds some KiB.
+/// The apparent size of the sparse file, which has only some KiB of data.
 const SPARSE: u64 = 64 << 20;
 
-/// What a tree has.
+/// The properties of a small tree.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Ordinary files.
+    /// The number of ordinary files.
     pub files: usize,
-    /// The largest of them, about.
+    /// The approximate size of the largest file, in bytes.
     pub largest: usize,
-    /// Also everything odd: names, links, sparse files, sockets, fifos, modes, times, extended attributes.
+    /// True to add unusual things: names, links, sparse files, sockets, fifos, modes, times, extended attributes.
     pub odd: bool,
 }
 
@@ -71,7 +71,8 @@ fn folder(random: &mut Random) -> String {
     parts.join("/")
 }
 
-/// Edges first; then most files are small and a few are large, as everywhere.
+/// Returns the size of a file: first those of [`EDGES`], then mostly small ones and a few large ones, as on real
+/// machines.
 fn size(index: usize, largest: usize, random: &mut Random) -> usize {
     if let Some(edge) = EDGES.get(index) {
         return (*edge).min(largest);
@@ -90,7 +91,7 @@ fn write(path: &Path, kind: Kind, size: usize, random: &mut Random) -> Result<()
     fs::write(path, &bytes).with_context(|| format!("write {}", path.display()))
 }
 
-/// Some time of the last years, to the nanosecond.
+/// Sets a time of the last years, with nanoseconds.
 fn touch(path: &Path, random: &mut Random) -> Result<()> {
     let seconds = 1_500_000_000 + i64::try_from(random.below(200_000_000))?;
     set_time(path, seconds, i64::try_from(random.below(1_000_000_000))?)
@@ -109,7 +110,7 @@ fn set_time(path: &Path, seconds: i64, nanoseconds: i64) -> Result<()> {
         .with_context(|| format!("set the time of {}", path.display()))
 }
 
-/// Last of all and deepest first, since making a file changes the time of its folder.
+/// Sets the times of folders: last of all and deepest first, since making a file changes the time of its folder.
 fn touch_folders(dir: &Path, random: &mut Random) -> Result<()> {
     for path in sorted(dir)? {
         if fs::symlink_metadata(&path)?.is_dir() {
@@ -136,7 +137,7 @@ fn odd(dir: &Path, random: &mut Random) -> Result<()> {
     times(&dir)
 }
 
-/// Gives everything but folders a time.
+/// Sets the times of everything but folders.
 fn touch_entries(dir: &Path, random: &mut Random) -> Result<()> {
     for path in sorted(dir)? {
         if fs::symlink_metadata(&path)?.is_dir() {
@@ -181,7 +182,7 @@ fn names(dir: &Path, random: &mut Random) -> Result<()> {
         write(&path, Kind::Prose, 300, random)?;
         touch(&path, random)?;
     }
-    // So long a path that a tar header cannot hold it.
+    // A path that is too long for a tar header.
     let long = (0..4).fold(dir, |path, _| path.join("f".repeat(200)));
     fs::create_dir_all(&long)?;
     write(&long.join("at the end of a long path"), Kind::Prose, 10, random)
@@ -216,7 +217,7 @@ fn modes(dir: &Path, random: &mut Random) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
     for mode in [0o000_u32, 0o400, 0o600, 0o644, 0o755, 0o4755, 0o2755, 0o1777, 0o6711] {
         let path = dir.join(format!("mode-{mode:04o}"));
-        // Who is not root could not read it back.
+        // A user who is not root could not read the file back.
         if !root && mode & 0o400 == 0 {
             continue;
         }
@@ -238,7 +239,7 @@ fn times(dir: &Path) -> Result<()> {
         ("epoch", 0, 0),
         ("one nanosecond", 1_700_000_000, 1),
         ("last nanosecond", 1_700_000_000, 999_999_999),
-        // More than eleven octal digits, tar's own field, can say. (ext4 ends in 2446.)
+        // A time that needs more than the eleven octal digits of tar's own field. (ext4 ends in 2446.)
         ("year 2400", 13_569_465_600, 500_000_000),
     ];
     for (name, seconds, nanoseconds) in times {
@@ -268,7 +269,7 @@ fn attributes(dir: &Path) -> Result<()> {
     xattr::set(&folder, "user.folder", b"yes").context("set an attribute of a folder")
 }
 
-/// Whether the file system has extended attributes (a tmpfs of an older kernel has none).
+/// Returns true if the file system has extended attributes. (A tmpfs of an older kernel has none.)
 fn settable(result: std::io::Result<()>) -> Result<bool> {
     match result {
         Ok(()) => Ok(true),
@@ -280,17 +281,17 @@ fn settable(result: std::io::Result<()>) -> Result<bool> {
 fn nodes(dir: &Path) -> Result<()> {
     let fifo = dir.join("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o640), 0).context("make a fifo")?;
-    // A path to a socket may have no more than 107 bytes: bound with a short name, and moved.
+    // The path of a socket may have at most 107 bytes, so the socket is bound under a short name, and moved.
     let short = std::env::temp_dir().join(format!("hf-socket-{}-{}", std::process::id(), dir.as_os_str().len()));
     let _ = fs::remove_file(&short);
     drop(UnixListener::bind(&short).context("make a socket")?);
     let moved = fs::rename(&short, dir.join("socket"));
     if moved.is_err() {
-        // Another file system: nothing lost but one oddity.
+        // The short name is on another file system. Only this one special file is lost.
         fs::remove_file(&short)?;
     }
     if rustix::process::geteuid().is_root() {
-        // Refused in many containers, even to root.
+        // Many containers do not allow devices, even to root.
         let null = rustix::fs::makedev(1, 3);
         let _ = mknodat(
             CWD,
@@ -303,7 +304,7 @@ fn nodes(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Changes `count` ordinary files made by [`generate`] (or as many as there are), each in one of five ways; and gives
+/// Changes `count` ordinary files made by [`generate`] (or all if there are fewer), each in one of five ways. Returns
 /// their paths.
 ///
 /// # Errors
@@ -336,13 +337,13 @@ fn edit_file(path: &Path, random: &mut Random) -> Result<()> {
         }
         2 => OpenOptions::new().write(true).open(path)?.set_len(length / 2)?,
         3 => {
-            // As editors save: a new file under the old name.
+            // A new file under the old name, as editors save.
             let beside = path.with_extension("new");
             fs::write(&beside, noise)?;
             fs::rename(&beside, path)?;
         }
         _ => {
-            // Something put in front: everything behind it moves.
+            // Data put in front, so that everything behind it moves.
             let old = fs::read(path)?;
             fs::write(path, [&noise[..], &old[..]].concat())?;
         }
