@@ -305,3 +305,6 @@ impl Record for Manifest {
         *key == ObjectKey::Manifest(self.artefact)
     }
 }
+
+#[cfg(test)]
+mod tests;

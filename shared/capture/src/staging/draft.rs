@@ -155,3 +155,6 @@ impl DraftPack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
