@@ -304,8 +304,8 @@ impl Row {
 
     fn describe(&mut self, sealed: &SealedManifest) {
         let manifest = &sealed.manifest;
-        (self.started, self.finished) = (Some(manifest.started), Some(manifest.finished));
-        (self.size, self.new) = (Some(manifest.stream.size), Some(manifest.new.bytes));
+        (self.started, self.finished) = (Some(manifest.captured.started), Some(manifest.captured.finished));
+        (self.size, self.new) = (Some(manifest.captured.stream.size), Some(manifest.captured.new.bytes));
         self.warnings = Some(manifest.warnings.total);
     }
 }

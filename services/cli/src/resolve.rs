@@ -73,11 +73,11 @@ pub(crate) async fn artefact(
             },
         },
     };
-    if kinds.contains(&found.manifest.kind) {
+    if kinds.contains(&found.manifest.captured.kind) {
         return Ok(found);
     }
     let words: Vec<&str> = kinds.iter().map(|k| k.as_str()).collect();
-    let (id, kind) = (found.manifest.artefact, found.manifest.kind);
+    let (id, kind) = (found.manifest.captured.artefact, found.manifest.captured.kind);
     Err(CliError::Usage(format!(
         "artefact {id} is of the kind {kind}, and {} was asked for",
         words.join(" or ")
@@ -187,7 +187,7 @@ async fn of_source(
         let mut good = Vec::new();
         for known in view.artefacts.iter().filter(fits) {
             if let Some(found) = usable(catalogue, known).await? {
-                good.extend((at.is_none_or(|at| found.manifest.started <= at)).then_some(found));
+                good.extend((at.is_none_or(|at| found.manifest.captured.started <= at)).then_some(found));
             }
         }
         match good.len() {
@@ -204,7 +204,7 @@ async fn of_source(
 fn several(source: &SourceName, good: &[Arc<SealedManifest>]) -> CliError {
     let names: Vec<String> = good
         .iter()
-        .map(|m| format!("{source}/{}", human::shown(&m.manifest.name)))
+        .map(|m| format!("{source}/{}", human::shown(&m.manifest.captured.name)))
         .collect();
     CliError::Usage(format!(
         "source {source} has several of them, name one: {}",

@@ -235,22 +235,25 @@ fn write_counts(input: &mut Input<'_, '_>, counted: &Counted, warnings: &mut War
 /// An empty or shrunken dump is never silent: it is what a dump of the wrong server, or of a damaged one, looks like.
 fn compare(previous: Option<&Manifest>, size: u64, counts: &Counts, min_ratio: f64, warnings: &mut Warnings) {
     let Some(previous) = previous else { return };
-    if previous.counts.tables > 0 && counts.tables == 0 {
+    if previous.captured.counts.tables > 0 && counts.tables == 0 {
         warnings.add(
             "empty",
             &format!(
                 "it had {} tables in the backup before, and has none now",
-                previous.counts.tables
+                previous.captured.counts.tables
             ),
         );
     }
     // Precision does not matter: the ratio is a rule of thumb.
     #[allow(clippy::cast_precision_loss)]
-    let shrunken = (size as f64) < previous.stream.size as f64 * min_ratio;
+    let shrunken = (size as f64) < previous.captured.stream.size as f64 * min_ratio;
     if shrunken {
         warnings.add(
             "shrunken",
-            &format!("{size} bytes, after {} in the backup before", previous.stream.size),
+            &format!(
+                "{size} bytes, after {} in the backup before",
+                previous.captured.stream.size
+            ),
         );
     }
 }

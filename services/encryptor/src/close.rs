@@ -51,7 +51,7 @@ pub(crate) async fn close(
     failpoint::hit_async("encryptor.after_manifest").await?;
     let sealed = cx.repository.manifest(artefact).await?;
     let sealed = sealed.ok_or_else(|| JobError::Retry(format!("the manifest of {artefact} is not there yet")))?;
-    metrics::global().artefact(sealed.manifest.kind.as_str(), "sealed");
+    metrics::global().artefact(sealed.manifest.captured.kind.as_str(), "sealed");
     hand_on_sealed(cx, &expected, source, &sealed, stored + contents.size).await?;
     // A failure to tidy up is no failure of the artefact; the sweep takes what is left.
     if let Err(error) = Arc::try_unwrap(attempt).map_or(Ok(()), Attempt::discard) {

@@ -104,7 +104,7 @@ pub(crate) async fn seal(
         return Ok(());
     };
     if attempt.unsealed()?.is_empty() {
-        let source: SourceName = draft.source;
+        let source: SourceName = draft.captured.source;
         ask_for_seals(cx, &attempt, &source).await?;
     }
     Ok(())

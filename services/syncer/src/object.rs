@@ -98,7 +98,7 @@ impl Copier {
 
     /// Copies an artefact's contents through a file, since they may be large.
     pub(crate) async fn copy_contents(&self, manifest: &Manifest) -> Result<Option<u64>, SyncError> {
-        let key = ObjectKey::Contents(manifest.artefact);
+        let key = ObjectKey::Contents(manifest.captured.artefact);
         let expected = manifest.contents;
         if self.is_there(&key, expected.size).await? {
             return Ok(None);

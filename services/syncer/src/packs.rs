@@ -31,7 +31,7 @@ impl Copier {
             .inner
             .options
             .storage_class
-            .get(&manifest.class)
+            .get(&manifest.captured.class)
             .map(String::as_str);
         let lacking = self.lacking(&manifest.packs).await?;
         let mut sending = stream::iter(lacking)

@@ -106,7 +106,7 @@ impl Syncer {
             metrics.duplicate(WorkStage::Sync.as_str());
         }
         if let Some(sealed) = cx.repository.manifest(artefact).await? {
-            let kind = sealed.manifest.kind.as_str();
+            let kind = sealed.manifest.captured.kind.as_str();
             metrics.bytes(Flow::Sent, kind, copied.bytes);
             metrics.artefact(kind, "synced");
         }

@@ -65,12 +65,12 @@ pub(crate) async fn judge(
     if level >= Level::Restore && !is_tree(manifest) {
         return Err(VerifyError::NoServer {
             artefact,
-            kind: manifest.kind.as_str(),
+            kind: manifest.captured.kind.as_str(),
         });
     }
     let previous = previous(repository, manifest).await.map_err(failed)?;
     let recipients = repository.keys().recipients.clone();
-    let recipients = recipients.filter(|r| r.fingerprints() == manifest.recipients);
+    let recipients = recipients.filter(|r| r.fingerprints() == manifest.captured.recipients);
     let options = options.clone();
     let mut stop = StopOnDrop(Some(options.progress.clone()));
     let judged = tokio::task::spawn_blocking(move || examine(&opened, level, previous, recipients.as_ref(), &options));
@@ -92,14 +92,14 @@ impl Drop for StopOnDrop {
 }
 
 fn is_tree(manifest: &Manifest) -> bool {
-    ArtefactKind::FILES.contains(&manifest.kind)
+    ArtefactKind::FILES.contains(&manifest.captured.kind)
 }
 
 /// Judges an artefact whose manifest or contents are unusable, so that nothing else can be checked.
 async fn unreadable(repository: &Repository, artefact: ArtefactId, key: Option<ObjectKey>, problem: String) -> Judged {
     let manifest = repository.manifest(artefact).await.ok().flatten();
     let mut judged = Judged {
-        kind: manifest.map(|m| m.manifest.kind),
+        kind: manifest.map(|m| m.manifest.captured.kind),
         ..Judged::default()
     };
     judged.add(key.unwrap_or(ObjectKey::Manifest(artefact)), problem);
@@ -118,9 +118,9 @@ fn key_of(error: &RepositoryError, artefact: ArtefactId) -> ObjectKey {
 /// Fails early if no key fits. Otherwise all packs would be read for nothing.
 fn check_keys(manifest: &Manifest, keys: Option<&SecretKeys>, level: Level) -> Result<(), VerifyError> {
     let held = keys.map(SecretKeys::fingerprints).unwrap_or_default();
-    let fits = manifest.recipients.iter().any(|needed| held.contains(needed));
+    let fits = manifest.captured.recipients.iter().any(|needed| held.contains(needed));
     // If the manifest does not name its recipients, any key may fit, and is tried.
-    if fits || (manifest.recipients.is_empty() && keys.is_some()) {
+    if fits || (manifest.captured.recipients.is_empty() && keys.is_some()) {
         return Ok(());
     }
     Err(needs_key(manifest, level))
@@ -128,15 +128,15 @@ fn check_keys(manifest: &Manifest, keys: Option<&SecretKeys>, level: Level) -> R
 
 fn needs_key(manifest: &Manifest, level: Level) -> VerifyError {
     VerifyError::NeedsKey {
-        artefact: manifest.artefact,
+        artefact: manifest.captured.artefact,
         level,
-        needed: manifest.recipients.clone(),
+        needed: manifest.captured.recipients.clone(),
     }
 }
 
 /// Looks up the manifest before this one. One that is missing or damaged is a finding of its own artefact only.
 async fn previous(repository: &Repository, manifest: &Manifest) -> Result<Previous, RepositoryError> {
-    let Some(previous) = manifest.previous else {
+    let Some(previous) = manifest.captured.previous else {
         return Ok(Previous::NotLooked);
     };
     match repository.manifest(previous.artefact).await {
@@ -163,7 +163,7 @@ fn examine(
     };
     let report = check(opened.origin(), level, checking, &options.progress);
     let report = report.map_err(|source| VerifyError::Check {
-        artefact: manifest.artefact,
+        artefact: manifest.captured.artefact,
         source: Box::new(source),
     })?;
     let mut judged = judged(manifest, level, report)?;
@@ -183,7 +183,7 @@ fn judged(manifest: &Manifest, level: Level, report: Report) -> Result<Judged, V
     let damage = report.findings.into_iter().filter(|found| found.damage);
     let findings: Vec<_> = damage.map(|found| (found.object, found.problem)).collect();
     Ok(Judged {
-        kind: Some(manifest.kind),
+        kind: Some(manifest.captured.kind),
         total: report.total - (all - findings.len() as u64),
         findings,
         bytes_read: report.bytes_read,

@@ -91,7 +91,7 @@ async fn known_good(cx: &Context, artefact: ArtefactId, level: Level) -> Result<
     };
     let all = cx.catalogue.verifications(artefact).await.or_else(none_if_damaged)?;
     let here = cx.repository.place().name();
-    let since = sealed.manifest.finished;
+    let since = sealed.manifest.captured.finished;
     let good = all
         .iter()
         .filter(|v| v.good && v.place == *here && v.finished >= since && v.level >= level);

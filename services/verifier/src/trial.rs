@@ -20,11 +20,11 @@ const MARGIN: u64 = 16 << 20;
 /// Restores the files of an artefact, compares them, and adds each fault of the artefact to `judged`.
 pub(crate) fn trial(opened: &OpenArtefact, options: &VerifyOptions, judged: &mut Judged) -> Result<(), VerifyError> {
     let manifest = opened.manifest();
-    let artefact = manifest.artefact;
+    let artefact = manifest.captured.artefact;
     let Some(parent) = &options.trial else {
         return Err(VerifyError::NoFolder { artefact });
     };
-    let needed = manifest.stream.size.saturating_add(MARGIN);
+    let needed = manifest.captured.stream.size.saturating_add(MARGIN);
     let unusable = |source| VerifyError::Folder {
         path: parent.clone(),
         source,

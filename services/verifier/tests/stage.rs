@@ -118,7 +118,7 @@ async fn a_bad_artefact_fails_with_what_was_found_and_is_not_copied() {
             .unwrap()
             .is_some()
     );
-    let next = after_verify(&expected, &"main".parse().unwrap(), sealed.manifest.artefact);
+    let next = after_verify(&expected, &"main".parse().unwrap(), sealed.manifest.captured.artefact);
     assert_eq!(cx.bus.publish_work(&next[0]).await.unwrap(), Queued::New);
 }
 
@@ -130,7 +130,8 @@ async fn without_a_key_only_integrity_is_verified() {
     let sealed = capture_directory(&bed, run(1), &tree(&bed)).await;
     begin_run(&bed, run(1), &directory_artefact(run(1)), Level::Decrypt).await;
     let error = serve(&cx, &work(run(1), Level::Decrypt)).await.unwrap_err();
-    let named = |reason: &str| reason.contains(&sealed.manifest.recipients[0]) && reason.contains("secret_keys");
+    let named =
+        |reason: &str| reason.contains(&sealed.manifest.captured.recipients[0]) && reason.contains("secret_keys");
     assert!(matches!(&error, JobError::Fail(reason) if named(reason)), "{error:?}");
     assert_eq!(records(&cx, run(1)).await, [], "nothing is said of the artefact");
     serve(&cx, &work(run(1), Level::Integrity)).await.unwrap();

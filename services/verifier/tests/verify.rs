@@ -30,7 +30,7 @@ async fn what_was_captured_is_good_at_every_level() {
     let bytes: u64 = sealed.manifest.packs.iter().map(|p| p.size).sum();
     // One set of options serves many verifications.
     let keys = backup_keys(&bed);
-    let id = sealed.manifest.artefact;
+    let id = sealed.manifest.captured.artefact;
     let options = options(&bed);
     for level in [Level::Integrity, Level::Decrypt, Level::Restore] {
         let checked = verify_artefact(&bed.repository, Some(&keys), id, level, &options)
@@ -91,7 +91,7 @@ async fn damage_is_named_at_every_level_and_its_packs_are_marked() {
 async fn metadata_is_read_from_the_place_and_not_from_memory() {
     let bed = Bed::new().await;
     let sealed = capture_directory(&bed, run(1), &tree(&bed)).await;
-    let id = sealed.manifest.artefact;
+    let id = sealed.manifest.captured.artefact;
     let object = async || {
         verify(&bed, Level::Decrypt).await.verification.findings[0]
             .object
@@ -120,7 +120,7 @@ async fn what_damages_a_target_marks_nothing_here() {
     let sealed = capture_directory(&bed, run(1), &tree(&bed)).await;
     let to = directory("offsite", &bed.scratch.path().join("offsite")).await;
     let there = bed.repository.at(to.clone());
-    let id = sealed.manifest.artefact;
+    let id = sealed.manifest.captured.artefact;
     for key in [
         ObjectKey::Manifest(id),
         ObjectKey::Contents(id),
@@ -158,7 +158,7 @@ async fn what_damages_a_target_marks_nothing_here() {
 async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
     let bed = Bed::new().await;
     let sealed = capture_directory(&bed, run(1), &tree(&bed)).await;
-    let id = sealed.manifest.artefact;
+    let id = sealed.manifest.captured.artefact;
     let stranger = backup_keys(&Bed::new().await);
     for keys in [None, Some(&stranger)] {
         let error = verify_artefact(&bed.repository, keys, id, Level::Decrypt, &options(&bed))
@@ -167,7 +167,7 @@ async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
         let text = error.to_string();
         assert!(matches!(error, VerifyError::NeedsKey { .. }) && !error.retry().is_later());
         assert!(
-            text.contains(&sealed.manifest.recipients[0]) && text.contains("verifier.secret_keys"),
+            text.contains(&sealed.manifest.captured.recipients[0]) && text.contains("verifier.secret_keys"),
             "{text}"
         );
     }

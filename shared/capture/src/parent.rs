@@ -41,8 +41,12 @@ impl<'a> Earlier<'a> {
         Self {
             contents,
             origin: Origin::Parent,
-            same_layout: manifest.tools.get("tar").is_some_and(|layout| layout == LAYOUT),
-            started: manifest.started,
+            same_layout: manifest
+                .captured
+                .tools
+                .get("tar")
+                .is_some_and(|layout| layout == LAYOUT),
+            started: manifest.captured.started,
         }
     }
 

@@ -7,8 +7,8 @@ use std::io::Read;
 use std::rc::Rc;
 
 use holdfast_format::{
-    ArtefactId, ArtefactKind, ChunkKey, ChunkerParams, Class, Content, ContentsError, ContentsReader, ContentsRef,
-    ContentsWriter, Digest, Extent, Manifest, PackId, PackRef, RunId, StreamFormat,
+    Artefact, ArtefactId, ArtefactKind, Captured, ChunkKey, ChunkerParams, Content, ContentsError, ContentsReader,
+    ContentsRef, ContentsWriter, Digest, Extent, Manifest, PackId, PackRef, RunId, StreamFormat,
 };
 use jiff::Timestamp;
 
@@ -213,35 +213,25 @@ fn shoot_with(
 }
 
 pub(crate) fn manifest(started: Timestamp, packed: &Packed) -> Manifest {
-    let digest = Digest::from_bytes([0; 32]);
-    Manifest {
-        artefact: ARTEFACT,
-        run: RunId::new(1, [1; 10]),
-        source: "main".parse().unwrap(),
+    let artefact = Artefact {
+        id: ARTEFACT,
         kind: ArtefactKind::Directory,
         name: "data".to_owned(),
-        site: "here".parse().unwrap(),
-        sequence: 1,
-        previous: None,
-        parent: None,
+    };
+    let contents = ContentsRef {
+        size: 1,
+        sha256: Digest::from_bytes([0; 32]),
+        plain: 1,
+    };
+    let mut manifest = Manifest::sample(&artefact, RunId::new(1, [1; 10]), contents, pack_refs(packed));
+    manifest.captured = Captured {
         started,
         finished: started,
-        attempt: 1,
-        class: Class::Daily,
-        profile: "gnupg".to_owned(),
         recipients: vec!["AB".to_owned()],
         tools: BTreeMap::from([("tar".to_owned(), crate::LAYOUT.to_owned())]),
         stream: packed.stream(StreamFormat::Tar),
         new: packed.new,
-        counts: holdfast_format::Counts::default(),
-        database: None,
-        volume: None,
-        contents: ContentsRef {
-            size: 1,
-            sha256: digest,
-            plain: 1,
-        },
-        packs: pack_refs(packed),
-        warnings: holdfast_format::Warnings::default(),
-    }
+        ..manifest.captured
+    };
+    manifest
 }

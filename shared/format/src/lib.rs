@@ -23,8 +23,8 @@ pub use contents::{
 pub use id::{ArtefactId, ChunkId, Digest, IdError, PackId, RepositoryId, RunId};
 pub use key::ObjectKey;
 pub use manifest::{
-    ContentsRef, Counts, DatabaseGrant, DatabaseInfo, DatabaseSetting, Manifest, NewBytes, PackRef, Predecessor,
-    Stream, VolumeInfo, VolumeUser, Warning, Warnings,
+    Captured, ContentsRef, Counts, DatabaseGrant, DatabaseInfo, DatabaseSetting, Manifest, NewBytes, PackRef,
+    Predecessor, Stream, VolumeInfo, VolumeUser, Warning, Warnings,
 };
 pub use name::{NameError, PlaceName, Site, SourceName, Token};
 pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};

@@ -8,22 +8,38 @@ use serde::{Deserialize, Serialize};
 use crate::run::Class;
 use crate::{ArtefactId, ArtefactKind, Digest, ObjectKey, PackId, Record, RunId, Site, SourceName, StreamFormat};
 
-/// What was captured, where its bytes are, and how they are checked.
+/// The signed record of an artefact: what was captured, where its bytes are, and how they are checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// All that the capture knew. Its fields stand in the manifest itself.
+    #[serde(flatten)]
+    pub captured: Captured,
+    /// The contents object.
+    pub contents: ContentsRef,
+    /// Every pack that the stream uses, and those that only a pre-copy used; extents name them by index.
+    pub packs: Vec<PackRef>,
+    /// Notes of the capture for the operator. Beside the other fields, so that manifests keep their order: it comes last.
+    #[serde(default)]
+    pub warnings: Warnings,
+}
+
+/// The description of a captured artefact: the part that is known before anything is sealed. A manifest and its draft
+/// have it in common; a new field belongs here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Captured {
     /// The artefact.
     pub artefact: ArtefactId,
     /// The run that brought it.
     pub run: RunId,
-    /// Its source.
+    /// The source that it belongs to.
     pub source: SourceName,
-    /// What it is.
+    /// Database, directory, volume and so on.
     pub kind: ArtefactKind,
     /// The database's or directory's name.
     pub name: String,
-    /// Where it was captured.
+    /// The site where it was captured.
     pub site: Site,
-    /// Grows by one with each artefact of the same source and name.
+    /// Number that grows by one with each artefact of the same source and name.
     pub sequence: u64,
     /// The artefact before this one in that sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,13 +47,13 @@ pub struct Manifest {
     /// The artefact whose chunks were referenced, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ArtefactId>,
-    /// When the capture began: for a database, when its snapshot was taken.
+    /// Beginning of the capture: for a database, when its snapshot was taken; for files, before the first was looked at.
     pub started: Timestamp,
-    /// When the capture ended.
+    /// End of the capture.
     pub finished: Timestamp,
-    /// Which attempt of the run brought it.
+    /// Number of the run's attempt that brought it.
     pub attempt: u32,
-    /// What retention goes by.
+    /// The class by which retention keeps it.
     pub class: Class,
     /// The OpenPGP profile of its packs.
     pub profile: String,
@@ -50,7 +66,7 @@ pub struct Manifest {
     pub stream: Stream,
     /// What this capture added to the repository.
     pub new: NewBytes,
-    /// What the stream holds, counted.
+    /// Counts of what the stream holds.
     #[serde(default)]
     pub counts: Counts,
     /// What a database is beside its dump; none for other kinds, and in manifests of earlier releases.
@@ -59,13 +75,6 @@ pub struct Manifest {
     /// What a Docker volume is beside its files; none for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeInfo>,
-    /// The contents object.
-    pub contents: ContentsRef,
-    /// Every pack that the stream uses, and those that only a pre-copy used; extents name them by index.
-    pub packs: Vec<PackRef>,
-    /// What the operator should know about this capture.
-    #[serde(default)]
-    pub warnings: Warnings,
 }
 
 /// The manifest before this one of the same source and name.
@@ -302,7 +311,61 @@ impl Record for Manifest {
     const KIND: &'static str = "manifest";
 
     fn belongs_at(&self, key: &ObjectKey) -> bool {
-        *key == ObjectKey::Manifest(self.artefact)
+        *key == ObjectKey::Manifest(self.captured.artefact)
+    }
+}
+
+/// Samples for tests, of this crate and of others.
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used)]
+impl Captured {
+    /// A first daily capture of source `main` at `host-a`, with nothing counted and no readers. Tests change what they are
+    /// about.
+    #[must_use]
+    pub fn sample(artefact: &crate::Artefact, run: RunId) -> Self {
+        let at: Timestamp = "2026-11-24T02:00:00Z".parse().unwrap();
+        Self {
+            artefact: artefact.id,
+            run,
+            source: "main".parse().unwrap(),
+            kind: artefact.kind,
+            name: artefact.name.clone(),
+            site: "host-a".parse().unwrap(),
+            sequence: 1,
+            previous: None,
+            parent: None,
+            started: at,
+            finished: at,
+            attempt: 1,
+            class: Class::Daily,
+            profile: "gnupg".to_owned(),
+            recipients: Vec::new(),
+            tools: BTreeMap::new(),
+            stream: Stream {
+                format: artefact.kind.stream_format(),
+                size: 5,
+                extents: 1,
+                digest: Digest::from_bytes([0; 32]),
+            },
+            new: NewBytes::default(),
+            counts: Counts::default(),
+            database: None,
+            volume: None,
+        }
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Manifest {
+    /// A manifest of [`Captured::sample`] with these contents and packs.
+    #[must_use]
+    pub fn sample(artefact: &crate::Artefact, run: RunId, contents: ContentsRef, packs: Vec<PackRef>) -> Self {
+        Self {
+            captured: Captured::sample(artefact, run),
+            contents,
+            packs,
+            warnings: Warnings::default(),
+        }
     }
 }
 

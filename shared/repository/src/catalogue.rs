@@ -41,7 +41,11 @@ impl Latest {
     /// The number of the next artefact in the sequence; the first is 1. Artefacts that cannot be read count.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
-        self.manifest.as_ref().map_or(0, |latest| latest.manifest.sequence) + self.unreadable + 1
+        self.manifest
+            .as_ref()
+            .map_or(0, |latest| latest.manifest.captured.sequence)
+            + self.unreadable
+            + 1
     }
 }
 
@@ -299,7 +303,10 @@ impl Catalogue {
         match self.repository.manifest(id).await {
             Ok(Some(found)) => {
                 let m = &found.manifest;
-                let fits = m.run == run && m.source == *source && m.kind == kind && m.name == name;
+                let fits = m.captured.run == run
+                    && m.captured.source == *source
+                    && m.captured.kind == kind
+                    && m.captured.name == name;
                 if !fits {
                     tracing::warn!(artefact = %id, "a manifest does not say what its id says; it is passed over");
                 }

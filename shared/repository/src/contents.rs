@@ -174,7 +174,7 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::Missing`], [`RepositoryError::Damaged`], [`RepositoryError::Scratch`]; others of the place.
     pub async fn open_contents(&self, manifest: &Manifest, scratch: &Path) -> Result<ContentsFile, RepositoryError> {
-        let artefact = manifest.artefact;
+        let artefact = manifest.captured.artefact;
         let at = self.named(&ObjectKey::Contents(artefact));
         let file = match self.fetch_contents(&at, manifest, scratch).await {
             // What came may have been damaged on the way.
@@ -192,7 +192,9 @@ impl Repository {
 
     async fn fetch_contents(&self, at: &At, manifest: &Manifest, scratch: &Path) -> Result<Scratch, RepositoryError> {
         let expected = manifest.contents;
-        let (file, size, found) = self.fetch_hashed(at, manifest.artefact, expected.size, scratch).await?;
+        let (file, size, found) = self
+            .fetch_hashed(at, manifest.captured.artefact, expected.size, scratch)
+            .await?;
         if size != expected.size {
             return Err(at.damaged(wrong_size(size, expected.size)));
         }

@@ -16,7 +16,7 @@ use holdfast_repository::{Catalogue, RepositoryError};
 async fn newest(catalogue: &Catalogue, before: Option<RunId>) -> Option<ArtefactId> {
     let source = "main".parse().unwrap();
     let found = catalogue.newest(&source, ArtefactKind::Database, "shop", before).await;
-    found.unwrap().map(|found| found.manifest.artefact)
+    found.unwrap().map(|found| found.manifest.captured.artefact)
 }
 
 async fn list(bed: &Bed, n: u64) {

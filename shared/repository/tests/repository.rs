@@ -121,7 +121,7 @@ async fn a_changed_byte_is_damage_with_a_name() {
     let written = write_artefact(&bed, run(1), 1).await;
     let manifest = &written.manifest;
     let (contents, pack) = (
-        ObjectKey::Contents(manifest.artefact),
+        ObjectKey::Contents(manifest.captured.artefact),
         ObjectKey::Pack(manifest.packs[0].id),
     );
     bed.flip(&pack);
@@ -140,14 +140,18 @@ async fn a_changed_byte_is_damage_with_a_name() {
         error.is_damage() && error.to_string().contains(&contents.to_string()),
         "{error}"
     );
-    let key = ObjectKey::Manifest(manifest.artefact);
+    let key = ObjectKey::Manifest(manifest.captured.artefact);
     bed.flip(&key);
     assert!(
-        bed.repository.manifest(manifest.artefact).await.unwrap().is_some(),
+        bed.repository
+            .manifest(manifest.captured.artefact)
+            .await
+            .unwrap()
+            .is_some(),
         "known from before"
     );
     let fresh = bed.repository.at(bed.repository.place().clone());
-    let error = fresh.manifest(manifest.artefact).await.unwrap_err();
+    let error = fresh.manifest(manifest.captured.artefact).await.unwrap_err();
     assert!(
         error.is_damage() && error.to_string().contains(&key.to_string()),
         "{error}"
@@ -173,7 +177,7 @@ async fn what_is_cut_long_or_missing_is_told_apart() {
         matches!(error, RepositoryError::Missing { .. }) && error.is_damage(),
         "{error:?}"
     );
-    std::fs::remove_file(bed.file(ObjectKey::Contents(manifest.artefact))).unwrap();
+    std::fs::remove_file(bed.file(ObjectKey::Contents(manifest.captured.artefact))).unwrap();
     let error = bed
         .repository
         .open_contents(&manifest, bed.scratch.path())
@@ -346,7 +350,11 @@ async fn a_repository_in_a_bucket_works_alike() {
     let made = Repository::create(place.clone(), ring.service(), now()).await.unwrap();
     let written = write_artefact_to(&made, &ring, scratch.path(), run(1), 1).await;
     let opened = Repository::open(place, ring.restorer()).await.unwrap();
-    let read = opened.manifest(written.manifest.artefact).await.unwrap().unwrap();
+    let read = opened
+        .manifest(written.manifest.captured.artefact)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(*read, written);
     let file = opened.open_contents(&read.manifest, scratch.path()).await.unwrap();
     assert_eq!(tables(&file), 3);

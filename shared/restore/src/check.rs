@@ -147,7 +147,7 @@ pub fn check(
         packs: &examined,
         ..origin
     };
-    match (level, origin.manifest.stream.format) {
+    match (level, origin.manifest.captured.stream.format) {
         (Level::Integrity, _) => {
             survey::survey(origin, &findings, false)?;
             each_pack(inside, &[], options.limits, progress, &findings, &|pack, _| {
@@ -165,13 +165,13 @@ pub fn check(
 }
 
 fn check_previous(origin: Origin<'_>, previous: Previous, findings: &Findings) {
-    let (Some(named), Previous::Found(found)) = (origin.manifest.previous, previous) else {
+    let (Some(named), Previous::Found(found)) = (origin.manifest.captured.previous, previous) else {
         return;
     };
     if named.sha256 != found {
         let problem = format!(
             "its SHA-256 is not the one that the next manifest, {}, names: the sequence was rolled back or forked",
-            origin.manifest.artefact
+            origin.manifest.captured.artefact
         );
         findings.add(ObjectKey::Manifest(named.artefact), problem, true);
     }
@@ -238,7 +238,11 @@ fn check_chunks(
         && findings.count() == before
         && let Err(error) = survey.compare(origin)
     {
-        findings.add(ObjectKey::Contents(origin.manifest.artefact), error.to_string(), true);
+        findings.add(
+            ObjectKey::Contents(origin.manifest.captured.artefact),
+            error.to_string(),
+            true,
+        );
     }
     Ok(())
 }
@@ -281,7 +285,7 @@ impl Findings {
             return Err(CheckError::Contents(error));
         }
         let problem = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-        let key = ObjectKey::Contents(origin.manifest.artefact);
+        let key = ObjectKey::Contents(origin.manifest.captured.artefact);
         self.add(key, format!("{error}{problem}"), !no_key);
         Ok(())
     }
@@ -293,7 +297,7 @@ impl Findings {
             StreamError::Contents(error) => self.contents(origin, error),
             StreamError::Stopped => Err(CheckError::Stopped),
             other => {
-                let contents = ObjectKey::Contents(origin.manifest.artefact);
+                let contents = ObjectKey::Contents(origin.manifest.captured.artefact);
                 let object = other.damaged().cloned().unwrap_or(contents);
                 self.add(object, other.to_string(), true);
                 Ok(())

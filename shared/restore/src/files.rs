@@ -200,10 +200,10 @@ pub fn restore_files(
     options: FilesOptions,
     progress: &Progress,
 ) -> Result<FilesReport, FilesError> {
-    if origin.manifest.stream.format != StreamFormat::Tar {
+    if origin.manifest.captured.stream.format != StreamFormat::Tar {
         return Err(FilesError::NotFiles {
-            artefact: origin.manifest.artefact.to_string(),
-            kind: origin.manifest.kind.as_str(),
+            artefact: origin.manifest.captured.artefact.to_string(),
+            kind: origin.manifest.captured.kind.as_str(),
         });
     }
     let (plan, refused) = Plan::make(origin, select)?;

@@ -130,7 +130,7 @@ impl<'a> Origin<'a> {
     /// The key of the pack at this index; of the contents, if they name a pack that the manifest does not have.
     pub(crate) fn pack_key(&self, index: u32) -> ObjectKey {
         self.pack(index)
-            .map_or(ObjectKey::Contents(self.manifest.artefact), |pack| {
+            .map_or(ObjectKey::Contents(self.manifest.captured.artefact), |pack| {
                 ObjectKey::Pack(pack.id)
             })
     }

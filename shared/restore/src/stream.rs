@@ -134,7 +134,7 @@ impl StreamError {
 
     pub(crate) fn digest(origin: Origin<'_>, problem: impl Into<String>) -> Self {
         Self::Digest {
-            object: ObjectKey::Contents(origin.manifest.artefact),
+            object: ObjectKey::Contents(origin.manifest.captured.artefact),
             problem: problem.into(),
         }
     }
@@ -260,7 +260,7 @@ pub(crate) fn compare(
     extents: u64,
     digest: holdfast_format::Digest,
 ) -> Result<(), StreamError> {
-    let stream = &origin.manifest.stream;
+    let stream = &origin.manifest.captured.stream;
     if size != stream.size {
         return Err(StreamError::digest(
             origin,

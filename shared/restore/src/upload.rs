@@ -35,10 +35,10 @@ pub fn write_upload(
     progress: &Progress,
     out: &mut dyn Write,
 ) -> Result<Streamed, StreamError> {
-    if origin.manifest.stream.format != StreamFormat::Tar {
+    if origin.manifest.captured.stream.format != StreamFormat::Tar {
         return Err(StreamError::NotFiles {
-            artefact: origin.manifest.artefact.to_string(),
-            kind: origin.manifest.kind.as_str(),
+            artefact: origin.manifest.captured.artefact.to_string(),
+            kind: origin.manifest.captured.kind.as_str(),
         });
     }
     let mut upload = Upload {
@@ -130,7 +130,7 @@ impl Upload<'_> {
         };
         let wanted = self.selector.takes_entry(&entry);
         let names = self.names(&entry, wanted).map_err(|problem| StreamError::Entry {
-            object: ObjectKey::Contents(self.origin.manifest.artefact),
+            object: ObjectKey::Contents(self.origin.manifest.captured.artefact),
             path: entry.path.display(),
             problem,
         })?;

@@ -117,12 +117,12 @@ impl Reader<'_> {
         let what = What::ArtefactSealed {
             artefact: artefact.id,
             manifest: sealed.sha256,
-            size: manifest.stream.size,
+            size: manifest.captured.stream.size,
             // Which packs were new is not in the manifest; the fact at the time of sealing told it.
             stored: 0,
             warnings: manifest.warnings.total,
         };
-        self.add(manifest.finished, what);
+        self.add(manifest.captured.finished, what);
         for verification in self.catalogue.verifications(artefact.id).await? {
             if verification.good && verification.place == *repository.place().name() {
                 let what = What::ArtefactVerified {

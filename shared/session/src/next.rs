@@ -53,14 +53,18 @@ pub async fn hand_on_sealed(
 ) -> Result<(), JobError> {
     let manifest = &sealed.manifest;
     let what = What::ArtefactSealed {
-        artefact: manifest.artefact,
+        artefact: manifest.captured.artefact,
         manifest: sealed.sha256,
-        size: manifest.stream.size,
+        size: manifest.captured.stream.size,
         stored,
         warnings: manifest.warnings.total,
     };
-    cx.hand_on(&after_close(expected, source, manifest.artefact), expected.run, what)
-        .await
+    cx.hand_on(
+        &after_close(expected, source, manifest.captured.artefact),
+        expected.run,
+        what,
+    )
+    .await
 }
 
 /// The artefact that an entry of staging belongs to, in a run that is not finished.

@@ -12,7 +12,7 @@ use holdfast_capture::{
     Staging, Wait, Watch,
 };
 use holdfast_events::{Job, What, Work};
-use holdfast_format::{Artefact, Class, ContentsError, Expected, PackId, Predecessor, RunId, SourceName};
+use holdfast_format::{Artefact, Captured, Class, ContentsError, Expected, PackId, Predecessor, RunId, SourceName};
 use holdfast_repository::{ContentsFile, Latest, SealedManifest};
 use holdfast_service::{Context, JobError};
 use holdfast_telemetry::failpoint;
@@ -192,13 +192,13 @@ impl Session {
         let what = What::ArtefactCaptured {
             artefact: attempt.artefact(),
             attempt: number,
-            size: draft.stream.size,
-            new_bytes: draft.new.bytes,
+            size: draft.captured.stream.size,
+            new_bytes: draft.captured.new.bytes,
             warnings: draft.warnings.total,
         };
         let metrics = metrics::global();
-        metrics.bytes(Flow::Captured, kind.as_str(), draft.stream.size);
-        metrics.bytes(Flow::Stored, kind.as_str(), draft.new.bytes);
+        metrics.bytes(Flow::Captured, kind.as_str(), draft.captured.stream.size);
+        metrics.bytes(Flow::Stored, kind.as_str(), draft.captured.new.bytes);
         metrics.artefact(kind.as_str(), "captured");
         cx.tell(run, what).await?;
         ask_for_seals(&cx, &attempt, &source).await
@@ -217,7 +217,7 @@ impl Session {
             .await?;
         let (recipients, profile) = self.cx.recipients()?;
         let (recipients, profile) = (recipients.fingerprints(), profile.as_str());
-        Ok(newest.filter(|p| p.manifest.recipients == recipients && p.manifest.profile == profile))
+        Ok(newest.filter(|p| p.manifest.captured.recipients == recipients && p.manifest.captured.profile == profile))
     }
 }
 
@@ -268,7 +268,7 @@ impl Blocking {
                 Ok(file) => contents_of_parent = OfParent(Some(file)),
                 Err(error) => {
                     let reason = holdfast_fault::chain(&error).to_string();
-                    tracing::warn!(artefact = %sealed.manifest.artefact, reason, "its contents cannot serve as parent");
+                    tracing::warn!(artefact = %sealed.manifest.captured.artefact, reason, "its contents cannot serve as parent");
                     parent = None;
                 }
             }
@@ -338,7 +338,7 @@ impl Blocking {
         file.finish().map_err(CaptureError::Contents)?;
         failpoint::hit("capture.before_draft")?;
         let session = &self.session;
-        let draft = Draft {
+        let captured = Captured {
             artefact: session.artefact.id,
             run: session.work.run,
             source: session.source.clone(),
@@ -347,10 +347,10 @@ impl Blocking {
             site: cx.site.clone(),
             sequence: self.latest.next_sequence(),
             previous: self.latest.manifest.as_ref().map(|m| Predecessor {
-                artefact: m.manifest.artefact,
+                artefact: m.manifest.captured.artefact,
                 sha256: m.sha256,
             }),
-            parent: parent.map(|p| p.manifest.artefact),
+            parent: parent.map(|p| p.manifest.captured.artefact),
             started: self.started,
             finished: cx.now(),
             attempt: attempt.number(),
@@ -363,6 +363,9 @@ impl Blocking {
             counts: found.counts,
             database: found.database,
             volume: found.volume,
+        };
+        let draft = Draft {
+            captured,
             warnings: found.warnings,
             packs: packed.packs,
             contents_plain,

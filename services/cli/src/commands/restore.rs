@@ -101,7 +101,7 @@ impl SourceArgs {
     pub(crate) async fn open(&self, global: &Global, kinds: &[ArtefactKind]) -> Result<Opened, CliError> {
         let from = self.from.access(global).await?;
         let found = resolve::artefact(&from.access.catalogue, &self.what, kinds).await?;
-        Opened::open(&Arc::new(from), found.manifest.artefact).await
+        Opened::open(&Arc::new(from), found.manifest.captured.artefact).await
     }
 }
 
@@ -168,11 +168,11 @@ impl Opened {
     /// What it is, in one line: also the confirmation of what a name or a time was resolved to.
     pub(crate) fn describe(&self) -> String {
         let m = self.manifest();
-        let (name, time) = (human::shown(&m.name), human::time(m.started));
-        let (size, place) = (human::bytes(m.stream.size), &self.place);
+        let (name, time) = (human::shown(&m.captured.name), human::time(m.captured.started));
+        let (size, place) = (human::bytes(m.captured.stream.size), &self.place);
         format!(
             "{} {}/{name} as of {time} (artefact {}, {size}, from {place})",
-            m.kind, m.source, m.artefact
+            m.captured.kind, m.captured.source, m.captured.artefact
         )
     }
 
@@ -207,13 +207,13 @@ impl Common {
     pub(crate) fn new(opened: &Opened, to: String, dry_run: bool) -> Self {
         let m = opened.manifest();
         Self {
-            artefact: m.artefact,
-            run: m.run,
-            source: m.source.clone(),
-            kind: m.kind.as_str(),
-            name: m.name.clone(),
-            captured: m.started,
-            size: m.stream.size,
+            artefact: m.captured.artefact,
+            run: m.captured.run,
+            source: m.captured.source.clone(),
+            kind: m.captured.kind.as_str(),
+            name: m.captured.name.clone(),
+            captured: m.captured.started,
+            size: m.captured.stream.size,
             place: opened.place.clone(),
             to,
             dry_run,

@@ -72,7 +72,7 @@ pub(crate) async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliErr
         }
         what => {
             let found = resolve::artefact(&access.catalogue, what, &ArtefactKind::ALL).await?;
-            let verifications = access.catalogue.verifications(found.manifest.artefact).await?;
+            let verifications = access.catalogue.verifications(found.manifest.captured.artefact).await?;
             let verifications = verifications.iter().map(|v| (**v).clone()).collect();
             let shown = ShownArtefact {
                 place,
@@ -205,26 +205,37 @@ impl Lines {
 fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verification]) -> String {
     let m = &sealed.manifest;
     let mut lines = Lines::default();
-    lines.add("artefact", m.artefact);
-    lines.add("what", format!("{} {}/{}", m.kind, m.source, m.name));
-    lines.add("run", m.run);
+    lines.add("artefact", m.captured.artefact);
+    lines.add(
+        "what",
+        format!("{} {}/{}", m.captured.kind, m.captured.source, m.captured.name),
+    );
+    lines.add("run", m.captured.run);
     lines.add(
         "captured",
         format!(
             "{} to {}, attempt {}",
-            human::time(m.started),
-            human::time(m.finished),
-            m.attempt
+            human::time(m.captured.started),
+            human::time(m.captured.finished),
+            m.captured.attempt
         ),
     );
-    lines.add("site, class", format!("{}, {}", m.site, m.class));
+    lines.add("site, class", format!("{}, {}", m.captured.site, m.captured.class));
     lines.add(
         "size",
-        format!("{} in {} extents", human::bytes(m.stream.size), m.stream.extents),
+        format!(
+            "{} in {} extents",
+            human::bytes(m.captured.stream.size),
+            m.captured.stream.extents
+        ),
     );
     lines.add(
         "new",
-        format!("{} in {}", human::bytes(m.new.bytes), human::count(m.new.packs, "pack")),
+        format!(
+            "{} in {}",
+            human::bytes(m.captured.new.bytes),
+            human::count(m.captured.new.packs, "pack")
+        ),
     );
     let sealed: u64 = m.packs.iter().map(|p| p.size).sum();
     lines.add("packs", format!("{}, {} sealed", m.packs.len(), human::bytes(sealed)));
@@ -233,11 +244,11 @@ fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verifica
         "sequence",
         format!(
             "{} (parent: {})",
-            m.sequence,
-            m.parent.map_or("none".to_owned(), |p| p.to_string())
+            m.captured.sequence,
+            m.captured.parent.map_or("none".to_owned(), |p| p.to_string())
         ),
     );
-    if let Some(volume) = &m.volume {
+    if let Some(volume) = &m.captured.volume {
         let stack = volume
             .stack
             .as_deref()
@@ -253,8 +264,9 @@ fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verifica
         lines.some("mounted in", (!users.is_empty()).then(|| users.join(", ")));
         lines.some("quiet for", volume.quiet_ms.map(|ms| format!("{ms} ms")));
     }
-    lines.add("sealed to", m.recipients.join(", "));
+    lines.add("sealed to", m.captured.recipients.join(", "));
     let tools: Vec<String> = m
+        .captured
         .tools
         .iter()
         .map(|(name, version)| format!("{name} {version}"))
@@ -269,7 +281,7 @@ fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verifica
 }
 
 fn counts(m: &Manifest) -> String {
-    let c = &m.counts;
+    let c = &m.captured.counts;
     let all = [
         (c.tables, "table"),
         (c.rows, "row"),

@@ -138,10 +138,11 @@ async fn chosen(catalogue: &Catalogue, args: &VerifyArgs) -> Result<Vec<Artefact
                 by_what(catalogue, &What::Artefact(prefix.clone()))
                     .await?
                     .manifest
+                    .captured
                     .artefact,
             ]),
         },
-        Some(what) => Ok(vec![by_what(catalogue, what).await?.manifest.artefact]),
+        Some(what) => Ok(vec![by_what(catalogue, what).await?.manifest.captured.artefact]),
         None if args.all => everything(catalogue).await,
         None => {
             for run in catalogue.runs().await? {
@@ -205,7 +206,7 @@ impl Job<'_> {
         let clock = holdfast_telemetry::clock::system();
         let options = VerifyOptions::of(self.settings, self.scratch.to_owned(), clock);
         let (title, total) = match &known {
-            Some(sealed) => (title(sealed), sealed.manifest.stream.size),
+            Some(sealed) => (title(sealed), sealed.manifest.captured.stream.size),
             None => (format!("artefact {}", artefact.short()), 0),
         };
         let meter = Meter::of(&format!("verify {title}"), total, &options.progress);
@@ -245,10 +246,10 @@ impl Job<'_> {
 
 fn title(sealed: &SealedManifest) -> String {
     let m = &sealed.manifest;
-    if m.name == m.source.as_str() {
-        m.name.clone()
+    if m.captured.name == m.captured.source.as_str() {
+        m.captured.name.clone()
     } else {
-        format!("{}/{}", m.source, m.name)
+        format!("{}/{}", m.captured.source, m.captured.name)
     }
 }
 
@@ -271,8 +272,12 @@ fn unknown(artefact: ArtefactId, error: &VerifyError) -> Line {
 fn name(mut line: Line, known: Option<&SealedManifest>) -> Line {
     if let Some(sealed) = known {
         let m = &sealed.manifest;
-        (line.run, line.source, line.name) = (Some(m.run), Some(m.source.clone()), Some(m.name.clone()));
-        line.kind = Some(m.kind.as_str());
+        (line.run, line.source, line.name) = (
+            Some(m.captured.run),
+            Some(m.captured.source.clone()),
+            Some(m.captured.name.clone()),
+        );
+        line.kind = Some(m.captured.kind.as_str());
     }
     line
 }

@@ -88,16 +88,16 @@ impl<'a> Reader<'a> {
     ) -> Result<BTreeMap<ArtefactId, Sealed>, RepositoryError> {
         let read = self.all(keys, |m: Manifest| {
             let sealed = Sealed {
-                run: m.run,
+                run: m.captured.run,
                 subject: Subject {
-                    source: m.source,
-                    kind: m.kind,
-                    name: m.name,
+                    source: m.captured.source,
+                    kind: m.captured.kind,
+                    name: m.captured.name,
                 },
-                class: m.class,
+                class: m.captured.class,
                 packs: m.packs.iter().map(|pack| pack.id).collect(),
             };
-            (m.finished, (m.artefact, sealed))
+            (m.captured.finished, (m.captured.artefact, sealed))
         });
         Ok(read.await?.into_iter().map(|(_, found)| found).collect())
     }

@@ -14,8 +14,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use holdfast_config::Settings;
 use holdfast_format::{
-    Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, Manifest, ObjectKey, PackId, PackRef,
-    PlaceName, PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
+    Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef, PlaceName,
+    PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
 };
 use holdfast_janitor::{Applied, Places, Plan, apply_place, plan_place};
 use holdfast_repository::{Repository, RepositoryKeys};
@@ -233,10 +233,8 @@ impl Bed {
             .put(&contents, Bytes::from_static(b"contents"), None)
             .await
             .unwrap();
-        let manifest = Manifest {
-            class,
-            ..manifest(&artefact, run, source, self.clock.now(), refs)
-        };
+        let mut manifest = manifest(&artefact, run, source, self.clock.now(), refs);
+        manifest.captured.class = class;
         self.write(ObjectKey::Manifest(artefact.id), &manifest).await;
         artefact.id
     }

@@ -5,10 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_config::Settings;
-use holdfast_format::{
-    Artefact, Class, ContentsRef, Counts, Digest, Manifest, NewBytes, PackRef, RunId, SourceName, Stream, StreamFormat,
-    Warnings,
-};
+use holdfast_format::{Artefact, Captured, ContentsRef, Digest, Manifest, PackRef, RunId, SourceName};
 use jiff::Timestamp;
 
 pub(super) fn settings(dir: &Path, retention: &str) -> Arc<Settings> {
@@ -47,39 +44,17 @@ pub(super) fn manifest(
     at: Timestamp,
     packs: Vec<PackRef>,
 ) -> Manifest {
-    Manifest {
-        artefact: artefact.id,
-        run,
+    let contents = ContentsRef {
+        size: 8,
+        sha256: digest(b"contents"),
+        plain: 8,
+    };
+    let mut manifest = Manifest::sample(artefact, run, contents, packs);
+    manifest.captured = Captured {
         source,
-        kind: artefact.kind,
-        name: artefact.name.clone(),
-        site: "host-a".parse().unwrap(),
-        sequence: 1,
-        previous: None,
-        parent: None,
         started: at,
         finished: at,
-        attempt: 1,
-        class: Class::Daily,
-        profile: "gnupg".to_owned(),
-        recipients: Vec::new(),
-        tools: BTreeMap::new(),
-        stream: Stream {
-            format: StreamFormat::PgDump,
-            size: 5,
-            extents: 1,
-            digest: digest(b""),
-        },
-        new: NewBytes::default(),
-        counts: Counts::default(),
-        database: None,
-        volume: None,
-        contents: ContentsRef {
-            size: 8,
-            sha256: digest(b"contents"),
-            plain: 8,
-        },
-        packs,
-        warnings: Warnings::default(),
-    }
+        ..manifest.captured
+    };
+    manifest
 }

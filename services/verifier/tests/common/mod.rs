@@ -12,8 +12,8 @@ use std::sync::Arc;
 use holdfast_capture::{Packed, Packer, PackerOptions, Root, TreeSpec, Watch, capture_stream, capture_tree};
 use holdfast_config::Settings;
 use holdfast_format::{
-    Artefact, ArtefactKind, Class, ContentsRef, ContentsWriter, Counts, Expected, ExpectedSource, Extent, Level,
-    Listed, Manifest, ObjectKey, PackId, PackRef, Reason, RunId, SourceKind, SourceName, Steps,
+    Artefact, ArtefactKind, Captured, Class, ContentsRef, ContentsWriter, Counts, Expected, ExpectedSource, Extent,
+    Level, Listed, ObjectKey, PackId, PackRef, Reason, RunId, SourceKind, SourceName, Steps,
 };
 use holdfast_repository::{ContentsPut, SealedManifest};
 use holdfast_sealing::{PackSealer, Profile, SecretKeys};
@@ -124,13 +124,14 @@ where
         sha256,
         plain: size,
     };
-    let manifest = Manifest {
+    let mut manifest = manifest(artefact, run, 1, contents, packs[0]);
+    manifest.packs.clone_from(&packs);
+    manifest.captured = Captured {
         recipients: recipients.fingerprints(),
         stream: packed.stream(artefact.kind.stream_format()),
         new: packed.new,
         counts,
-        packs: packs.clone(),
-        ..manifest(artefact, run, 1, contents, packs[0])
+        ..manifest.captured
     };
     let key = ObjectKey::Manifest(artefact.id);
     assert_eq!(bed.repository.write(&key, &manifest).await.unwrap(), Put::Created);

@@ -1,67 +1,20 @@
 //! The draft: all of a manifest that the capture knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use holdfast_fault::{Retry, Retryable};
-use holdfast_format::{
-    ArtefactId, ArtefactKind, Class, ContentsRef, Counts, DatabaseInfo, Manifest, NewBytes, PackId, PackRef,
-    Predecessor, RunId, Site, SourceName, Stream, VolumeInfo, Warnings,
-};
-use jiff::Timestamp;
+use holdfast_format::{Captured, ContentsRef, Manifest, PackId, PackRef, Warnings};
 use serde::{Deserialize, Serialize};
 
 use super::Receipt;
 
-/// A manifest without what sealing adds. Fields as in [`Manifest`].
+/// A manifest without what sealing adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
-    /// The artefact.
-    pub artefact: ArtefactId,
-    /// The run that brought it.
-    pub run: RunId,
-    /// Its source.
-    pub source: SourceName,
-    /// What it is.
-    pub kind: ArtefactKind,
-    /// The database's or directory's name.
-    pub name: String,
-    /// Where it was captured.
-    pub site: Site,
-    /// Its number among the artefacts of the same source and name.
-    pub sequence: u64,
-    /// The artefact before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<Predecessor>,
-    /// The artefact whose chunks were referenced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<ArtefactId>,
-    /// When the capture began: taken before the first file was looked at.
-    pub started: Timestamp,
-    /// When the capture ended.
-    pub finished: Timestamp,
-    /// Which attempt of the run it was.
-    pub attempt: u32,
-    /// What retention goes by.
-    pub class: Class,
-    /// The OpenPGP profile of its packs.
-    pub profile: String,
-    /// Fingerprints of the certificates that its packs are sealed to.
-    pub recipients: Vec<String>,
-    /// Versions of the programs that took part.
-    pub tools: BTreeMap<String, String>,
-    /// The stream.
-    pub stream: Stream,
-    /// What this capture adds to the repository.
-    pub new: NewBytes,
-    /// What the stream holds, counted.
-    pub counts: Counts,
-    /// What a database is beside its dump.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub database: Option<DatabaseInfo>,
-    /// What a Docker volume is beside its files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<VolumeInfo>,
-    /// What the operator should know.
+    /// All that stands in the manifest as it is here.
+    #[serde(flatten)]
+    pub captured: Captured,
+    /// Notes of the capture for the operator.
     pub warnings: Warnings,
     /// Every pack that the stream uses, and those that only a pre-copy used.
     pub packs: Vec<DraftPack>,
@@ -108,27 +61,7 @@ impl Draft {
         let packs = self.packs.iter().map(|pack| pack.sealed(receipts));
         Ok(Manifest {
             packs: packs.collect::<Result<_, _>>()?,
-            artefact: self.artefact,
-            run: self.run,
-            source: self.source,
-            kind: self.kind,
-            name: self.name,
-            site: self.site,
-            sequence: self.sequence,
-            previous: self.previous,
-            parent: self.parent,
-            started: self.started,
-            finished: self.finished,
-            attempt: self.attempt,
-            class: self.class,
-            profile: self.profile,
-            recipients: self.recipients,
-            tools: self.tools,
-            stream: self.stream,
-            new: self.new,
-            counts: self.counts,
-            database: self.database,
-            volume: self.volume,
+            captured: self.captured,
             contents,
             warnings: self.warnings,
         })

@@ -1,5 +1,4 @@
 #![allow(clippy::unwrap_used)]
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -7,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use holdfast_fault::{Retry, Retryable as _};
 use holdfast_format::{
-    ArtefactKind, Class, Content, ContentsReader, ContentsRef, Counts, Digest, NewBytes, PackId, PackRef, Stream,
-    StreamFormat, Warnings,
+    Artefact, ArtefactKind, Captured, Content, ContentsReader, ContentsRef, Digest, PackId, PackRef, Warnings,
 };
-use jiff::Timestamp;
 
 use super::*;
 
@@ -384,34 +381,16 @@ fn parent_pack() -> PackRef {
 }
 
 fn draft(packs: Vec<DraftPack>) -> Draft {
-    let now = Timestamp::from_second(1_700_000_000).unwrap();
-    Draft {
-        artefact: ARTEFACT,
-        run: run(),
-        source: "main".parse().unwrap(),
+    let artefact = Artefact {
+        id: ARTEFACT,
         kind: ArtefactKind::Database,
         name: "shop".to_owned(),
-        site: "here".parse().unwrap(),
-        sequence: 3,
-        previous: None,
-        parent: Some(ARTEFACT),
-        started: now,
-        finished: now,
-        attempt: 1,
-        class: Class::Daily,
-        profile: "gnupg".to_owned(),
-        recipients: vec!["AB".to_owned()],
-        tools: BTreeMap::from([("holdfast".to_owned(), "0".to_owned())]),
-        stream: Stream {
-            format: StreamFormat::PgDump,
-            size: 1,
-            extents: 1,
-            digest: Digest::from_bytes([1; 32]),
+    };
+    Draft {
+        captured: Captured {
+            parent: Some(ARTEFACT),
+            ..Captured::sample(&artefact, run())
         },
-        new: NewBytes::default(),
-        counts: Counts::default(),
-        database: None,
-        volume: None,
         warnings: Warnings::default(),
         packs,
         contents_plain: 100,

@@ -227,7 +227,8 @@ fn a_parent_is_trusted_only_with_what_had_settled() {
     let mut first = shoot(&store, &spec(root.path()), None);
     assert_eq!(shoot(&store, &spec(root.path()), Some(&first)).outcome.counts.unread, 1);
     let ctime = entry(&first, "f").ctime;
-    first.manifest.started = jiff::Timestamp::new(ctime.seconds, ctime.nanoseconds.try_into().unwrap()).unwrap();
+    first.manifest.captured.started =
+        jiff::Timestamp::new(ctime.seconds, ctime.nanoseconds.try_into().unwrap()).unwrap();
     let again = shoot(&store, &spec(root.path()), Some(&first));
     assert_eq!(
         again.outcome.counts.unread, 0,
@@ -242,7 +243,7 @@ fn headers_of_another_layout_and_bad_packs_are_stored_anew() {
     fs::write(root.path().join("f"), noise(10_000, 1)).unwrap();
     settle();
     let mut first = shoot(&store, &spec(root.path()), None);
-    first.manifest.tools.clear();
+    first.manifest.captured.tools.clear();
     let second = shoot(&store, &spec(root.path()), Some(&first));
     assert_eq!(second.stream, first.stream);
     assert_eq!(second.outcome.counts.unread, 1);

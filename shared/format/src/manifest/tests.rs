@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{RepositoryId, decode, encode};
+use crate::{Artefact, RepositoryId, decode, encode};
 
 /// Every field set, as today's program writes it.
 const WHOLE: &str = include_str!("goldens/whole.json");
@@ -30,45 +30,47 @@ fn written(manifest: &Manifest) -> String {
 /// The manifest that `goldens/whole.json` holds.
 fn whole() -> Manifest {
     let digest = Digest::from_bytes;
-    Manifest {
-        artefact: ArtefactId::from_bytes([1; 16]),
-        run: RunId::new(1_800_000_000_000, [2; 10]),
-        source: "main".parse().unwrap(),
+    let artefact = Artefact {
+        id: ArtefactId::from_bytes([1; 16]),
         kind: ArtefactKind::Database,
         name: "größe \"shop\"\n".to_owned(),
-        site: "host-a".parse().unwrap(),
-        sequence: u64::MAX,
-        previous: Some(Predecessor {
-            artefact: ArtefactId::from_bytes([3; 16]),
-            sha256: digest([4; 32]),
-        }),
-        parent: Some(ArtefactId::from_bytes([3; 16])),
-        started: "2026-11-24T02:00:01.000000009Z".parse().unwrap(),
-        finished: "2026-11-24T02:00:05Z".parse().unwrap(),
-        attempt: 2,
-        class: Class::Monthly,
-        profile: "gnupg".to_owned(),
-        recipients: vec!["AB".to_owned(), "CD".to_owned()],
-        tools: BTreeMap::from([("pg_dump".to_owned(), "16.3".to_owned())]),
-        stream: Stream {
-            format: StreamFormat::PgDump,
-            size: 1 << 60,
-            extents: 3,
-            digest: digest([5; 32]),
+    };
+    let sample = Captured::sample(&artefact, RunId::new(1_800_000_000_000, [2; 10]));
+    Manifest {
+        captured: Captured {
+            sequence: u64::MAX,
+            previous: Some(Predecessor {
+                artefact: ArtefactId::from_bytes([3; 16]),
+                sha256: digest([4; 32]),
+            }),
+            parent: Some(ArtefactId::from_bytes([3; 16])),
+            started: "2026-11-24T02:00:01.000000009Z".parse().unwrap(),
+            finished: "2026-11-24T02:00:05Z".parse().unwrap(),
+            attempt: 2,
+            class: Class::Monthly,
+            recipients: vec!["AB".to_owned(), "CD".to_owned()],
+            tools: BTreeMap::from([("pg_dump".to_owned(), "16.3".to_owned())]),
+            stream: Stream {
+                format: StreamFormat::PgDump,
+                size: 1 << 60,
+                extents: 3,
+                digest: digest([5; 32]),
+            },
+            new: NewBytes { bytes: 7, packs: 1 },
+            counts: Counts {
+                tables: 1,
+                rows: 2,
+                large_objects: 3,
+                files: 4,
+                directories: 5,
+                other: 6,
+                skipped: 7,
+                unread: 8,
+            },
+            database: Some(database()),
+            volume: Some(volume()),
+            ..sample
         },
-        new: NewBytes { bytes: 7, packs: 1 },
-        counts: Counts {
-            tables: 1,
-            rows: 2,
-            large_objects: 3,
-            files: 4,
-            directories: 5,
-            other: 6,
-            skipped: 7,
-            unread: 8,
-        },
-        database: Some(database()),
-        volume: Some(volume()),
         contents: ContentsRef {
             size: 9,
             sha256: digest([6; 32]),
@@ -137,16 +139,20 @@ fn volume() -> VolumeInfo {
 
 /// The manifest that `goldens/small.json` holds: nothing that may be absent.
 fn small() -> Manifest {
+    let Manifest { captured, contents, .. } = whole();
     Manifest {
-        previous: None,
-        parent: None,
-        tools: BTreeMap::new(),
-        counts: Counts::default(),
-        database: None,
-        volume: None,
+        captured: Captured {
+            previous: None,
+            parent: None,
+            tools: BTreeMap::new(),
+            counts: Counts::default(),
+            database: None,
+            volume: None,
+            ..captured
+        },
+        contents,
         packs: Vec::new(),
         warnings: Warnings::default(),
-        ..whole()
     }
 }
 
@@ -177,7 +183,11 @@ fn a_manifest_that_lacks_a_field_or_has_one_twice_is_refused_and_one_that_has_mo
         let without = SMALL.replacen(&format!("\"{field}\":"), "\"unknown\":", 1);
         assert!(decoded(without).is_err(), "{field} is missing");
     }
-    for twice in ["\"sequence\":1", "\"contents\":null", "\"warnings\":{\"total\":0,\"first\":[]}"] {
+    for twice in [
+        "\"sequence\":1",
+        "\"contents\":null",
+        "\"warnings\":{\"total\":0,\"first\":[]}",
+    ] {
         let json = SMALL.replacen('{', &format!("{{{twice},"), 1);
         assert!(decoded(json).is_err(), "{twice} stands twice");
     }

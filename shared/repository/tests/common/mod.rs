@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use holdfast_format::{
-    Artefact, ArtefactKind, Class, Content, ContentsRef, ContentsWriter, Counts, Digest, Extent, Level, Manifest,
-    NewBytes, PackId, PackRef, RunId, Stream, StreamFormat, Verification, Warnings,
+    Artefact, ArtefactKind, Captured, Content, ContentsRef, ContentsWriter, Digest, Extent, Level, Manifest, NewBytes,
+    PackId, PackRef, RunId, Verification,
 };
 use holdfast_repository::{ContentsPut, Repository, RepositoryKeys, SealedManifest};
 use holdfast_sealing::{GeneratedKey, KeyPurpose, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
@@ -179,37 +179,15 @@ pub async fn write_artefact_to(
 }
 
 pub fn manifest(artefact: &Artefact, run: RunId, sequence: u64, contents: ContentsRef, pack: PackRef) -> Manifest {
-    Manifest {
-        artefact: artefact.id,
-        run,
-        source: "main".parse().unwrap(),
-        kind: artefact.kind,
-        name: artefact.name.clone(),
-        site: "host-a".parse().unwrap(),
+    let mut manifest = Manifest::sample(artefact, run, contents, vec![pack]);
+    manifest.captured = Captured {
         sequence,
-        previous: None,
-        parent: None,
         started: now(),
         finished: now(),
-        attempt: 1,
-        class: Class::Daily,
-        profile: "gnupg".to_owned(),
-        recipients: Vec::new(),
-        tools: std::collections::BTreeMap::new(),
-        stream: Stream {
-            format: StreamFormat::PgDump,
-            size: 5,
-            extents: 1,
-            digest: digest(b""),
-        },
         new: NewBytes { bytes: 5, packs: 1 },
-        counts: Counts::default(),
-        database: None,
-        volume: None,
-        contents,
-        packs: vec![pack],
-        warnings: Warnings::default(),
-    }
+        ..manifest.captured
+    };
+    manifest
 }
 
 /// A verification at a place, the `n`th.

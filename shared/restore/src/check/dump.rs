@@ -39,7 +39,7 @@ pub(super) fn check(
         Ok(_) if status.success() => Ok(()),
         Ok(_) => {
             let problem = format!("{} cannot read the dump ({status}): {said}", tool.path.display());
-            findings.add(ObjectKey::Contents(origin.manifest.artefact), problem, true);
+            findings.add(ObjectKey::Contents(origin.manifest.captured.artefact), problem, true);
             Ok(())
         }
         Err(error) => the_rest(origin, examined, options, progress, findings, error),

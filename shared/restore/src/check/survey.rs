@@ -61,8 +61,8 @@ pub(super) fn survey(origin: Origin<'_>, findings: &Findings, keep: bool) -> Res
             survey.enter(origin, &content);
         }
     }
-    let stream = &origin.manifest.stream;
-    let key = ObjectKey::Contents(origin.manifest.artefact);
+    let stream = &origin.manifest.captured.stream;
+    let key = ObjectKey::Contents(origin.manifest.captured.artefact);
     if outside > 0 {
         findings.add(key.clone(), format!("{outside} extents reach beyond their packs"), true);
     }
@@ -93,7 +93,7 @@ impl Survey {
             self.pieces.push(piece);
         }
         if let (Content::Entry(entry), Some(header), StreamFormat::Tar) =
-            (content, self.pieces.get(first), origin.manifest.stream.format)
+            (content, self.pieces.get(first), origin.manifest.captured.stream.format)
         {
             let data = entry.extents[1..].iter().map(|x| u64::from(x.length)).sum();
             self.headers.push(Wanted {

@@ -211,7 +211,7 @@ pub async fn restore_database(
 ) -> Result<DatabaseReport, DatabaseError> {
     refuse_other_kinds(&artefact, StreamFormat::PgDump)?;
     let target = target::look(&artefact, server, options).await?;
-    let info = artefact.manifest().database.clone();
+    let info = artefact.manifest().captured.database.clone();
     let mut report = DatabaseReport {
         created: target.missing,
         warnings: Vec::new(),
@@ -280,12 +280,12 @@ impl Write for FirstByte {
 
 /// Refuses an artefact whose stream is of another format.
 pub(super) fn refuse_other_kinds(artefact: &OpenArtefact, wanted: StreamFormat) -> Result<(), DatabaseError> {
-    if artefact.manifest().stream.format == wanted {
+    if artefact.manifest().captured.stream.format == wanted {
         return Ok(());
     }
     Err(DatabaseError::NotADatabase {
-        artefact: artefact.manifest().artefact.to_string(),
-        kind: artefact.manifest().kind.as_str(),
+        artefact: artefact.manifest().captured.artefact.to_string(),
+        kind: artefact.manifest().captured.kind.as_str(),
     })
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn look(
     server: &Server,
     options: &DatabaseOptions,
 ) -> Result<Target, DatabaseError> {
-    let (database, info) = (server.database(), artefact.manifest().database.as_ref());
+    let (database, info) = (server.database(), artefact.manifest().captured.database.as_ref());
     if database.len() > NAME_MAX {
         return Err(DatabaseError::LongName {
             database: database.to_owned(),

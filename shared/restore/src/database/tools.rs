@@ -74,7 +74,12 @@ impl Tool {
         server: Option<u32>,
         dirs: &[PathBuf],
     ) -> Result<Self, ToolError> {
-        let wanted = manifest.tools.get("pg_dump").and_then(|v| major(v)).unwrap_or(0);
+        let wanted = manifest
+            .captured
+            .tools
+            .get("pg_dump")
+            .and_then(|v| major(v))
+            .unwrap_or(0);
         let found = all(program, dirs);
         let mut fit: Vec<&Self> = found.iter().filter(|tool| tool.major >= wanted).collect();
         // The first of equals stays first: a configured directory comes before the others.

@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use holdfast_format::{
-    ArtefactId, ArtefactKind, ChunkKey, Class, Content, ContentsRef, ContentsWriter, Counts, Digest, Entry, Extent,
-    Manifest, NewBytes, ObjectKey, PackId, PackRef, PlaceName, RunId, Stream, Warnings,
+    Artefact, ArtefactId, ArtefactKind, Captured, ChunkKey, Content, ContentsRef, ContentsWriter, Digest, Entry,
+    Extent, Manifest, ObjectKey, PackId, PackRef, PlaceName, RunId, Stream,
 };
 use holdfast_repository::{ContentsPut, Repository, RepositoryKeys};
 use holdfast_restore::OpenArtefact;
@@ -244,21 +244,21 @@ impl<'r> Draft<'r> {
             digest.add(*length, *id);
         }
         let (stream_size, extents, digest) = digest.finish();
-        let mut manifest = Manifest {
-            artefact: id,
-            run: RunId::new(1_700_000_000_000, [1; 10]),
-            source: "main".parse().unwrap(),
+        let artefact = Artefact {
+            id,
             kind,
             name: name.to_owned(),
-            site: "host-a".parse().unwrap(),
-            sequence: 1,
-            previous: None,
-            parent: None,
+        };
+        let contents = ContentsRef {
+            size,
+            sha256,
+            plain: written,
+        };
+        let run = RunId::new(1_700_000_000_000, [1; 10]);
+        let mut manifest = Manifest::sample(&artefact, run, contents, packs);
+        manifest.captured = Captured {
             started: "2026-11-24T02:00:01Z".parse().unwrap(),
             finished: "2026-11-24T02:00:05Z".parse().unwrap(),
-            attempt: 1,
-            class: Class::Daily,
-            profile: "gnupg".to_owned(),
             recipients: repo.recipients.fingerprints(),
             tools: self.tools,
             stream: Stream {
@@ -267,17 +267,7 @@ impl<'r> Draft<'r> {
                 extents,
                 digest,
             },
-            new: NewBytes::default(),
-            counts: Counts::default(),
-            database: None,
-            volume: None,
-            contents: ContentsRef {
-                size,
-                sha256,
-                plain: written,
-            },
-            packs,
-            warnings: Warnings::default(),
+            ..manifest.captured
         };
         (self.adjust)(&mut manifest);
         let key = ObjectKey::Manifest(id);

@@ -54,7 +54,7 @@ fn what_only_decrypting_shows_is_found() {
     let repo = Repo::new();
     let mut digest = Draft::new(&repo, 48 << 10, 10_000);
     digest.add(&Spec::dir("."));
-    digest.adjust = |manifest| manifest.stream.digest = Digest::from_bytes([7; 32]);
+    digest.adjust = |manifest| manifest.captured.stream.digest = Digest::from_bytes([7; 32]);
     let digest = digest.close_tar(ArtefactKind::Directory, "digest");
     assert!(run(&repo, digest, Level::Integrity).is_good());
     let report = run(&repo, digest, Level::Decrypt);
@@ -115,7 +115,7 @@ fn a_pack_that_a_recipient_cannot_open_and_a_forked_chain_are_found() {
     let mut draft = Draft::new(&repo, 48 << 10, 10_000);
     draft.add(&Spec::dir("."));
     draft.adjust = |manifest| {
-        manifest.previous = Some(holdfast_format::Predecessor {
+        manifest.captured.previous = Some(holdfast_format::Predecessor {
             artefact: holdfast_format::ArtefactId::from_bytes([9; 16]),
             sha256: Digest::from_bytes([1; 32]),
         });

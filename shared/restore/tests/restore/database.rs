@@ -155,7 +155,7 @@ fn a_dump_comes_back_with_all_rows_or_not_at_all() {
         ..DatabaseOptions::default()
     };
     let wrong = store(&repo, &dump, |manifest| {
-        manifest.stream.digest = holdfast_format::Digest::from_bytes([7; 32]);
+        manifest.captured.stream.digest = holdfast_format::Digest::from_bytes([7; 32]);
     });
     let error = run(&repo, wrong, &odd, &overwrite).unwrap_err();
     assert!(matches!(error, DatabaseError::Stream { .. }), "{error:?}");

@@ -305,11 +305,17 @@ fn damage_keys_and_signatures_are_told_apart() {
     // Another artefact's manifest in its place.
     let second = tree(&repo, &[Spec::dir(".")]);
     let bytes = fs::read(repo.path(&ObjectKey::Manifest(second))).unwrap();
-    overwrite(&repo.path(&ObjectKey::Manifest(artefact.manifest().artefact)), &bytes);
+    overwrite(
+        &repo.path(&ObjectKey::Manifest(artefact.manifest().captured.artefact)),
+        &bytes,
+    );
     expect(&["verify", &id], &home, 4, &["another artefact"]);
     // A manifest that nobody signed.
     let sealed = holdfast_sealing::seal(&repo.recipients, holdfast_sealing::Profile::Gnupg, b"{}").unwrap();
-    overwrite(&repo.path(&ObjectKey::Manifest(artefact.manifest().artefact)), &sealed);
+    overwrite(
+        &repo.path(&ObjectKey::Manifest(artefact.manifest().captured.artefact)),
+        &sealed,
+    );
     expect(&["verify", &id], &home, 4, &["not signed"]);
 }
 

@@ -115,7 +115,7 @@ fn a_stream_with_another_digest_is_never_given_out_whole() {
     let repo = Repo::new();
     let mut draft = Draft::new(&repo, 30_000, 4_000);
     draft.dump(&noise(10_000, 1));
-    draft.adjust = |manifest| manifest.stream.digest = holdfast_format::Digest::from_bytes([7; 32]);
+    draft.adjust = |manifest| manifest.captured.stream.digest = holdfast_format::Digest::from_bytes([7; 32]);
     let id = draft.store(ArtefactKind::Globals, "globals", Vec::new());
     let artefact = repo.open(id);
     let mut out = Vec::new();

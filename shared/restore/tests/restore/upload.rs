@@ -39,7 +39,7 @@ fn upload(
 fn upload_all(repo: &Repo, id: ArtefactId) -> Vec<u8> {
     let (out, result, progress) = upload(repo, id, &Selection::all(), PREFIX);
     assert_eq!(result.unwrap().size, out.len() as u64);
-    assert_eq!(progress.done(), repo.open(id).manifest().stream.size);
+    assert_eq!(progress.done(), repo.open(id).manifest().captured.stream.size);
     out
 }
 
@@ -240,7 +240,7 @@ fn damage_is_named_and_the_end_is_held_back() {
 
     let mut draft = Draft::new(&repo, 48 << 10, 10_000);
     draft.add(&Spec::dir("."));
-    draft.adjust = |manifest| manifest.stream.digest = holdfast_format::Digest::from_bytes([7; 32]);
+    draft.adjust = |manifest| manifest.captured.stream.digest = holdfast_format::Digest::from_bytes([7; 32]);
     let id = draft.close_tar(ArtefactKind::Directory, "uploads");
     let (out, result, _) = upload(&repo, id, &Selection::all(), PREFIX);
     assert!(matches!(result, Err(StreamError::Digest { .. })));

@@ -102,7 +102,11 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
     }
     eprintln!("restoring {} into {to}", opened.describe());
     let progress = Arc::new(Progress::default());
-    let meter = Meter::of(&opened.manifest().name, opened.manifest().stream.size, &progress);
+    let meter = Meter::of(
+        &opened.manifest().captured.name,
+        opened.manifest().captured.stream.size,
+        &progress,
+    );
     let stop = interrupt();
     let mut restoring = Box::pin(restore_database(
         opened.artefact.clone(),
@@ -176,7 +180,7 @@ impl Place {
 /// Restores a database, or the globals, into the server in a container. Gives what the operator should know.
 pub(crate) async fn into_container(opened: &Opened, place: &Place, replace: bool) -> Result<Vec<String>, CliError> {
     let (artefact, server) = (opened.artefact.clone(), &place.server);
-    if opened.manifest().kind == ArtefactKind::Globals {
+    if opened.manifest().captured.kind == ArtefactKind::Globals {
         let done = restore_globals(artefact, server, GlobalsOptions { overwrite: replace }).await;
         let failed = done.map_err(database_error)?.failed.into_iter();
         return Ok(failed
@@ -189,7 +193,11 @@ pub(crate) async fn into_container(opened: &Opened, place: &Place, replace: bool
         ..DatabaseOptions::default()
     };
     let progress = Arc::new(Progress::default());
-    let meter = Meter::of(&opened.manifest().name, opened.manifest().stream.size, &progress);
+    let meter = Meter::of(
+        &opened.manifest().captured.name,
+        opened.manifest().captured.stream.size,
+        &progress,
+    );
     let (stop, stopper) = (interrupt(), progress.clone());
     let watching = tokio::spawn(async move {
         stop.cancelled().await;

@@ -192,7 +192,11 @@ impl Target {
     /// If the artefact is damaged, or the engine does not take it.
     pub(crate) async fn upload(&self, opened: &Opened, select: Selection) -> Result<(), CliError> {
         let progress = Arc::new(Progress::default());
-        let meter = Meter::of(&opened.manifest().name, opened.manifest().stream.size, &progress);
+        let meter = Meter::of(
+            &opened.manifest().captured.name,
+            opened.manifest().captured.stream.size,
+            &progress,
+        );
         let helper = self.helper(Access::Write).await?;
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (artefact, writing) = (opened.artefact.clone(), progress.clone());
@@ -328,7 +332,7 @@ pub(crate) async fn engine(settings: Option<&Settings>) -> Result<Engine, CliErr
 
 /// The labels that a new volume gets: those that it had.
 pub(crate) fn labels_of(opened: &Opened) -> Labels {
-    let volume = opened.manifest().volume.as_ref();
+    let volume = opened.manifest().captured.volume.as_ref();
     volume.map(|volume| volume.labels.clone()).unwrap_or_default()
 }
 

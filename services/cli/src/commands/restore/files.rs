@@ -122,11 +122,11 @@ async fn restore(
 async fn run(opened: &Opened, select: Selection, to: &Path, options: FilesOptions) -> Result<FilesReport, CliError> {
     let progress = Arc::new(Progress::default());
     let total = if select.is_all() {
-        opened.manifest().stream.size
+        opened.manifest().captured.stream.size
     } else {
         0
     };
-    let meter = Meter::of(&opened.manifest().name, total, &progress);
+    let meter = Meter::of(&opened.manifest().captured.name, total, &progress);
     let (artefact, to, stopper) = (opened.artefact.clone(), to.to_owned(), progress.clone());
     let mut task =
         tokio::task::spawn_blocking(move || restore_files(artefact.origin(), &select, &to, options, &progress));

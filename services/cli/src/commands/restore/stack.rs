@@ -239,7 +239,7 @@ async fn prepare(
     };
     let opened = Opened::open(from, id).await?;
     let settings = from.settings.as_deref();
-    if opened.manifest().kind == ArtefactKind::Volume {
+    if opened.manifest().captured.kind == ArtefactKind::Volume {
         let existing = if args.replace {
             Existing::Replace
         } else {
@@ -332,7 +332,9 @@ async fn things(
         match artefact.kind {
             ArtefactKind::Volume if wants(Part::Volumes) => {
                 let manifest = from.access.repository.manifest(artefact.id).await?;
-                let volume = manifest.as_ref().and_then(|manifest| manifest.manifest.volume.as_ref());
+                let volume = manifest
+                    .as_ref()
+                    .and_then(|manifest| manifest.manifest.captured.volume.as_ref());
                 if volume.is_some_and(|volume| volume.stack.as_deref() == Some(stack)) {
                     volumes.push(step("volume", renamed(&artefact.name, stack, into)));
                 }

@@ -175,7 +175,7 @@ async fn line(catalogue: &Catalogue, state: &RunState, id: ArtefactId, artefact:
         && let Ok(Some(sealed)) = catalogue.repository().manifest(id).await
     {
         // The bus has lost the fact that told it.
-        new = Some(sealed.manifest.new.bytes);
+        new = Some(sealed.manifest.captured.new.bytes);
     }
     Line {
         artefact: id,

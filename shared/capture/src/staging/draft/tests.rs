@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_format::{ArtefactKind, Class, Counts, Digest, NewBytes, StreamFormat, Warning, Warnings};
+use holdfast_format::{
+    Artefact, ArtefactId, ArtefactKind, Class, Counts, Digest, NewBytes, Predecessor, RunId, Stream, StreamFormat,
+    VolumeInfo, Warning, Warnings,
+};
 
 use super::*;
 
@@ -11,45 +14,47 @@ const GOLDEN: &str = include_str!("golden.json");
 
 fn draft() -> Draft {
     let digest = Digest::from_bytes;
-    Draft {
-        artefact: ArtefactId::from_bytes([1; 16]),
-        run: RunId::new(1_800_000_000_000, [2; 10]),
-        source: "files".parse().unwrap(),
+    let artefact = Artefact {
+        id: ArtefactId::from_bytes([1; 16]),
         kind: ArtefactKind::Volume,
         name: "data".to_owned(),
-        site: "host-a".parse().unwrap(),
-        sequence: u64::MAX,
-        previous: Some(Predecessor {
-            artefact: ArtefactId::from_bytes([3; 16]),
-            sha256: digest([4; 32]),
-        }),
-        parent: Some(ArtefactId::from_bytes([3; 16])),
-        started: "2026-11-24T02:00:01.000000009Z".parse().unwrap(),
-        finished: "2026-11-24T02:00:05Z".parse().unwrap(),
-        attempt: 2,
-        class: Class::Weekly,
-        profile: "gnupg".to_owned(),
-        recipients: vec!["AB".to_owned()],
-        tools: BTreeMap::from([("tar".to_owned(), "1".to_owned())]),
-        stream: Stream {
-            format: StreamFormat::Tar,
-            size: 1 << 60,
-            extents: 3,
-            digest: digest([5; 32]),
+    };
+    let sample = Captured::sample(&artefact, RunId::new(1_800_000_000_000, [2; 10]));
+    Draft {
+        captured: Captured {
+            source: "files".parse().unwrap(),
+            sequence: u64::MAX,
+            previous: Some(Predecessor {
+                artefact: ArtefactId::from_bytes([3; 16]),
+                sha256: digest([4; 32]),
+            }),
+            parent: Some(ArtefactId::from_bytes([3; 16])),
+            started: "2026-11-24T02:00:01.000000009Z".parse().unwrap(),
+            finished: "2026-11-24T02:00:05Z".parse().unwrap(),
+            attempt: 2,
+            class: Class::Weekly,
+            recipients: vec!["AB".to_owned()],
+            tools: BTreeMap::from([("tar".to_owned(), "1".to_owned())]),
+            stream: Stream {
+                format: StreamFormat::Tar,
+                size: 1 << 60,
+                extents: 3,
+                digest: digest([5; 32]),
+            },
+            new: NewBytes { bytes: 7, packs: 1 },
+            counts: Counts {
+                files: 4,
+                ..Counts::default()
+            },
+            volume: Some(VolumeInfo {
+                driver: "local".to_owned(),
+                mode: "stop".to_owned(),
+                read: "path".to_owned(),
+                quiet_ms: Some(1900),
+                ..VolumeInfo::default()
+            }),
+            ..sample
         },
-        new: NewBytes { bytes: 7, packs: 1 },
-        counts: Counts {
-            files: 4,
-            ..Counts::default()
-        },
-        database: None,
-        volume: Some(VolumeInfo {
-            driver: "local".to_owned(),
-            mode: "stop".to_owned(),
-            read: "path".to_owned(),
-            quiet_ms: Some(1900),
-            ..VolumeInfo::default()
-        }),
         warnings: Warnings {
             total: 1,
             first: vec![Warning {
