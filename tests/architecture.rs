@@ -11,6 +11,8 @@ use std::process::Command;
 use holdfast_tests::tools;
 use serde_json::Value;
 
+mod documentation;
+
 /// A package may depend only on packages of lower levels. So no service depends on another, and only the command line
 /// knows them all.
 const LEVELS: &[&[&str]] = &[

@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a>(&'a (dyn Error + 'a));
 
-/// The whole chain of causes on one line.
+/// Shows the whole chain of causes on one line.
 ///
 /// Our errors never print their source; some foreign ones do. So a cause that the text before it already contains is
 /// not said again.
@@ -34,7 +34,7 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Whether `text` holds `part` as whole words: `no` is not said by `unknown`.
+/// Tells whether `text` holds `part` as whole words: `no` is not said by `unknown`.
 fn says(text: &str, part: &str) -> bool {
     text.match_indices(part).any(|(start, found)| {
         let before = text[..start].chars().next_back();

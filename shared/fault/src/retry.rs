@@ -1,4 +1,4 @@
-//! Whether an operation that failed may be tried again: one word for it, over all errors.
+//! One word, over all errors, for whether an operation that failed may be tried again.
 
 use std::error::Error;
 use std::io;

@@ -11,16 +11,16 @@ use jiff::Timestamp;
 /// Seconds (may be negative) that [`SystemClock`] adds, so that tests of whole processes can shift time.
 pub const OFFSET_VARIABLE: &str = "HOLDFAST_TEST_CLOCK_OFFSET";
 
-/// Tells the present time.
+/// A source of the present time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The present time.
+    /// Returns the present time.
     fn now(&self) -> Timestamp;
 }
 
 /// A clock that many parts share.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The host's clock, shared.
+/// Returns the host's clock, to be shared.
 #[must_use]
 pub fn system() -> SharedClock {
     Arc::new(SystemClock::new())
@@ -33,7 +33,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// The host's clock.
+    /// Makes the host's clock, shifted if the environment says so.
     #[must_use]
     pub fn new() -> Self {
         if !crate::TEST_SEAMS {
@@ -69,7 +69,7 @@ impl Clock for SystemClock {
 pub struct ManualClock(Arc<Mutex<Timestamp>>);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Makes a clock that stands at `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(now)))
@@ -86,7 +86,7 @@ impl ManualClock {
         *now = now.checked_add(by).unwrap_or(Timestamp::MAX);
     }
 
-    /// The same clock, as others take it.
+    /// Returns a handle to this clock for code that takes any clock.
     #[must_use]
     pub fn shared(&self) -> SharedClock {
         Arc::new(self.clone())

@@ -23,14 +23,13 @@ use holdfast_fault::{Retry, Retryable};
 /// The environment variable that sets fail points.
 pub const VARIABLE: &str = "HOLDFAST_FAILPOINTS";
 
-/// How often a paused hit looks for its file.
+/// Time between two looks for the file that ends a pause.
 const POLL: Duration = Duration::from_millis(10);
 
 /// A fail point returned an error, as it was set to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("fail point {name} was hit")]
 pub struct Injected {
-    /// The fail point.
     pub name: String,
 }
 
@@ -47,20 +46,20 @@ pub struct InvalidPoint {
     text: String,
 }
 
-/// What a hit does.
+/// The effect of a hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The process dies at once.
     Abort,
-    /// The hit returns [`Injected`].
+    /// The hit fails with [`Injected`].
     Error,
-    /// The hit waits.
+    /// The hit waits for this long.
     Sleep(Duration),
     /// The hit makes `<file>.reached` and waits until the file exists.
     Pause(PathBuf),
 }
 
-/// A fail point's setting.
+/// A fail point as it is set now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Point {
     action: Action,
@@ -104,7 +103,7 @@ pub fn hit(name: &str) -> Result<(), Injected> {
     }
 }
 
-/// As [`hit`], without blocking the thread.
+/// Passes the fail point `name` without blocking the thread, else like [`hit`].
 ///
 /// # Errors
 /// The point is set to fail.
@@ -136,14 +135,14 @@ pub fn set(name: &str, action: Action) -> PointGuard {
     insert(name, action, None)
 }
 
-/// As [`set`], but acts at the `nth` hit from now alone, counted from 1.
+/// Sets a fail point like [`set`], to act at the `nth` hit from now alone, counted from 1.
 #[must_use = "the fail point is unset when the guard is dropped"]
 pub fn set_nth(name: &str, action: Action, nth: u64) -> PointGuard {
     insert(name, action, Some(nth))
 }
 
-/// How often the fail point was passed in this process: whether a test's path was taken at all. Always 0 where fail
-/// points are compiled out.
+/// Returns how many times the fail point was passed in this process, so that a test can tell that its path was taken.
+/// Always 0 where fail points are compiled out.
 #[must_use]
 pub fn hits(name: &str) -> u64 {
     if crate::TEST_SEAMS {

@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz`.
+//! The HTTP port of a process: `/metrics` and `/healthz`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::metrics;
 
-/// How long an answer under way may hold back the shutdown.
+/// The longest time that an answer under way holds back the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Named checks of the parts of a process; clones share them.
@@ -28,29 +28,28 @@ pub struct Health(Arc<Mutex<BTreeMap<String, Probe>>>);
 /// Tells whether a part is fine, or why not.
 type Probe = Box<dyn Fn() -> Result<(), String> + Send>;
 
-/// What `/healthz` answers.
+/// The state of a process, as `/healthz` answers it in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether every check is fine.
+    /// True if every check is fine.
     pub healthy: bool,
-    /// The checks, by name.
+    /// All checks, sorted by name.
     pub checks: Vec<Check>,
 }
 
-/// One check.
+/// The state of one part of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What is checked, such as `nats`.
+    /// The part, such as `nats`.
     pub name: String,
-    /// Whether it is fine.
     pub ok: bool,
-    /// Why it is not; no secrets, since anyone who reaches the port can read it.
+    /// The reason why the part is not fine. Holds no secrets, since anyone who reaches the port can read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Health {
-    /// No checks yet, which counts as healthy.
+    /// Makes a set without checks, which counts as healthy.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -61,7 +60,7 @@ impl Health {
         self.ask(name, move || state.clone());
     }
 
-    /// A check whose state is asked whenever somebody wants to know: `probe` must be quick.
+    /// Adds a check whose state is asked whenever somebody reads the report. `probe` must be quick.
     pub fn ask(&self, name: &str, probe: impl Fn() -> Result<(), String> + Send + 'static) {
         self.0
             .lock()
@@ -74,7 +73,7 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// The present state.
+    /// Asks every check for its state.
     #[must_use]
     pub fn report(&self) -> Report {
         let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +93,7 @@ impl Health {
     }
 }
 
-/// The port cannot be served.
+/// The port for metrics and health cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("serve /metrics and /healthz on {listen} (telemetry.listen)")]
 pub struct ServeError {
@@ -103,7 +102,7 @@ pub struct ServeError {
     source: std::io::Error,
 }
 
-/// A served port.
+/// A running server of `/metrics` and `/healthz`.
 #[derive(Debug)]
 pub struct Server {
     local_addr: SocketAddr,
@@ -111,7 +110,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The address that is served: with the port that was chosen, if port 0 was asked for.
+    /// Returns the address that is served, with the port that was chosen if port 0 was asked for.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -119,7 +118,7 @@ impl Server {
 
     /// Waits until the server has ended, at most a few seconds after its `shutdown` came.
     pub async fn ended(self) {
-        // It ends without a panic of ours; one of a library's is no reason to fail the shutdown.
+        // The task ends without a panic of ours; one of a library's is no reason to fail the shutdown.
         let _ = self.task.await;
     }
 }

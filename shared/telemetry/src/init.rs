@@ -36,7 +36,7 @@ const NOISY: [&str; 13] = [
 /// Time for one request to the collector; it must not hold back a shutdown for long.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where log lines go.
+/// The destination of log lines.
 #[derive(Debug, Default)]
 pub enum LogWriter {
     /// Standard error, coloured on a terminal unless `NO_COLOR` is set.
@@ -46,23 +46,22 @@ pub enum LogWriter {
     Custom(BoxMakeWriter),
 }
 
-/// What [`init`] sets up.
+/// The settings of [`init`].
 #[derive(Debug)]
 pub struct Options<'a> {
     /// The service's name in traces, such as `holdfast-encryptor`.
     pub service: &'a str,
-    /// What to log: a level, or directives such as `info,holdfast_bus=debug`.
+    /// The log filter: a level, or directives such as `info,holdfast_bus=debug`.
     pub log: &'a str,
     /// The form of log lines.
     pub format: LogFormat,
     /// The collector's base address, such as `http://collector:4318`; `None`: traces are not exported.
     pub otlp_endpoint: Option<&'a str>,
-    /// Where log lines go.
     pub writer: LogWriter,
 }
 
 impl<'a> Options<'a> {
-    /// What the section `[telemetry]` asks for.
+    /// Takes the settings from the section `[telemetry]`; log lines go to standard error.
     #[must_use]
     pub fn new(service: &'a str, telemetry: &'a Telemetry) -> Self {
         Self {
@@ -81,18 +80,14 @@ pub enum InitError {
     /// The log filter is not one.
     #[error("read the log filter `{filter}` (telemetry.log)")]
     Filter {
-        /// The filter as given.
         filter: String,
-        /// What is wrong with it.
         #[source]
         source: ParseError,
     },
     /// The exporter cannot be made.
     #[error("export traces to {endpoint} (telemetry.otlp_endpoint)")]
     Exporter {
-        /// The collector's address.
         endpoint: String,
-        /// Why not.
         #[source]
         source: opentelemetry_otlp::ExporterBuildError,
     },
@@ -101,10 +96,10 @@ pub enum InitError {
 /// The last spans may not have reached the collector.
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
-    /// The exporter said so.
+    /// The exporter failed.
     #[error("send the last traces")]
     Export(#[source] opentelemetry_sdk::error::OTelSdkError),
-    /// It took too long.
+    /// The collector did not take all traces within this time.
     #[error("send the last traces: not done after {0:?}")]
     TimedOut(Duration),
     /// No thread could be started to send them.
@@ -244,7 +239,8 @@ fn log_filter(log: &str) -> Result<EnvFilter, InitError> {
         })
 }
 
-/// What becomes a span or an event of one. The exporter's own requests must not make spans that it would then export.
+/// Returns the filter of spans and of the events in them. Leaves out the exporter's own requests, which would make
+/// spans that it would then export.
 fn trace_filter() -> EnvFilter {
     EnvFilter::new(format!("info,{}", quietened(LevelFilter::WARN)))
 }

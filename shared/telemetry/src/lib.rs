@@ -1,4 +1,4 @@
-//! What every Holdfast process tells about itself, and the seams by which tests take hold of it.
+//! Logs, traces, metrics and health of every Holdfast process, and the seams by which tests take hold of one.
 //!
 //! - [`init`]: logs to stderr and traces over OTLP; [`Guard::shutdown`] flushes them.
 //! - [`propagate`]: trace context in and out of message headers, so that a run is one trace.
@@ -15,5 +15,5 @@ pub mod propagate;
 
 pub use init::{Guard, InitError, LogWriter, Options, ShutdownError, init};
 
-/// Whether fail points and the shifted clock are compiled in: in debug builds, and with the feature `failpoints`.
+/// True if fail points and the shifted clock are compiled in: in debug builds, and with the feature `failpoints`.
 pub const TEST_SEAMS: bool = cfg!(any(debug_assertions, feature = "failpoints"));

@@ -18,10 +18,10 @@ const SECONDS: [f64; 14] = [
     0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 10_800.0, 21_600.0, 43_200.0,
 ];
 
-/// What bytes are counted as.
+/// The stages of a byte's way that are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// Read from a source.
+    /// Read from a source, before deduplication.
     Captured,
     /// New, after deduplication and before sealing.
     Stored,
@@ -68,7 +68,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The process's metrics.
+/// Returns the metrics of this process, made at the first call.
 pub fn global() -> &'static Metrics {
     static GLOBAL: OnceLock<Metrics> = OnceLock::new();
     GLOBAL.get_or_init(|| {
@@ -81,7 +81,7 @@ pub fn global() -> &'static Metrics {
 }
 
 impl Metrics {
-    /// Metrics of their own, apart from [`global`]: for tests.
+    /// Makes metrics apart from [`global`], for tests.
     ///
     /// # Errors
     /// The exporter refuses its registry.
@@ -160,7 +160,7 @@ impl Metrics {
         self.duplicates.add(1, &[KeyValue::new("stage", stage)]);
     }
 
-    /// The meter, for instruments that one service alone needs. Name them as these are named.
+    /// Returns the meter, for instruments that one service alone needs. Their names follow the rules of this module.
     #[must_use]
     pub fn meter(&self) -> Meter {
         self.provider.meter("holdfast")
@@ -202,7 +202,7 @@ impl Metrics {
             .build();
     }
 
-    /// All metrics as Prometheus text (format 0.0.4).
+    /// Returns all metrics as Prometheus text (format 0.0.4).
     ///
     /// # Errors
     /// They cannot be encoded.

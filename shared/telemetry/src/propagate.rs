@@ -11,7 +11,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// The headers that carry `span` to another process; empty if the span is disabled.
+/// Returns the headers that carry `span` to another process; empty if the span is disabled.
 #[must_use]
 pub fn inject(span: &Span) -> BTreeMap<String, String> {
     let mut headers = Headers(BTreeMap::new());
@@ -21,13 +21,13 @@ pub fn inject(span: &Span) -> BTreeMap<String, String> {
     headers.0
 }
 
-/// [`inject`] for the current span.
+/// Returns the headers that carry the current span to another process.
 #[must_use]
 pub fn inject_current() -> BTreeMap<String, String> {
     inject(&Span::current())
 }
 
-/// Makes `span` a child of the one in `headers`, across processes; says whether it did.
+/// Makes `span` a child of the one in `headers`, across processes. Returns true if that was done.
 ///
 /// Call it before the span is entered and before its ids are asked for, which start it. Headers without a valid
 /// context leave the span as it is.
@@ -36,8 +36,8 @@ pub fn set_parent(span: &Span, headers: &BTreeMap<String, String>) -> bool {
     context.span().span_context().is_valid() && span.set_parent(context).is_ok()
 }
 
-/// Links `span` to the one in `headers` without being its child: for what happens much later, such as a verification
-/// days after the run. Says whether there was one.
+/// Links `span` to the one in `headers` without making it a child: for spans that come much later, such as a verification
+/// days after the run. Returns true if the headers had a valid context.
 pub fn link(span: &Span, headers: &BTreeMap<String, String>) -> bool {
     let context = extract(headers).span().span_context().clone();
     let valid = context.is_valid();
@@ -47,7 +47,7 @@ pub fn link(span: &Span, headers: &BTreeMap<String, String>) -> bool {
     valid
 }
 
-/// The id of the trace that `span` belongs to, as 32 hex digits. Starts the span, so [`set_parent`] comes first.
+/// Returns the id of the trace that `span` belongs to, as 32 hex digits. Starts the span, so [`set_parent`] comes first.
 #[must_use]
 pub fn trace_id(span: &Span) -> Option<String> {
     let context = span.context();
