@@ -4,42 +4,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::Message;
 
-/// What the dumper asks whoever speaks to a site's Docker engine.
+/// A question of the dumper to the service that speaks to a site's Docker engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DockerQuestion {
-    /// Which containers have databases.
+    /// Asks for the containers that have databases.
     Databases {
-        /// Of this stack alone.
+        /// Limits the answer to one stack (a Compose project).
         stack: Option<String>,
     },
-    /// How to reach one of them, for as long as it is asked again within [`DockerAsk::HOLDS_SECONDS`].
+    /// Asks for a way to one container's databases. The way stays open while it is asked for again within
+    /// [`DockerAsk::HOLDS_SECONDS`].
     Reach {
-        /// The container's name.
         container: String,
-        /// What it is asked for by: another for each dump.
+        /// Names the asker: a new number for each dump.
         ticket: u128,
     },
-    /// It is not needed any more.
+    /// Gives a way back that is not needed any more.
     Release {
-        /// What it was asked for by.
+        /// The number that the way was asked for with.
         ticket: u128,
     },
 }
 
-/// A question.
+/// A [`DockerQuestion`] as it goes over the bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DockerAsk {
-    /// What is asked.
     pub question: DockerQuestion,
-    /// The container that whoever asks runs in; none on the host.
+    /// The id of the container that the asker runs in; none on the host.
     pub from: Option<String>,
-    /// A number that nobody can know beforehand: the answer names it, so that no earlier answer passes for it.
+    /// A number that nobody can know beforehand. The answer repeats it, so that no earlier answer passes for this one.
     pub nonce: u128,
 }
 
 impl DockerAsk {
-    /// How long a way to a database is kept open for whoever asked for it.
+    /// Seconds for which a way to a database is kept open after it was asked for.
     pub const HOLDS_SECONDS: u64 = 60;
 }
 
@@ -47,17 +46,17 @@ impl Message for DockerAsk {
     const NAME: &'static str = "Docker question";
 }
 
-/// An answer.
+/// The answer to a [`DockerAsk`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DockerAnswer {
     /// Signed by, and sealed to, the pipeline key: it may hold passwords.
     Sealed(Vec<u8>),
-    /// There is none.
+    /// The question cannot be answered.
     Refused {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// Whether asking again may help.
+        /// True if asking again may help.
         retry: bool,
     },
 }

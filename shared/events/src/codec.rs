@@ -16,44 +16,38 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// A type that goes over the bus.
 pub trait Message: Serialize + DeserializeOwned {
-    /// What it is, for errors.
+    /// The kind of message, as errors name it.
     const NAME: &'static str;
 }
 
-/// Why bytes are no message, or a message cannot be sent.
+/// Bytes are no message, or a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    /// Over [`MAX_MESSAGE`].
+    /// The message is longer than [`MAX_MESSAGE`].
     #[error("a {name} message of {size} bytes is over the limit of {MAX_MESSAGE}")]
     TooLarge {
-        /// What it is.
         name: &'static str,
-        /// Its size; for one being written, at least this.
+        /// Size in bytes; of a message that is being written, a lower bound.
         size: usize,
     },
-    /// Empty, or of another version.
+    /// The message is empty, or of another version.
     #[error("a {name} message of unknown version {found:?}: its sender runs another version of holdfast")]
     Version {
-        /// What it should be.
         name: &'static str,
-        /// The version byte, if there was one.
+        /// The version byte, if there is one.
         found: Option<u8>,
     },
-    /// Not decodable as bincode.
+    /// The message cannot be decoded as bincode.
     #[error("a {name} message that cannot be decoded")]
     Bincode {
-        /// What it should be.
         name: &'static str,
-        /// What the decoder said.
         #[source]
         source: bincode::Error,
     },
-    /// Not decodable as JSON, or not encodable.
+    /// The message cannot be decoded as JSON, or not encoded.
     #[error("a {name} message that is no valid JSON of its kind")]
     Json {
-        /// What it should be.
         name: &'static str,
-        /// What the parser said.
         #[source]
         source: serde_json::Error,
     },
@@ -63,7 +57,7 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new().with_limit(MAX_MESSAGE as u64)
 }
 
-/// The message in bytes for the bus.
+/// Encodes a message for the bus.
 ///
 /// # Errors
 /// [`CodecError::TooLarge`] over [`MAX_MESSAGE`].
@@ -82,7 +76,7 @@ pub fn encode<T: Message>(message: &T) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// The message as JSON, for people and foreign tools.
+/// Encodes a message as JSON, for people and foreign tools.
 ///
 /// # Errors
 /// [`CodecError::TooLarge`] over [`MAX_MESSAGE`].

@@ -1,4 +1,5 @@
-//! Facts: what happened. People, the recorder, alerts and metrics read them; nothing that matters lives in them alone.
+//! Facts: statements of what happened. People, the recorder, alerts and metrics read them; nothing that matters lives
+//! in them alone.
 
 use holdfast_format::{
     Artefact, ArtefactId, Class, Digest, Expected, FailureSubject, Level, PlaceName, RunId, SourceName, Stage,
@@ -11,11 +12,8 @@ use crate::{Message, Outcome};
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// The run.
     pub run: RunId,
-    /// When.
     pub at: Timestamp,
-    /// What.
     pub what: What,
 }
 
@@ -23,116 +21,94 @@ impl Message for Fact {
     const NAME: &'static str = "fact";
 }
 
-/// What happened. Each can be made again from the repository but the two that only inform: `Started`, `Captured`.
+/// The content of a fact. Facts can be made again from the repository, except the two that only inform: `Started`,
+/// `Captured`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// The run's expectations are written down.
     RunStarted {
-        /// How many sources it has; the rest stands in `runs/<run>/expected`.
+        /// Number of sources; their names stand in `runs/<run>/expected`.
         sources: u32,
-        /// What retention goes by.
+        /// The class that retention keeps the run by.
         class: Class,
-        /// A word that people find it by.
+        /// A word by which people find the run.
         label: Option<String>,
-        /// What has not come by then has failed.
+        /// The time after which whatever has not come has failed.
         deadline: Timestamp,
     },
     /// A source's artefacts are written down. Told in pages, as a server may have thousands.
     SourceListed {
-        /// The source.
         source: SourceName,
-        /// This page, from 0.
+        /// Number of this page, from 0.
         page: u32,
-        /// How many pages there are.
+        /// Number of pages of the listing.
         pages: u32,
-        /// The artefacts of this page.
         artefacts: Vec<Artefact>,
     },
     /// A worker began with an artefact.
     ArtefactStarted {
-        /// The artefact.
         artefact: ArtefactId,
-        /// Which attempt it is.
+        /// Number of the attempt, from 1.
         attempt: u32,
     },
-    /// Its stream was read to its end; packs may still be waiting for their seal.
+    /// An artefact's stream was read to its end; packs may still be waiting for their seal.
     ArtefactCaptured {
-        /// The artefact.
         artefact: ArtefactId,
-        /// Which attempt it was.
         attempt: u32,
         /// Bytes of the stream.
         size: u64,
-        /// Bytes that were new.
+        /// Bytes of chunks that the repository did not have.
         new_bytes: u64,
-        /// Warnings of the capture.
+        /// Number of warnings.
         warnings: u64,
     },
-    /// Its manifest stands in the repository.
+    /// An artefact's manifest stands in the repository.
     ArtefactSealed {
-        /// The artefact.
         artefact: ArtefactId,
         /// SHA-256 of the sealed manifest.
         manifest: Digest,
         /// Bytes of the stream.
         size: u64,
-        /// Sealed bytes that it added to the repository.
+        /// Sealed bytes that the artefact added to the repository.
         stored: u64,
-        /// Warnings of the capture.
+        /// Number of warnings.
         warnings: u64,
     },
-    /// It was read back and is good.
-    ArtefactVerified {
-        /// The artefact.
-        artefact: ArtefactId,
-        /// How deep.
-        level: Level,
-    },
-    /// A target has it whole.
+    /// An artefact was read back and is good.
+    ArtefactVerified { artefact: ArtefactId, level: Level },
+    /// A target has an artefact whole.
     ArtefactSynced {
-        /// The artefact.
         artefact: ArtefactId,
-        /// The target.
         target: PlaceName,
-        /// Bytes sent for it.
+        /// Bytes that were sent.
         sent: u64,
     },
-    /// Something will not come.
+    /// Something expected will not come.
     Failed {
-        /// What.
         subject: FailureSubject,
-        /// In which stage.
         stage: Stage,
-        /// Why.
         reason: String,
     },
     /// The restore point stands in the repository.
     RunRecorded {
-        /// Whether everything expected is in it and good.
+        /// True if everything expected is in the restore point, and good.
         complete: bool,
     },
     /// A target has the restore point.
-    PointSynced {
-        /// The target.
-        target: PlaceName,
-    },
+    PointSynced { target: PlaceName },
     /// Retention was applied at a place.
     PlaceCleaned {
-        /// The place.
         place: PlaceName,
-        /// Runs given up.
+        /// Number of runs that were given up.
         expired: u64,
-        /// Objects deleted.
+        /// Number of objects that were deleted.
         deleted: u64,
-        /// Bytes freed.
+        /// Bytes that were freed.
         freed: u64,
     },
-    /// All steps are done.
-    RunFinished {
-        /// How it ended.
-        outcome: Outcome,
-    },
+    /// All steps of the run are done.
+    RunFinished { outcome: Outcome },
 }
 
 impl What {
@@ -178,7 +154,7 @@ impl What {
 }
 
 impl Fact {
-    /// Facts that tell of a source's artefacts, in pages of at most 200.
+    /// Makes the facts that tell a source's artefacts, in pages of at most 200.
     #[must_use]
     pub fn listed(run: RunId, at: Timestamp, source: &SourceName, artefacts: &[Artefact]) -> Vec<Self> {
         const PAGE: usize = 200;
@@ -201,7 +177,7 @@ impl Fact {
             .collect()
     }
 
-    /// The run's first fact.
+    /// Makes the first fact of a run.
     #[must_use]
     pub fn started(expected: &Expected) -> Self {
         let what = What::RunStarted {

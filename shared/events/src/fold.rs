@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Fact, What};
 
-/// What applying a fact did.
+/// The effect of a fact on a run's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The state changed.
+    /// The fact changed the state.
     Moved,
-    /// It said so already.
+    /// The state had this fact already.
     AlreadySeen,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Everything expected came, is good, and is where it should be.
     Complete,
-    /// There is a restore point, but something did not come.
+    /// A restore point was written, but something expected did not come.
     Partial,
-    /// There is nothing to restore from.
+    /// The run brought nothing to restore from.
     Failed,
 }
 
 impl Outcome {
-    /// Its word in output.
+    /// Returns the word for it in output and records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,106 +41,103 @@ impl Outcome {
     }
 }
 
-/// A fact that contradicts what is known. It changes nothing.
+/// A fact contradicts what is known. The state stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalFact {
-    /// Of another run.
+    /// The fact is of another run.
     #[error("a fact of another run")]
     OtherRun,
-    /// Names a source that the run does not have.
+    /// The fact names a source that the run does not have.
     #[error("source {0} is not part of this run")]
     UnknownSource(SourceName),
-    /// Names a place that the run does not use.
+    /// The fact names a place that the run does not use.
     #[error("place {0} is not part of this run")]
     UnknownPlace(PlaceName),
-    /// Contradicts an earlier one.
+    /// The fact contradicts an earlier one.
     #[error("{0} was told differently before")]
     Contradiction(String),
 }
 
-/// Why something failed, and where.
+/// The stage in which something failed, and the reason.
 pub type Why = (Stage, String);
 
-/// How a source stands.
+/// The progress of listing a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceState {
     pages: Option<u32>,
     seen: BTreeSet<u32>,
-    /// Why it could not be listed.
+    /// Set if the source could not be listed.
     pub failed: Option<Why>,
 }
 
 impl SourceState {
-    /// Whether all its artefacts are known.
+    /// Tells whether all artefacts of the source are known.
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.pages.is_some_and(|pages| self.seen.len() as u32 == pages)
     }
 
-    /// Whether nothing more is to come from listing it.
+    /// Tells whether the listing has ended, well or not.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.failed.is_some() || self.is_listed()
     }
 }
 
-/// How an artefact stands. It may be known by facts before its source's listing is.
+/// The progress of an artefact. Facts may tell of an artefact before its source's listing does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArtefactState {
-    /// Its source and definition, once listed.
+    /// Source and definition, once listed.
     pub listed: Option<(SourceName, Artefact)>,
-    /// The highest attempt seen.
+    /// The highest attempt that was told.
     pub attempt: u32,
-    /// Attempt, bytes of the stream and new bytes, once captured; of the highest attempt.
+    /// Attempt, bytes of the stream and new bytes, once captured; those of the highest attempt.
     pub captured: Option<(u32, u64, u64)>,
-    /// SHA-256 of its manifest, once sealed.
+    /// SHA-256 of the manifest, once sealed.
     pub sealed: Option<Digest>,
     /// Bytes of the stream, once sealed.
     pub size: u64,
     /// Sealed bytes added, once sealed.
     pub stored: u64,
-    /// Warnings of the capture.
+    /// Number of warnings, once sealed.
     pub warnings: u64,
     /// The deepest verification that found it good.
     pub verified: Option<Level>,
-    /// Targets that have it.
+    /// Targets that have the artefact.
     pub synced: BTreeSet<PlaceName>,
-    /// Why it will not come at all.
+    /// Set if the artefact will not come at all.
     pub failed: Option<Why>,
-    /// Why it will not come to a target.
+    /// Targets that will not get the artefact.
     pub failed_at: BTreeMap<PlaceName, Why>,
 }
 
-/// How a step of the run at a place stands.
+/// The result of a step at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetState {
-    /// Done.
+    /// The step is done.
     Done,
-    /// It will not be.
+    /// The step will not be done.
     Failed(Why),
 }
 
 /// The state of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunState {
-    /// What it is to bring.
     pub expected: Expected,
-    /// Its sources.
     pub sources: BTreeMap<SourceName, SourceState>,
-    /// Its artefacts.
     pub artefacts: BTreeMap<ArtefactId, ArtefactState>,
-    /// Whether the restore point is written, and whether it is complete.
+    /// Set once the restore point is written: true if it is complete.
     pub recorded: Option<bool>,
     /// Targets to which the restore point was copied, or will not be.
     pub points: BTreeMap<PlaceName, TargetState>,
     /// Places where retention was applied, or will not be.
     pub cleaned: BTreeMap<PlaceName, TargetState>,
-    /// How it ended, once told.
+    /// Set once the run has ended.
     pub finished: Option<Outcome>,
 }
 
 impl RunState {
-    /// The state of a run of which nothing is known but its expectations.
+    /// Makes the state of a run of which nothing is known but its expectations.
     #[must_use]
     pub fn new(expected: Expected) -> Self {
         let sources = expected
@@ -159,7 +156,7 @@ impl RunState {
         }
     }
 
-    /// Takes one fact in.
+    /// Applies one fact to the state.
     ///
     /// # Errors
     /// [`IllegalFact`] if it contradicts what is known; the state is then unchanged.
@@ -202,9 +199,11 @@ impl RunState {
                     format!("the manifest of artefact {artefact}")
                 })?;
                 if step == Step::Moved {
-                    (state.size, state.stored, state.warnings) = (*size, *stored, *warnings);
+                    state.size = *size;
+                    state.stored = *stored;
+                    state.warnings = *warnings;
                 } else {
-                    // The same manifest told again, perhaps by a reconciler that cannot know what was new.
+                    // A reconciler that tells the same manifest again cannot know how many bytes were new.
                     state.stored = state.stored.max(*stored);
                 }
                 Ok(step)
@@ -340,7 +339,7 @@ fn once<T: Clone + PartialEq>(slot: &mut Option<T>, value: &T, what: impl Fn() -
     }
 }
 
-/// Of several reasons the least is kept, so that the order of their coming does not matter.
+/// Keeps the least of several reasons, so that the order in which they come does not matter.
 fn first(slot: &mut Option<Why>, why: &Why) -> Step {
     match slot {
         Some(known) if *known <= *why => Step::AlreadySeen,
@@ -351,7 +350,7 @@ fn first(slot: &mut Option<Why>, why: &Why) -> Step {
     }
 }
 
-/// What was done stays done, whatever failed before or is told later.
+/// Marks a step as done, whatever was told before: what was done stays done.
 fn done(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName) -> Step {
     match places.insert(place.clone(), TargetState::Done) {
         Some(TargetState::Done) => Step::AlreadySeen,

@@ -1,4 +1,4 @@
-//! What goes over the bus: work, facts, their subjects and encoding, and the fold that makes a run's state of facts.
+//! The messages of the bus: work, facts, their subjects and encoding, and the fold that makes a run's state of facts.
 //!
 //! Pure: no NATS, no I/O, no clock. NATS is the doorbell and the repository the ledger: every message here can be made
 //! again from the repository, and handlers act on what they find there.

@@ -1,4 +1,4 @@
-//! What is still to be done, from a run's state: used by handlers for the next step, and by reconcilers for every step.
+//! The steps that a run still lacks, from its state. Handlers ask for the next step, reconcilers for every step.
 
 use holdfast_format::{Artefact, ArtefactId, Expected, PointStatus, SourceName, Stage};
 
@@ -6,13 +6,13 @@ use crate::fold::{ArtefactState, TargetState, Why};
 use crate::{Job, Outcome, RunState, Work};
 
 impl ArtefactState {
-    /// Whether it is sealed, and verified as deep as the run wants.
+    /// Tells whether the artefact is sealed, and verified as deep as the run wants.
     #[must_use]
     pub fn is_good(&self, expected: &Expected) -> bool {
         self.failed.is_none() && self.sealed.is_some() && expected.steps.verify.is_none_or(|l| self.verified >= Some(l))
     }
 
-    /// Whether nothing more can come of it before the restore point.
+    /// Tells whether nothing more can come of the artefact before the restore point.
     #[must_use]
     pub fn is_settled(&self, expected: &Expected) -> bool {
         self.failed.is_some() || self.is_good(expected)
@@ -20,14 +20,14 @@ impl ArtefactState {
 }
 
 impl RunState {
-    /// Whether every source is listed or failed and every artefact settled: time for the restore point.
+    /// Tells whether every source is listed or failed and every artefact settled: time for the restore point.
     #[must_use]
     pub fn is_ready_to_record(&self) -> bool {
         self.sources.values().all(crate::SourceState::is_settled)
             && self.artefacts.values().all(|a| a.is_settled(&self.expected))
     }
 
-    /// Whether everything expected is there and good.
+    /// Tells whether everything expected is there and good.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.sources.values().all(|s| s.failed.is_none() && s.is_listed())
@@ -35,14 +35,14 @@ impl RunState {
             && self.artefacts.values().all(|a| a.is_good(&self.expected))
     }
 
-    /// Whether a stack was asked for that nobody has anything of: a mistyped name must not pass for a backup.
+    /// Tells whether a stack was asked for of which no source has anything: a mistyped name must not pass for a backup.
     fn lacks_stack(&self) -> bool {
         self.expected.stack.is_some()
             && self.artefacts.is_empty()
             && self.sources.values().all(crate::SourceState::is_settled)
     }
 
-    /// How the run ends, once nothing more is to be done.
+    /// Returns the end of the run, once all its steps are done.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let complete = self.recorded?;
@@ -145,7 +145,7 @@ pub fn after_list(expected: &Expected, source: &SourceName, artefacts: &[Artefac
     artefacts.iter().map(capture).collect()
 }
 
-/// What follows an artefact's manifest: its verification if wanted, else its copies.
+/// Returns the work that follows an artefact's manifest: its verification if wanted, else its copies.
 #[must_use]
 pub fn after_close(expected: &Expected, source: &SourceName, artefact: ArtefactId) -> Vec<Work> {
     match expected.steps.verify {
@@ -161,7 +161,7 @@ pub fn after_close(expected: &Expected, source: &SourceName, artefact: ArtefactI
     }
 }
 
-/// What follows an artefact's verification: one copy to each target.
+/// Returns the work that follows an artefact's verification: one copy to each target.
 #[must_use]
 pub fn after_verify(expected: &Expected, source: &SourceName, artefact: ArtefactId) -> Vec<Work> {
     let copy = |target: &holdfast_format::PlaceName| {
@@ -254,7 +254,7 @@ fn missing_after_record(state: &RunState) -> Vec<Work> {
         .collect()
 }
 
-/// How an artefact stands in the restore point that is written now.
+/// Returns the artefact's status for a restore point that is written now.
 #[must_use]
 pub fn point_status(expected: &Expected, artefact: &ArtefactState) -> PointStatus {
     match (&artefact.failed, artefact.sealed) {

@@ -52,7 +52,7 @@ impl Subjects {
         }
     }
 
-    /// All work.
+    /// Matches the subjects of all work.
     #[must_use]
     pub fn all_work(&self) -> String {
         format!("{}.work.>", self.prefix)
@@ -86,7 +86,7 @@ impl Subjects {
         }
     }
 
-    /// All facts.
+    /// Matches the subjects of all facts.
     #[must_use]
     pub fn all_facts(&self) -> String {
         format!("{}.event.>", self.prefix)
@@ -101,25 +101,25 @@ impl Subjects {
         ]
     }
 
-    /// Where a run is asked for.
+    /// The subject of requests for a run.
     #[must_use]
     pub fn trigger(&self) -> String {
         format!("{}.trigger", self.prefix)
     }
 
-    /// Where questions about the Docker engine of a site are asked.
+    /// The subject of questions about the Docker engine of a site.
     #[must_use]
     pub fn ask_docker(&self, site: &Site) -> String {
         format!("{}.ask.docker.{site}", self.prefix)
     }
 
-    /// Where bytes done so far are told; not kept by any stream.
+    /// The subject of progress: bytes done so far. No stream keeps it.
     #[must_use]
     pub fn progress(&self, run: RunId) -> String {
         format!("{}.progress.{run}", self.prefix)
     }
 
-    /// Where copies of messages that nobody can handle go.
+    /// The subject of copies of messages that nobody can handle.
     #[must_use]
     pub fn parked(&self, stage: WorkStage) -> String {
         format!("{}.parked.{stage}", self.prefix)

@@ -14,38 +14,38 @@ pub struct Trigger {
     /// Only these sources; empty means all of the type.
     #[serde(default)]
     pub sources: Vec<SourceName>,
-    /// Of Docker sources, only this stack's (a Compose project); other sources only if they are named.
+    /// Limits Docker sources to this stack (a Compose project). Other sources take part only if they are named.
     #[serde(default)]
     pub stack: Option<String>,
-    /// Read everything back, to this level.
+    /// Reads everything back to this level.
     #[serde(default)]
     pub verify: Option<Level>,
-    /// Copy to all targets.
+    /// Copies everything to all targets.
     #[serde(default)]
     pub sync_offsite: bool,
-    /// Apply retention afterwards.
+    /// Applies retention after the run.
     #[serde(default)]
     pub cleanup: bool,
-    /// A word that people find the run by.
+    /// A word by which people find the run.
     #[serde(default)]
     pub label: Option<String>,
-    /// Keep it at least for this many seconds.
+    /// Holds the run for at least this many seconds.
     #[serde(default)]
     pub hold_seconds: Option<u64>,
-    /// What retention goes by; chosen by the calendar if absent.
+    /// The class that retention keeps the run by; chosen by the calendar if absent.
     #[serde(default)]
     pub class: Option<Class>,
-    /// Capture without parents.
+    /// Captures without parents.
     #[serde(default)]
     pub fresh: bool,
-    /// What has not come within this many seconds has failed; the configuration's default if absent.
+    /// Seconds after which whatever has not come has failed; the configuration's default if absent.
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
-    /// The id that the run shall have. Who asks again with the same id, because no answer came, is answered with the run
-    /// that the first request started. Its time must be the present one, within an hour.
+    /// The id that the run shall have. If no answer came, asking again with the same id is answered with the run that
+    /// the first request started. Its time must be the present one, within an hour.
     #[serde(default)]
     pub run: Option<RunId>,
-    /// Answer only once the run has ended: a gate waits for the proof.
+    /// Delays the answer until the run has ended: a gate waits for the proof.
     #[serde(default)]
     pub wait: bool,
 }
@@ -54,7 +54,7 @@ impl Message for Trigger {
     const NAME: &'static str = "trigger";
 }
 
-/// Why no run was started.
+/// The reason for which no run was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
@@ -72,15 +72,14 @@ pub enum Refusal {
 pub enum TriggerReply {
     /// The run was started.
     Started(RunId),
-    /// It was not.
+    /// No run was started.
     Refused(Refusal),
-    /// It was started, and has ended.
+    /// The run was started, and has ended.
     Finished {
-        /// The run.
         run: RunId,
-        /// Whether everything that was asked for is there and good: go or no go.
+        /// True if everything that was asked for is there and good: go, not no-go.
         complete: bool,
-        /// What did not come, for people; the first of it.
+        /// The first failures, for people.
         failures: Vec<String>,
     },
 }

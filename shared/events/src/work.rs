@@ -20,11 +20,11 @@ pub enum WorkStage {
     CapturePostgres,
     /// Capture a directory or the system's paths.
     CaptureFiles,
-    /// Seal one pack.
+    /// Seal a single pack.
     Seal,
-    /// Write contents and manifest.
+    /// Write an artefact's contents and manifest.
     Close,
-    /// Verify one artefact.
+    /// Read one artefact back.
     Verify,
     /// Copy one artefact, or the restore point, to one target.
     Sync,
@@ -33,7 +33,7 @@ pub enum WorkStage {
 }
 
 impl WorkStage {
-    /// Every stage.
+    /// All stages, in the order of the pipeline.
     pub const ALL: [Self; 9] = [
         Self::ListPostgres,
         Self::ListFiles,
@@ -46,7 +46,7 @@ impl WorkStage {
         Self::Clean,
     ];
 
-    /// Its token in subjects and consumer names.
+    /// Returns the token for it in subjects and consumer names.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,82 +87,61 @@ impl fmt::Display for WorkStage {
     }
 }
 
-/// What is to be done.
+/// The task of one work message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Job {
     /// Find out which artefacts a source has, and write that down.
     List {
-        /// The source.
         source: SourceName,
-        /// Who lists it.
+        /// The kind of source, which decides who lists it.
         kind: SourceKind,
     },
-    /// Capture one artefact.
+    /// Capture a single artefact.
     Capture {
-        /// Its source.
         source: SourceName,
-        /// Who captures it.
+        /// The kind of source, which decides who captures it.
         kind: SourceKind,
-        /// The artefact.
         artefact: ArtefactId,
     },
     /// Seal one staged pack.
     Seal {
-        /// The artefact it was captured for.
         artefact: ArtefactId,
-        /// The attempt it was staged in.
+        /// The attempt that staged the pack.
         attempt: u32,
-        /// The pack.
         pack: PackId,
     },
     /// Write an artefact's contents and manifest, once all its packs are sealed.
     Close {
-        /// Its source.
         source: SourceName,
-        /// The artefact.
         artefact: ArtefactId,
         /// The attempt that was captured whole.
         attempt: u32,
     },
-    /// Read an artefact back.
+    /// Read an artefact back from the repository.
     Verify {
-        /// Its source.
         source: SourceName,
-        /// The artefact.
         artefact: ArtefactId,
-        /// How deep.
         level: Level,
     },
     /// Copy an artefact to a target.
     Sync {
-        /// Its source.
         source: SourceName,
-        /// The artefact.
         artefact: ArtefactId,
-        /// The target.
         target: PlaceName,
     },
     /// Copy the restore point to a target that has all its good artefacts.
-    SyncPoint {
-        /// The target.
-        target: PlaceName,
-    },
+    SyncPoint { target: PlaceName },
     /// Apply retention at a place.
-    Clean {
-        /// The place.
-        place: PlaceName,
-    },
+    Clean { place: PlaceName },
 }
 
-/// A job of a run, for who serves its site.
+/// A job of a run, for workers that serve its site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Work {
-    /// The run.
     pub run: RunId,
-    /// What its worker must be able to reach.
+    /// The site that the worker must be able to reach.
     pub site: Site,
-    /// What is to be done.
     pub job: Job,
 }
 
@@ -171,7 +150,7 @@ impl Message for Work {
 }
 
 impl Work {
-    /// The stage that does it.
+    /// Returns the stage that does the job.
     #[must_use]
     pub fn stage(&self) -> WorkStage {
         match &self.job {
@@ -185,7 +164,7 @@ impl Work {
         }
     }
 
-    /// The artefact it is about, if it is about one.
+    /// Returns the artefact that the job is about, if it is about one.
     #[must_use]
     pub fn artefact(&self) -> Option<ArtefactId> {
         match &self.job {

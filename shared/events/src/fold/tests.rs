@@ -55,7 +55,8 @@ fn history(bad: &[bool]) -> (Expected, Vec<Fact>) {
     let mut whats = vec![];
     let a = artefacts(&expected, "a", bad.len());
     for (page, artefact) in a.iter().enumerate() {
-        let (page, pages) = (page as u32, a.len() as u32);
+        let page = page as u32;
+        let pages = a.len() as u32;
         whats.push(What::SourceListed {
             source: name("a"),
             page,
