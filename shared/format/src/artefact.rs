@@ -1,29 +1,29 @@
-//! What an artefact is: its kind, name and id.
+//! Artefacts: their kinds, names and ids.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ArtefactId, RunId, SourceName};
 
-/// What kind of thing was captured.
+/// The kind of an artefact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArtefactKind {
-    /// One PostgreSQL database.
+    /// A single PostgreSQL database.
     Database,
     /// Roles and tablespaces of a PostgreSQL cluster.
     Globals,
     /// A directory treated as a volume.
     Directory,
-    /// The system configuration's paths.
+    /// The paths of the system configuration.
     System,
-    /// A Docker volume.
+    /// One Docker volume.
     Volume,
-    /// What a Docker engine knows: containers, networks, volumes, images; and the Compose files of its stacks.
+    /// The metadata of a Docker engine: containers, networks, volumes, images; and the Compose files of its stacks.
     Engine,
 }
 
 impl ArtefactKind {
-    /// Every kind.
+    /// All kinds, in the order of their declaration.
     pub const ALL: [Self; 6] = [
         Self::Database,
         Self::Globals,
@@ -36,7 +36,7 @@ impl ArtefactKind {
     /// The kinds whose stream is a tar.
     pub const FILES: [Self; 4] = [Self::Directory, Self::System, Self::Volume, Self::Engine];
 
-    /// Its name in records, ids and output.
+    /// Returns the word for it in records, ids and output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl ArtefactKind {
         }
     }
 
-    /// The format of the stream that such an artefact yields.
+    /// Returns the format of the stream that an artefact of this kind yields.
     #[must_use]
     pub fn stream_format(self) -> StreamFormat {
         match self {
@@ -66,16 +66,16 @@ impl std::fmt::Display for ArtefactKind {
     }
 }
 
-/// What the bytes of a stream are.
+/// The format of an artefact's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamFormat {
-    /// `pg_dump -Fc -Z0`.
+    /// An archive as `pg_dump -Fc -Z0` writes it.
     #[serde(rename = "pg_dump")]
     PgDump,
     /// SQL text, as `pg_dumpall --globals-only` writes it.
     #[serde(rename = "sql")]
     Sql,
-    /// A PAX tar.
+    /// A tar archive in the PAX format.
     #[serde(rename = "tar")]
     Tar,
 }
@@ -83,16 +83,15 @@ pub enum StreamFormat {
 /// One thing that a source is to bring in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Artefact {
-    /// Its id, from run, source, kind and name.
+    /// The id, derived from run, source, kind and name.
     pub id: ArtefactId,
-    /// What it is.
     pub kind: ArtefactKind,
-    /// The database's or directory's name, as it stands at the source.
+    /// The name of the database, volume or directory, as it stands at the source.
     pub name: String,
 }
 
 impl Artefact {
-    /// The artefact of this name in this run. The same inputs give the same id, whoever lists.
+    /// Makes the artefact of this name in this run. The same inputs give the same id, whoever lists.
     #[must_use]
     pub fn new(run: RunId, source: &SourceName, kind: ArtefactKind, name: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("holdfast 2026-11 artefact id");

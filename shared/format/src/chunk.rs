@@ -9,10 +9,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{ArtefactId, ChunkId, Digest, PackId};
 
-/// A pack is closed once its plaintext has reached this many bytes.
+/// Bytes of plaintext at which a pack is closed.
 pub const PACK_TARGET: usize = 16 << 20;
 
-/// No pack's plaintext is larger: an OpenPGP reader then authenticates it whole before it releases a byte.
+/// Bytes of plaintext that no pack exceeds. An OpenPGP reader then authenticates it whole before it releases a byte.
 pub const PACK_MAX: usize = 24 << 20;
 
 const DIGEST_CONTEXT: &str = "holdfast 2026-11 stream digest";
@@ -24,13 +24,13 @@ const PACK_CONTEXT: &str = "holdfast 2026-11 pack id";
 pub struct ChunkKey(#[serde(with = "hex::serde")] [u8; 32]);
 
 impl ChunkKey {
-    /// The key with these bytes. They must come from a cryptographic random source.
+    /// Makes a key of these bytes. They must come from a cryptographic random source.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The identity of a chunk.
+    /// Computes the id of a chunk.
     #[must_use]
     pub fn chunk_id(&self, bytes: &[u8]) -> ChunkId {
         let mut id = [0; 16];
@@ -61,7 +61,7 @@ impl ChunkKey {
         }
     }
 
-    /// A digest over the extents of a stream.
+    /// Begins a digest over the extents of a stream.
     #[must_use]
     pub fn extent_digest(&self) -> ExtentDigest {
         let key = blake3::derive_key(DIGEST_CONTEXT, &self.0);
@@ -93,13 +93,13 @@ impl PackNamer {
         self.current.update(&length.to_le_bytes()).update(id.as_bytes());
     }
 
-    /// The pack's id as it is now.
+    /// Returns the id of the pack that has the pieces added so far.
     #[must_use]
     pub fn id(&self) -> PackId {
         PackId::from_bytes(*self.current.finalize().as_bytes())
     }
 
-    /// Begins the next pack.
+    /// Begins another pack.
     pub fn begin(&mut self) {
         self.current.clone_from(&self.fresh);
     }
@@ -115,14 +115,14 @@ pub struct ExtentDigest {
 }
 
 impl ExtentDigest {
-    /// Adds the next extent.
+    /// Adds the extent that follows.
     pub fn add(&mut self, length: u32, id: ChunkId) {
         self.hasher.update(&length.to_le_bytes()).update(id.as_bytes());
         self.size += u64::from(length);
         self.extents += 1;
     }
 
-    /// The stream's size, its number of extents, its digest.
+    /// Returns the stream's size in bytes, its number of extents, and its digest.
     #[must_use]
     pub fn finish(&self) -> (u64, u64, Digest) {
         (
@@ -133,16 +133,16 @@ impl ExtentDigest {
     }
 }
 
-/// How a repository cuts content. All sizes in bytes, even, `minimum < average < maximum`.
+/// The parameters by which a repository cuts content. All sizes are bytes, even, and `minimum < average < maximum`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkerParams {
-    /// No chunk but a content's last is shorter.
+    /// The smallest size of a chunk, except of a content's last one.
     pub minimum: u32,
-    /// Content up to this size is one chunk; longer content is cut to about this size.
+    /// The size that chunks come near to. Content up to this size is one chunk.
     pub average: u32,
-    /// No chunk is longer.
+    /// The largest size of a chunk.
     pub maximum: u32,
-    /// Secret: where cuts fall tells nothing to who does not know it.
+    /// The secret that decides where cuts fall: their places tell nothing to those who do not know it.
     #[serde(with = "seed_text")]
     pub seed: u64,
 }
@@ -158,7 +158,7 @@ impl fmt::Debug for ChunkerParams {
 }
 
 impl ChunkerParams {
-    /// The default sizes with this seed.
+    /// Makes parameters of the default sizes with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -169,7 +169,7 @@ impl ChunkerParams {
         }
     }
 
-    /// Whether the sizes are in order and within what the chunker supports.
+    /// Tells whether the sizes are in order and within what the chunker supports.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let even = [self.minimum, self.average, self.maximum].iter().all(|n| n % 2 == 0);
@@ -190,7 +190,7 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    /// A cutter for these parameters.
+    /// Makes a cutter for these parameters.
     #[must_use]
     pub fn new(params: &ChunkerParams) -> Self {
         let masks = v2020::select_masks(params.average as usize, Normalization::Level1);
@@ -203,20 +203,20 @@ impl Cutter {
         }
     }
 
-    /// How many bytes a caller should offer to [`Cutter::cut`], unless the content ends before.
+    /// Returns the number of bytes that a caller should offer to [`Cutter::cut`], unless the content ends before.
     #[must_use]
     pub fn window(&self) -> usize {
         self.params.maximum as usize
     }
 
-    /// Content of up to this many bytes is never cut.
+    /// Returns the size in bytes up to which content is never cut.
     #[must_use]
     pub fn whole(&self) -> usize {
         self.params.average as usize
     }
 
-    /// The length of the next chunk at the head of `buffer`, which holds [`Cutter::window`] bytes or all that is left.
-    /// Zero only for an empty buffer.
+    /// Returns the length in bytes of the next chunk at the head of `buffer`, which holds [`Cutter::window`] bytes or
+    /// all that is left. Zero only for an empty buffer.
     #[must_use]
     pub fn cut(&self, buffer: &[u8]) -> usize {
         let (small, large) = self.masks;
@@ -238,7 +238,7 @@ impl Cutter {
     }
 }
 
-/// The seed as hex text: JSON numbers lose precision above 2^53 in many readers.
+/// Writes the seed as hex text: JSON numbers lose precision above 2^53 in many readers.
 mod seed_text {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -258,7 +258,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn cut_all(cutter: &Cutter, data: &[u8]) -> Vec<usize> {
-        let (mut at, mut lengths) = (0, Vec::new());
+        let mut at = 0;
+        let mut lengths = Vec::new();
         while at < data.len() {
             let n = cutter.cut(&data[at..]);
             lengths.push(n);
@@ -303,7 +304,8 @@ mod tests {
 
     #[test]
     fn ids_are_keyed_and_pack_ids_bound_to_their_readers() {
-        let (a, b) = (ChunkKey::from_bytes([1; 32]), ChunkKey::from_bytes([2; 32]));
+        let a = ChunkKey::from_bytes([1; 32]);
+        let b = ChunkKey::from_bytes([2; 32]);
         assert_ne!(a.chunk_id(b"x"), b.chunk_id(b"x"));
         let name = |mut namer: PackNamer| {
             namer.add(1, a.chunk_id(b"x"));

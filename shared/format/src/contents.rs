@@ -6,7 +6,7 @@ use crate::{ArtefactId, ChunkId, FORMAT_VERSION};
 
 mod line;
 
-/// No line of a contents object is longer; a longer one is refused before it is read whole.
+/// Bytes of the longest line. A longer one is refused before it is read whole.
 const LINE_MAX: usize = 64 << 20;
 
 /// A range of a pack's plaintext.
@@ -14,11 +14,11 @@ const LINE_MAX: usize = 64 << 20;
 pub struct Extent {
     /// Index into the manifest's packs.
     pub pack: u32,
-    /// Bytes before it in the pack.
+    /// Bytes of the pack before the extent.
     pub offset: u32,
-    /// Bytes; at least 1.
+    /// Length in bytes, at least 1.
     pub length: u32,
-    /// Its chunk id, if later captures may reference it.
+    /// The id of its chunk, if later captures may reference it.
     pub id: Option<ChunkId>,
 }
 
@@ -27,13 +27,13 @@ pub struct Extent {
 pub struct Path(pub Vec<u8>);
 
 impl Path {
-    /// The path for people: lossy, with control characters escaped.
+    /// Formats the path for people: lossy, with control characters escaped.
     #[must_use]
     pub fn display(&self) -> String {
         String::from_utf8_lossy(&self.0).chars().flat_map(escape).collect()
     }
 
-    /// Orders paths as entries stand in contents: component by component, a directory before what is in it.
+    /// Compares paths in the order of entries in contents: component by component, a directory before what is in it.
     #[must_use]
     pub fn compare(&self, other: &Self) -> std::cmp::Ordering {
         let root = |p: &Self| p.0 == b".";
@@ -54,95 +54,84 @@ fn escape(c: char) -> Box<dyn Iterator<Item = char>> {
     }
 }
 
-/// A file time.
+/// A time of a file, to the nanosecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
     /// Seconds since 1970; may be negative.
     pub seconds: i64,
-    /// Nanoseconds, 0 to 999,999,999.
+    /// Nanoseconds of the second, 0 to 999,999,999.
     pub nanoseconds: u32,
 }
 
-/// What a tar entry is.
+/// The kind of a tar entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file.
     File,
-    /// A directory.
     Dir,
-    /// A symbolic link.
     Symlink,
-    /// Another name of an earlier entry.
+    /// A further name of an earlier entry.
     Hardlink,
-    /// A named pipe.
     Fifo,
-    /// A character device.
     Char,
-    /// A block device.
     Block,
 }
 
-/// Why something that was seen was not taken.
+/// The reason for which something that was seen was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
     /// A socket: it has no content and tar cannot hold it.
     Socket,
-    /// It could not be opened or read.
+    /// The file could not be opened or read.
     Unreadable,
-    /// It was gone when its turn came.
+    /// The file was gone when its turn came.
     Vanished,
-    /// Another filesystem is mounted there and the source stays on one.
+    /// Another file system is mounted there, and the source stays on one.
     ExcludedMount,
 }
 
-/// One tar entry.
+/// A file of a tree, as one entry of the tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
     pub kind: EntryKind,
-    /// Where.
     pub path: Path,
     /// Permission bits, setuid and sticky included.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
-    /// Bytes of a regular file, as seen first.
+    /// Bytes of a regular file, when it was first seen.
     pub size: u64,
-    /// Last change of the content.
+    /// The last change of the content.
     pub mtime: Stamp,
-    /// Last change of the inode.
+    /// The last change of the inode.
     pub ctime: Stamp,
-    /// Its inode number.
     pub inode: u64,
-    /// A link's target.
+    /// The target of a symbolic or hard link.
     pub link: Option<Path>,
-    /// It changed while it was read.
+    /// True if the file changed while it was read.
     pub changed: bool,
-    /// Header, then data.
+    /// The extents of the entry: its header, then its data.
     pub extents: Vec<Extent>,
 }
 
-/// One line of contents.
+/// A single line of contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// The first line.
+    /// The first line, which names the artefact.
     Head(ArtefactId),
     /// A tar entry.
     Entry(Entry),
-    /// Something seen and not taken.
+    /// A file that was seen and not taken.
     Skip(Path, SkipReason),
-    /// A table and its rows.
+    /// A table of a database, and the number of its rows.
     Table(String, u64),
-    /// A piece of a dump.
+    /// Extents of a dump's stream.
     Data(Vec<Extent>),
-    /// The last line.
+    /// The last line, with the extents that end the stream.
     End(Vec<Extent>),
 }
 
 impl Content {
-    /// The extents of this line, in stream order.
+    /// Returns the extents of this line, in stream order.
     #[must_use]
     pub fn extents(&self) -> &[Extent] {
         match self {
@@ -153,26 +142,26 @@ impl Content {
     }
 }
 
-/// Why contents cannot be read.
+/// Contents cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentsError {
-    /// The bytes did not come.
+    /// The reader failed.
     #[error("read contents")]
     Read(#[source] io::Error),
-    /// A line is not what the format says.
+    /// A line is not of the format.
     #[error("contents, line {line}: {problem}")]
     Malformed {
-        /// Its number, from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// What is wrong.
+        /// The rule that the line breaks.
         problem: String,
     },
-    /// The last line is missing.
+    /// The last line is missing. Holds the number of lines that are there.
     #[error("contents end after line {0} without an end line: they were cut")]
     Cut(u64),
 }
 
-/// Writes contents.
+/// A writer of contents, line by line.
 pub struct ContentsWriter<W> {
     out: W,
     buffer: Vec<u8>,
@@ -180,7 +169,7 @@ pub struct ContentsWriter<W> {
 }
 
 impl<W: Write> ContentsWriter<W> {
-    /// Begins contents with the head line.
+    /// Begins contents with the line that names `artefact`.
     ///
     /// # Errors
     /// What `out` answers.
@@ -194,7 +183,7 @@ impl<W: Write> ContentsWriter<W> {
         Ok(writer)
     }
 
-    /// Writes one line.
+    /// Writes a single line.
     ///
     /// # Errors
     /// What `out` answers.
@@ -206,7 +195,7 @@ impl<W: Write> ContentsWriter<W> {
         self.out.write_all(&self.buffer)
     }
 
-    /// Bytes of lines written so far.
+    /// Returns the bytes of lines written so far.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written
@@ -222,7 +211,7 @@ impl<W: Write> ContentsWriter<W> {
     }
 }
 
-/// Reads contents, one line at a time.
+/// A reader of contents, one line at a time.
 pub struct ContentsReader<R> {
     from: R,
     buffer: Vec<u8>,
@@ -231,7 +220,7 @@ pub struct ContentsReader<R> {
 }
 
 impl<R: BufRead> ContentsReader<R> {
-    /// A reader that expects the contents of `artefact`.
+    /// Makes a reader that expects the contents of `artefact`.
     ///
     /// # Errors
     /// [`ContentsError`] if the first line is not that artefact's head of a version that this program reads.
@@ -298,7 +287,7 @@ impl<R: BufRead> Iterator for ContentsReader<R> {
     }
 }
 
-/// The version that a head line names must be one that this program reads.
+/// Refuses a version that this program does not read.
 fn check_version(version: u32) -> Result<(), String> {
     if version <= FORMAT_VERSION {
         Ok(())

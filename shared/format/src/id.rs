@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A text that is no id of the wanted kind.
+/// A text is no id of the wanted kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a {kind}: {rule}")]
 pub struct IdError {
@@ -22,19 +22,19 @@ macro_rules! hex_id {
         pub struct $name([u8; $len]);
 
         impl $name {
-            /// The id with these bytes.
+            /// Makes an id of these bytes.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; $len]) -> Self {
                 Self(bytes)
             }
 
-            /// Its bytes.
+            /// Returns the bytes of the id.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
 
-            /// The first eight hex digits: enough for a person to tell ids apart in a table.
+            /// Returns the first eight hex digits: enough for a person to tell ids apart in a table.
             #[must_use]
             pub fn short(&self) -> String {
                 hex::encode(&self.0[..4])
@@ -82,7 +82,8 @@ macro_rules! hex_id {
 }
 
 hex_id!(
-    /// One thing captured in one run. Derived from run, source, kind and name, so that listing again gives the same id.
+    /// An artefact: one thing captured in one run. Derived from run, source, kind and name, so that listing again gives
+    /// the same id.
     ArtefactId, 16, "artefact id", "32 lower-case hex digits"
 );
 hex_id!(
@@ -94,7 +95,7 @@ hex_id!(
     PackId, 32, "pack id", "64 lower-case hex digits"
 );
 hex_id!(
-    /// A 32-byte digest; which one (SHA-256 of a sealed object, stream digest) its field says.
+    /// A 32-byte digest. The field that holds it says which one: SHA-256 of a sealed object, or a stream's digest.
     Digest, 32, "digest", "64 lower-case hex digits"
 );
 
@@ -106,13 +107,13 @@ macro_rules! uuid_id {
         pub struct $name(#[serde(with = "uuid_text")] Uuid);
 
         impl $name {
-            /// The id with this UUID.
+            /// Makes an id of this UUID.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// Its UUID.
+            /// Returns the id as a UUID.
             #[must_use]
             pub const fn as_uuid(&self) -> &Uuid {
                 &self.0
@@ -157,28 +158,29 @@ uuid_id!(
 );
 
 impl RunId {
-    /// A run id for a start at `unix_ms`, with `random` filling the rest. The same inputs give the same id: scheduler
-    /// replicas derive `random` from schedule and slot, and so agree on the run without speaking to each other.
+    /// Makes the id of a run that starts at `unix_ms`, with `random` filling the rest. The same inputs give the same
+    /// id: scheduler replicas derive `random` from schedule and slot, and so agree on the run without speaking to each
+    /// other.
     #[must_use]
     pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
     }
 
-    /// When the run was started, in milliseconds since 1970.
+    /// Returns the time of the run's start, in milliseconds since 1970.
     #[must_use]
     pub fn unix_ms(&self) -> u64 {
         let b = self.0.as_bytes();
         u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
     }
 
-    /// The last eight hex digits: enough for a person to tell runs apart.
+    /// Returns the last eight hex digits: enough for a person to tell runs apart.
     #[must_use]
     pub fn short(&self) -> String {
         hex::encode(&self.0.as_bytes()[12..])
     }
 }
 
-/// UUIDs as text in every encoding, so that events and records read alike.
+/// Writes UUIDs as text in every encoding, so that events and records read alike.
 mod uuid_text {
     use serde::{Deserialize, Deserializer, Serializer};
     use uuid::Uuid;

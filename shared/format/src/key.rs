@@ -15,15 +15,15 @@ pub enum ObjectKey {
     RestoreScript,
     /// Format version, repository id, chunker parameters, chunk key.
     Repository,
-    /// One pack.
+    /// A pack of chunks.
     Pack(PackId),
-    /// An artefact's manifest.
+    /// The manifest of an artefact.
     Manifest(ArtefactId),
-    /// An artefact's contents.
+    /// The contents of an artefact.
     Contents(ArtefactId),
-    /// One verification's record.
+    /// The record of one verification.
     Verified(ArtefactId, Uuid),
-    /// What a run is to bring.
+    /// The expectations of a run: sources and steps.
     Expected(RunId),
     /// The artefacts that a source is to bring.
     Listed(RunId, SourceName),
@@ -33,11 +33,11 @@ pub enum ObjectKey {
     ArtefactFailed(RunId, ArtefactId, Option<PlaceName>),
     /// A step of the run itself that failed at a place: copying its restore point, cleaning.
     PlaceFailed(RunId, PlaceName),
-    /// A finished run's record.
+    /// The record of a run that has its artefacts: the restore point.
     RestorePoint(RunId),
     /// The retention report of one place.
     Cleaned(RunId, PlaceName),
-    /// How a run ended, once all its steps are done.
+    /// The end of a run, once all its steps are done.
     Finished(RunId),
     /// A run kept until a date.
     Hold(RunId),
@@ -80,8 +80,8 @@ impl fmt::Display for ObjectKey {
 }
 
 impl ObjectKey {
-    /// Reads a path. `None` for anything that is not the path of an object of this format, so that foreign files in a
-    /// bucket are passed over and never deleted.
+    /// Reads a path. Returns `None` for anything that is not the path of an object of this format, so that foreign
+    /// files in a bucket are passed over and never deleted.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').collect();
@@ -119,7 +119,7 @@ impl ObjectKey {
         })
     }
 
-    /// Whether the object is stored in the clear.
+    /// Tells whether the object is stored in the clear.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         matches!(self, Self::RestoreGuide | Self::RestoreScript)

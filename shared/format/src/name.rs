@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Why a text is no name.
+/// A text is no name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a valid {kind}: use 1 to 63 of a-z, 0-9, '-' and '_', beginning with a letter or digit")]
 pub struct NameError {
@@ -29,7 +29,7 @@ macro_rules! token {
         pub struct $name(String);
 
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -80,7 +80,7 @@ token!(
     SourceName, "source name"
 );
 token!(
-    /// What a worker can reach: a host's name, or `shared`.
+    /// A set of things that a worker can reach: a host's name, or `shared`.
     Site, "site"
 );
 token!(
@@ -93,7 +93,7 @@ token!(
 );
 
 impl PlaceName {
-    /// The name of the repository's own place.
+    /// Returns the name of the repository's own place.
     #[must_use]
     pub fn local() -> Self {
         Self("local".to_owned())

@@ -11,41 +11,32 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// A record of one kind. [`encode`] and [`decode`] wrap it in its envelope.
 pub trait Record: Serialize + DeserializeOwned {
-    /// What the envelope's `holdfast` field says.
+    /// The value of the envelope's field `holdfast`.
     const KIND: &'static str;
 
-    /// Whether the record may stand under this key.
+    /// Tells whether the record may stand under this key.
     fn belongs_at(&self, key: &ObjectKey) -> bool;
 }
 
-/// Why bytes are not the wanted record.
+/// Bytes are not the wanted record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Not JSON, or not of this shape.
+    /// The bytes are no JSON, or not of this shape.
     #[error("{key} is not a readable {kind} record")]
     Malformed {
-        /// Where it was read.
         key: ObjectKey,
-        /// What it should be.
         kind: &'static str,
-        /// What the parser said.
         #[source]
         source: serde_json::Error,
     },
-    /// Written by a newer Holdfast.
+    /// The record was written by a newer Holdfast.
     #[error("{key} has format version {found}; this program reads up to {FORMAT_VERSION}: use a newer holdfast")]
-    Version {
-        /// Where it was read.
-        key: ObjectKey,
-        /// Its version.
-        found: u32,
-    },
-    /// Another kind of record, one of another repository, or one that belongs under another key.
+    Version { key: ObjectKey, found: u32 },
+    /// The record is of another kind or of another repository, or belongs under another key.
     #[error("{key} holds {found}: it was put there by mistake or to deceive, and is not used")]
     Misplaced {
-        /// Where it was read.
         key: ObjectKey,
-        /// What is there.
+        /// The kind, repository or key that was found.
         found: String,
     },
 }
@@ -66,7 +57,7 @@ struct Head {
     repository: RepositoryId,
 }
 
-/// The record as JSON.
+/// Encodes a record with its envelope as JSON.
 ///
 /// # Errors
 /// Only if the record holds something that JSON cannot (a map with other keys than strings).

@@ -1,4 +1,4 @@
-//! Retention's own records (docs/format.md, section 7).
+//! The records of retention (docs/format.md, section 7).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,12 @@ use crate::{ArtefactId, ObjectKey, PackId, PlaceName, Record, RunId};
 /// A run kept until a date, whatever retention says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// The run.
     pub run: RunId,
-    /// Until then; `None` keeps it until it is released.
+    /// The end of the hold. `None` keeps the run until it is released.
     pub until: Option<Timestamp>,
-    /// When it was held.
+    /// The time at which somebody held the run.
     pub at: Timestamp,
-    /// Why, in the operator's words.
+    /// The operator's words.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -22,71 +21,68 @@ pub struct Hold {
 /// A run given up by retention at this place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
-    /// The run.
     pub run: RunId,
-    /// When it was given up.
+    /// The time at which the run was given up.
     pub at: Timestamp,
-    /// By which rule.
+    /// The rule that gave the run up.
     pub rule: String,
-    /// Its artefacts, so that an interrupted deletion can be finished without their records.
+    /// The artefacts of the run, so that an interrupted deletion can be finished without their records.
     pub artefacts: Vec<ArtefactId>,
 }
 
 /// A pack that no manifest of the place names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condemned {
-    /// The pack.
     pub pack: PackId,
-    /// When it was condemned; it goes after the grace period.
+    /// The time at which the pack was condemned. It is deleted after the grace period.
     pub at: Timestamp,
 }
 
 /// A pack that a verification found damaged or missing: no later capture references it, or gives its id to a new pack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damaged {
-    /// The pack.
     pub pack: PackId,
-    /// When it was found.
+    /// The time at which the damage was found.
     pub at: Timestamp,
-    /// The artefact that was verified.
+    /// The artefact whose verification found it.
     pub artefact: ArtefactId,
-    /// What is wrong with it.
+    /// The damage, for people.
     pub problem: String,
 }
 
-/// One deletion of a report.
+/// A deleted object in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
-    /// The object's key.
+    /// Key of the object.
     pub object: String,
-    /// By which rule.
+    /// The rule that asked for the deletion.
     pub rule: String,
 }
 
-/// What retention did at one place after a run.
+/// The result of retention at one place after a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanReport {
-    /// The run after which it was done.
+    /// The run after which retention was applied.
     pub run: RunId,
-    /// The place.
     pub place: PlaceName,
-    /// When it was planned.
+    /// The time at which the plan was made.
     pub at: Timestamp,
-    /// Runs kept.
+    /// Number of runs that stay.
     pub kept_runs: u64,
-    /// Runs given up.
+    /// Runs that were given up.
     pub expired_runs: Vec<RunId>,
-    /// Packs condemned.
+    /// Number of packs that were condemned.
     pub condemned: u64,
-    /// Packs that came back into use and were spared.
+    /// Number of packs that came back into use and were spared.
     pub spared: u64,
-    /// Objects deleted; at most 1000 are told.
+    /// Objects that were deleted, the first 1000 of them.
     pub deleted: Vec<Deleted>,
-    /// How many were deleted.
+    /// Number of objects that were deleted.
     pub total_deleted: u64,
-    /// Bytes freed.
+    /// Bytes that were freed.
     pub freed_bytes: u64,
-    /// What retention would have done and did not, and why (holds, last good backups, what a target lacks, the brake).
+    /// Steps that were due and not taken, each with the reason: holds, last good backups, what a target lacks, the
+    /// brake.
     pub refused: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! A run's records: what is expected, what is listed, what failed, and the restore point (docs/format.md, section 6).
+//! The records of a run: its expectations, listings, failures, and the restore point (docs/format.md, section 6).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,10 +18,10 @@ macro_rules! word_enum {
         }
 
         impl $name {
-            /// Every value, in order.
+            /// All values, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Its name in records, commands and output.
+            /// Returns the word for it in records, commands and output.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
@@ -48,13 +48,14 @@ macro_rules! word_enum {
 }
 
 word_enum!(
-    /// What retention goes by. Ordered: a monthly backup also counts as a weekly and a daily one.
+    /// The class of a run, by which retention keeps it. Ordered: a monthly backup also counts as a weekly and a daily
+    /// one.
     Class {
         /// Kept for the shortest period.
         Daily = "daily",
-        /// The week's first.
+        /// The first run of a week.
         Weekly = "weekly",
-        /// The month's first.
+        /// The first run of a month.
         Monthly = "monthly",
         /// Kept until somebody says otherwise.
         Pinned = "pinned",
@@ -62,7 +63,7 @@ word_enum!(
 );
 
 word_enum!(
-    /// How deep a verification goes. Each level includes those before it.
+    /// The depth of a verification. Each level includes those before it.
     Level {
         /// Every object is there, with the size and SHA-256 that the signed manifest names.
         Integrity = "integrity",
@@ -74,7 +75,7 @@ word_enum!(
 );
 
 word_enum!(
-    /// What kind of source it is: who lists and captures it.
+    /// The kind of a source. It decides who lists and captures it.
     SourceKind {
         /// A PostgreSQL server.
         Postgres = "postgres",
@@ -86,36 +87,36 @@ word_enum!(
 word_enum!(
     /// A stage of the pipeline, as failures name it.
     Stage {
-        /// Listing a source's artefacts.
+        /// Listing the artefacts of a source.
         List = "list",
-        /// Capturing one.
+        /// Capturing an artefact.
         Capture = "capture",
-        /// Sealing its packs.
+        /// Sealing the packs of an artefact.
         Seal = "seal",
-        /// Writing contents and manifest.
+        /// Writing an artefact's contents and manifest.
         Close = "close",
-        /// Reading it back.
+        /// Reading an artefact back.
         Verify = "verify",
-        /// Copying it to a target.
+        /// Copying an artefact or a restore point to a target.
         Sync = "sync",
-        /// Retention at a place.
+        /// Applying retention at a place.
         Clean = "clean",
     }
 );
 
-/// Why a run was started.
+/// The cause of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Somebody asked.
+    /// Somebody asked for the run.
     Manual,
     /// A schedule's slot came due.
     Schedule {
-        /// The schedule's name.
+        /// Name of the schedule.
         name: String,
-        /// When it was due.
+        /// The time at which the run was due.
         slot: Timestamp,
-        /// How many earlier slots were missed and are not made up for.
+        /// Number of earlier slots that were missed and are not made up for.
         missed: u32,
     },
 }
@@ -123,60 +124,52 @@ pub enum Reason {
 /// A source that a run is to bring.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedSource {
-    /// Its name.
     pub name: SourceName,
-    /// Who lists and captures it.
     pub kind: SourceKind,
-    /// Where.
     pub site: Site,
 }
 
-/// What is done with each artefact after it was sealed, and with the run after its restore point.
+/// The steps after sealing an artefact, and after the restore point.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steps {
-    /// Read it back to this level.
+    /// The level to which each artefact is read back; none to read nothing.
     #[serde(default)]
     pub verify: Option<Level>,
-    /// Copy it to these targets.
+    /// The targets to which artefacts and restore point are copied.
     #[serde(default)]
     pub targets: Vec<PlaceName>,
-    /// Apply retention at these places afterwards.
+    /// The places at which retention is applied afterwards.
     #[serde(default)]
     pub clean: Vec<PlaceName>,
 }
 
-/// What a run is to bring, written before anything is done.
+/// The expectations of a run, written before anything is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// The run.
     pub run: RunId,
-    /// When it was started.
+    /// The time at which the run was started.
     pub created: Timestamp,
-    /// Why.
     pub reason: Reason,
     /// The site of the scheduler: where verification, sync and retention run by default.
     pub site: Site,
-    /// What was asked for: `all`, `databases`, `volumes`, `full`.
+    /// The type that was asked for: `all`, `databases`, `volumes`, `full`.
     pub backup_type: String,
-    /// Of Docker sources, only this stack's.
+    /// Limits Docker sources to this stack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
-    /// The sources.
     pub sources: Vec<ExpectedSource>,
-    /// The steps.
     pub steps: Steps,
-    /// What retention goes by.
     pub class: Class,
-    /// A word that people find it by.
+    /// A word by which people find the run.
     #[serde(default)]
     pub label: Option<String>,
-    /// Kept at least until then.
+    /// The time until which the run is held.
     #[serde(default)]
     pub hold_until: Option<Timestamp>,
-    /// Captured without parents.
+    /// True if artefacts are captured without parents.
     #[serde(default)]
     pub fresh: bool,
-    /// What has not come by then has failed.
+    /// The time after which whatever has not come has failed.
     pub deadline: Timestamp,
     /// W3C trace context of the run's start, so that work asked for later belongs to the same trace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -184,7 +177,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The source of this name.
+    /// Returns the source of this name.
     #[must_use]
     pub fn source(&self, name: &SourceName) -> Option<&ExpectedSource> {
         self.sources.iter().find(|s| s.name == *name)
@@ -194,18 +187,15 @@ impl Expected {
 /// The artefacts that one source is to bring.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// The run.
     pub run: RunId,
-    /// The source.
     pub source: SourceName,
-    /// When it was listed.
+    /// The time of the listing.
     pub at: Timestamp,
-    /// What was found.
     pub artefacts: Vec<Artefact>,
     /// The images in use, if the source is a Docker engine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageInUse>,
-    /// What the operator should know of it: what is left out and why, labels without effect.
+    /// Notes for the operator: what is left out and why, labels without effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -215,30 +205,31 @@ pub struct Listed {
 pub struct ImageInUse {
     /// The site of its engine.
     pub site: Site,
-    /// The container's name.
+    /// Name of the container.
     pub container: String,
-    /// Its stack.
+    /// The stack that the container belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
-    /// The stack's service that it runs.
+    /// The stack's service that the container runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The image as it was asked for.
+    /// The name by which the image was asked for.
     pub image: String,
-    /// The engine's id of it: `sha256:...` of its configuration.
+    /// The engine's id of the image: `sha256:...` of its configuration.
     pub id: String,
-    /// By what it can be pulled again exactly: `repository@sha256:...`. Empty for images made on the host.
+    /// Names by which exactly this image can be pulled again: `repository@sha256:...`. Empty for images made on the
+    /// host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<String>,
 }
 
-/// What failed.
+/// The thing that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureSubject {
     /// A source as a whole: it could not be listed.
     Source(SourceName),
-    /// An artefact, everywhere.
+    /// An artefact, at every place.
     Artefact(ArtefactId),
     /// An artefact at one target; elsewhere it may be good.
     ArtefactAt(ArtefactId, PlaceName),
@@ -246,23 +237,19 @@ pub enum FailureSubject {
     Place(PlaceName),
 }
 
-/// Something that was to come and did not, and why.
+/// A failure: something expected did not come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The run.
     pub run: RunId,
-    /// What failed.
     pub subject: FailureSubject,
-    /// In which stage.
     pub stage: Stage,
-    /// Why, for people; no secrets.
+    /// The reason, for people. Holds no secrets.
     pub reason: String,
-    /// When.
     pub at: Timestamp,
 }
 
 impl Failure {
-    /// The key it is stored under.
+    /// Returns the key under which the record is stored.
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         match &self.subject {
@@ -274,7 +261,7 @@ impl Failure {
     }
 }
 
-/// How one artefact of a restore point stands.
+/// The status of an artefact in a restore point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PointStatus {
@@ -282,70 +269,59 @@ pub enum PointStatus {
     Good {
         /// SHA-256 of the sealed manifest.
         manifest: Digest,
-        /// To which level it was verified.
+        /// The level to which the artefact was verified.
         verified: Option<Level>,
     },
-    /// It did not come, or is not what it should be.
-    Failed {
-        /// In which stage.
-        stage: Stage,
-        /// Why.
-        reason: String,
-    },
+    /// The artefact did not come, or is not what it should be.
+    Failed { stage: Stage, reason: String },
 }
 
-/// One artefact of a restore point.
+/// An artefact in a restore point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointArtefact {
-    /// Its source.
     pub source: SourceName,
-    /// The artefact.
     pub artefact: Artefact,
-    /// How it stands.
     pub status: PointStatus,
 }
 
-/// A finished run's signed record.
+/// The signed record of a run whose artefacts have come or failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestorePoint {
-    /// The run.
     pub run: RunId,
-    /// When the run was started.
+    /// The time at which the run was started.
     pub started: Timestamp,
-    /// When this was written.
+    /// The time at which this record was written.
     pub recorded: Timestamp,
-    /// Whether everything that was expected is here and good.
+    /// True if everything that was expected is here and good.
     pub complete: bool,
-    /// Why the run was started.
     pub reason: Reason,
-    /// What was asked for.
+    /// The type that was asked for.
     pub backup_type: String,
-    /// The stack that it is of, if one was asked for.
+    /// The stack, if the run was asked for one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
-    /// What retention goes by.
     pub class: Class,
-    /// A word that people find it by.
+    /// A word by which people find the run.
     #[serde(default)]
     pub label: Option<String>,
-    /// Kept at least until then.
+    /// The time until which the run is held.
     #[serde(default)]
     pub hold_until: Option<Timestamp>,
-    /// Everything that was listed.
+    /// All artefacts that were listed.
     pub artefacts: Vec<PointArtefact>,
-    /// Sources that could not be listed, and why.
+    /// Sources that could not be listed, each with the reason.
     #[serde(default)]
     pub failed_sources: BTreeMap<SourceName, String>,
     /// The images in use when the sources were listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageInUse>,
-    /// What the operator should know of the listings.
+    /// Notes for the operator on the listings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 impl RestorePoint {
-    /// The artefacts that can be restored.
+    /// Returns the artefacts that can be restored.
     pub fn good(&self) -> impl Iterator<Item = &PointArtefact> {
         self.artefacts
             .iter()
@@ -353,16 +329,14 @@ impl RestorePoint {
     }
 }
 
-/// How a run ended: the last record it gets, at the place where it was captured.
+/// The end of a run: the last record that it gets, at the place where it was captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
-    /// The run.
     pub run: RunId,
-    /// When.
     pub at: Timestamp,
     /// `complete`, `partial` or `failed`.
     pub outcome: String,
-    /// Everything that did not come, for people.
+    /// Failures of the run, for people.
     pub failures: Vec<String>,
 }
 

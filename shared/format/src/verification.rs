@@ -10,9 +10,9 @@ use crate::{ArtefactId, ChunkKey, ChunkerParams, ObjectKey, PlaceName, Record, R
 /// `repository.pgp`: what every reader and writer of the repository must know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryInfo {
-    /// When it was made.
+    /// The time at which the repository was made.
     pub created: Timestamp,
-    /// How content is cut.
+    /// The parameters by which content is cut.
     pub chunker: ChunkerParams,
     /// The key of chunk ids, pack ids and digests.
     pub chunk_key: ChunkKey,
@@ -26,44 +26,40 @@ impl Record for RepositoryInfo {
     }
 }
 
-/// One thing that a verification found wrong.
+/// A fault that a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The object, by its key.
+    /// Key of the object.
     pub object: String,
-    /// What is wrong with it, for people.
+    /// The fault, for people.
     pub problem: String,
 }
 
-/// One verification of one artefact at one place.
+/// A verification of one artefact at one place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// This record; a UUID version 7.
+    /// The id of this record, a UUID version 7.
     pub id: Uuid,
-    /// The artefact.
     pub artefact: ArtefactId,
     /// The run that asked for it, if one did.
     #[serde(default)]
     pub run: Option<RunId>,
-    /// Where it was read.
+    /// The place that was read.
     pub place: PlaceName,
-    /// To which level.
     pub level: Level,
-    /// Whether everything was as it should be.
+    /// True if no fault was found.
     pub good: bool,
-    /// What was not; at most 100 are told.
+    /// The faults, the first 100 of them.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// How many findings there were.
+    /// Number of faults.
     #[serde(default)]
     pub total_findings: u64,
-    /// When it began.
     pub started: Timestamp,
-    /// When it ended.
     pub finished: Timestamp,
-    /// Sealed bytes read.
+    /// Sealed bytes that were read.
     pub bytes_read: u64,
-    /// How many of the packs' messages hold an encrypted session key for each recipient of the manifest.
+    /// True if every pack's message holds an encrypted session key for each recipient of the manifest.
     #[serde(default)]
     pub recipients_proven: bool,
 }

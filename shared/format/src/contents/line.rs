@@ -75,7 +75,7 @@ const REASONS: [(SkipReason, &str); 4] = [
 ];
 
 impl SkipReason {
-    /// Its word in contents and warnings.
+    /// Returns the word for it in contents and warnings.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         word(&REASONS, self)
@@ -83,7 +83,7 @@ impl SkipReason {
 }
 
 impl EntryKind {
-    /// Its word in contents and output.
+    /// Returns the word for it in contents and output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         word(&KINDS, self)
@@ -98,7 +98,7 @@ fn value<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
     words.iter().find(|(_, w)| *w == word).map(|(v, _)| *v)
 }
 
-/// A path as text if it is UTF-8, else as base64.
+/// Splits a path into text if it is UTF-8, or base64 if it is not.
 fn path_fields(path: &Path) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
     match std::str::from_utf8(&path.0) {
         Ok(text) => (Some(text.into()), None),
@@ -240,7 +240,9 @@ impl<'de> Deserialize<'de> for Extent {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Extent, A::Error> {
                 use serde::de::Error;
                 let mut number = |what| seq.next_element::<u32>()?.ok_or_else(|| A::Error::missing_field(what));
-                let (pack, offset, length) = (number("pack")?, number("offset")?, number("length")?);
+                let pack = number("pack")?;
+                let offset = number("offset")?;
+                let length = number("length")?;
                 let id = seq.next_element::<ChunkId>()?;
                 if length == 0 {
                     return Err(A::Error::custom("an empty extent"));
