@@ -1,4 +1,4 @@
-//! From what the client library reports to what a caller can act on.
+//! Sorts the failures that the client library reports into those that a caller can act on.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use crate::error::{Cause, Operation, StorageError};
 use crate::http::HttpStatus;
 use crate::place::Place;
 
-/// What a failure of the client library amounts to.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// The object is not there.
@@ -59,7 +59,7 @@ fn by_cause(error: &(dyn Error + 'static)) -> Class {
         }
         cause = error.source();
     }
-    // What remains are answers that were retried in vain (5xx, 429) and answers that no one understands.
+    // The rest are answers that were retried in vain (5xx, 429), and answers that no one understands.
     Class::Unreachable
 }
 
@@ -91,23 +91,23 @@ fn of_io(error: &io::Error) -> Class {
     }
 }
 
-/// Whether the disk or the quota is full.
+/// Tells whether the disk or the quota is full.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether a file system may lack hard links. `link` says EPERM then, which writing never does.
+/// Tells whether the file system may lack hard links. `link` says EPERM then, which writing never does.
 pub(crate) fn cannot_link(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
 }
 
 impl Place {
-    /// The error of this place for a failure of the client library.
+    /// Makes this place's error for a failure of the client library.
     pub(crate) fn error(&self, operation: Operation, object: &str, error: &object_store::Error) -> StorageError {
         self.failed(classify(error), operation, object, error)
     }
 
-    /// The error of this place for a failure of this class.
+    /// Makes this place's error for a failure of this class.
     pub(crate) fn failed(&self, class: Class, operation: Operation, object: &str, said: &dyn Error) -> StorageError {
         let place = self.name().clone();
         let object = object.to_owned();

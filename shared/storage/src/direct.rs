@@ -8,10 +8,10 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// What file systems and disks ask memory, offsets and lengths to be a multiple of.
+/// Bytes of which memory, offsets and lengths must be a multiple, as file systems and disks ask.
 const ALIGN: usize = 4096;
 
-/// Bytes written at once.
+/// Bytes of one write.
 const STEP: usize = 4 << 20;
 
 /// Writes all that `from` yields to the end of an empty `file`, past the cache if its file system can (tmpfs cannot), and
@@ -24,7 +24,7 @@ pub(crate) fn copy(mut from: impl Read, file: &mut File) -> Result<u64, Fault> {
     let mut total = 0;
     loop {
         let got = fill(&mut from, buffer).map_err(Fault::Reading)?;
-        // What is left over at the end is no multiple.
+        // The rest at the end of the stream is no multiple of ALIGN.
         let whole = if got == STEP { STEP } else { got / ALIGN * ALIGN };
         write(file, &buffer[..whole], &mut direct).map_err(Fault::Writing)?;
         total += got as u64;
@@ -57,7 +57,7 @@ pub(crate) fn read(file: &mut File, size: usize) -> io::Result<Bytes> {
     Ok(Bytes::from(room).slice(start..start + filled.min(size)))
 }
 
-/// Which side failed.
+/// The side of a copy that failed.
 pub(crate) enum Fault {
     Reading(io::Error),
     Writing(io::Error),

@@ -1,4 +1,4 @@
-//! What can go wrong at a place.
+//! Errors of places.
 
 use std::fmt;
 use std::io;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 
-/// What was being done.
+/// An operation at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Writing an object.
+    /// Write an object.
     Write,
-    /// Reading an object.
+    /// Read an object.
     Read,
-    /// Asking whether an object is there.
+    /// Ask whether an object is there.
     Look,
-    /// Listing objects.
+    /// List the objects below a prefix.
     List,
-    /// Deleting an object.
+    /// Delete an object.
     Delete,
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What the store or its client said, as text: the client prints its whole chain of causes in one line, so this has no
+/// The words of the store or its client. The client prints its whole chain of causes in one line, so a cause has no
 /// further source. Credentials are taken out and the length is bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(String);
 
-/// The longest text of a cause. S3 answers some mistakes with pages of XML.
+/// Characters of the longest text of a cause. S3 answers some mistakes with pages of XML.
 const CAUSE_MAX: usize = 600;
 
 impl Cause {
@@ -61,98 +61,80 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// Why a place did not do what was asked.
+/// A failure at a place.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The object is not there.
     #[error("{object} is not at place {place}")]
     NotFound {
-        /// The place.
         place: PlaceName,
-        /// The object's key.
+        /// Key of the object.
         object: String,
     },
     /// The directory or bucket itself is not there.
     #[error("place {place} is not there: {problem}")]
     NoPlace {
-        /// The place.
         place: PlaceName,
-        /// What is missing, and what to do.
+        /// The missing thing, and the way to mend it.
         problem: String,
     },
     /// The credentials are wrong, expired, or lack a permission.
     #[error("not allowed to {operation} {object} at place {place}: check its credentials and permissions")]
     Denied {
-        /// What was being done.
         operation: Operation,
-        /// The place.
         place: PlaceName,
-        /// The object's key, or what was listed.
+        /// Key of the object, or the prefix that was listed.
         object: String,
-        /// What the store said.
         #[source]
         source: Cause,
     },
     /// The disk, quota or account is full.
     #[error("no space left to {operation} {object} at place {place}: free some, or give it more")]
     NoSpace {
-        /// What was being done.
         operation: Operation,
-        /// The place.
         place: PlaceName,
-        /// The object's key.
+        /// Key of the object.
         object: String,
-        /// What the store said.
         #[source]
         source: Cause,
     },
-    /// No answer, or only answers that say "later", until the retries were used up.
+    /// The store gave no answer, or only answers that say "later", until the retries were used up.
     #[error("cannot {operation} {object}: place {place} does not answer as it should")]
     Unreachable {
-        /// What was being done.
         operation: Operation,
-        /// The place.
         place: PlaceName,
-        /// The object's key, or what was listed.
+        /// Key of the object, or the prefix that was listed.
         object: String,
-        /// What happened.
         #[source]
         source: Cause,
     },
     /// The store understood and said no; asking again will not change that.
     #[error("place {place} refuses to {operation} {object}")]
     Refused {
-        /// What was being done.
         operation: Operation,
-        /// The place.
         place: PlaceName,
-        /// The object's key, or what was listed.
+        /// Key of the object, or the prefix that was listed.
         object: String,
-        /// What the store said.
         #[source]
         source: Cause,
     },
     /// The store cannot do this at all.
     #[error("place {place} has no way to {operation} {object}")]
     NotSupported {
-        /// What was being done.
         operation: Operation,
-        /// The place.
         place: PlaceName,
-        /// The object's key.
+        /// Key of the object.
         object: String,
-        /// What the store said.
         #[source]
         source: Cause,
     },
     /// The object is larger than the reader allows. Nothing was read.
     #[error("{object} at place {place} has {size} bytes, more than the {limit} that it may have")]
     TooLarge {
-        /// The place.
         place: PlaceName,
-        /// The object's key.
+        /// Key of the object.
         object: String,
-        /// Its size in bytes.
+        /// Size of the object in bytes.
         size: u64,
         /// The caller's limit in bytes.
         limit: u64,
@@ -160,31 +142,27 @@ pub enum StorageError {
     /// Fewer or more bytes came than the store had announced.
     #[error("{object} at place {place} was announced with {expected} bytes, but {received} came")]
     Short {
-        /// The place.
         place: PlaceName,
-        /// The object's key.
+        /// Key of the object.
         object: String,
-        /// Bytes announced.
+        /// Bytes that the store announced.
         expected: u64,
-        /// Bytes received.
+        /// Bytes that came.
         received: u64,
     },
     /// The options for the place make no sense.
     #[error("place {place}: {problem}")]
     BadOptions {
-        /// The place.
         place: PlaceName,
-        /// What is wrong.
+        /// The option and the rule that it breaks.
         problem: String,
     },
     /// A file of this host, from which or to which an object is copied, failed.
     #[error("cannot {doing} the file {}", path.display())]
     File {
-        /// `read` or `write`.
+        /// The verb for the message: `read` or `write`.
         doing: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -208,7 +186,7 @@ impl Retryable for StorageError {
 }
 
 impl StorageError {
-    /// Whether space is missing, at the place or on this host.
+    /// Tells whether space is missing, at the place or on this host.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         match self {

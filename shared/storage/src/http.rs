@@ -1,5 +1,5 @@
-//! What the HTTP client lacks: patience that grows with a request's size, conditional completion of multipart uploads,
-//! and an end to retries of what will never work.
+//! A layer over the HTTP client. It adds patience that grows with a request's size, conditional completion of multipart
+//! uploads, and an end to retries of what will never work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl fmt::Display for Silence {
 
 impl std::error::Error for Silence {}
 
-/// Makes [`Service`]s.
+/// Connects through [`Service`].
 #[derive(Debug)]
 pub(crate) struct Connector {
     pub(crate) timeout: Duration,
@@ -105,8 +105,8 @@ fn completes_upload(request: &HttpRequest) -> bool {
     request.method().as_str() == "POST" && query(request).contains("uploadId=")
 }
 
-/// Success, answers that the library gives a name to, and those that it retries with good reason. 501 and 507 are not
-/// among them: it would retry those as well.
+/// Tells whether an answer goes to the client library as it is: success, answers that the library gives a name to, and
+/// those that it retries with good reason. 501 and 507 are not among them: the library would retry those as well.
 fn is_left_to_the_library(status: u16, listing: bool) -> bool {
     match status {
         401 | 403 | 404 => !listing,

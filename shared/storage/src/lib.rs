@@ -1,4 +1,4 @@
-//! Places: where a repository's objects are kept, be it a directory or an S3 bucket.
+//! Places: stores of a repository's objects, be it a directory or an S3 bucket.
 //!
 //! A [`Place`] speaks of objects by their [`ObjectKey`](holdfast_format::ObjectKey) alone. What it promises:
 //!

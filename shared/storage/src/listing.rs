@@ -1,4 +1,4 @@
-//! Listing objects.
+//! Lists the objects of a place.
 
 use std::pin::pin;
 
@@ -12,28 +12,28 @@ use crate::classify::Class;
 use crate::error::{Operation, StorageError};
 use crate::place::{Meta, Place};
 
-/// Which objects to list.
+/// A set of objects to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefix {
     /// Every object of the format.
     All,
-    /// Every pack.
+    /// All packs.
     Packs,
-    /// Everything of every artefact.
+    /// All objects of all artefacts.
     Artefacts,
-    /// Everything of one artefact.
+    /// All objects of one artefact.
     Artefact(ArtefactId),
-    /// Everything of every run.
+    /// All records of all runs.
     Runs,
-    /// Everything of one run.
+    /// All records of one run.
     Run(RunId),
-    /// Every hold.
+    /// All holds of runs.
     Holds,
-    /// Every tombstone.
+    /// All tombstones of runs.
     Tombstones,
-    /// Every condemned pack's mark.
+    /// All marks of condemned packs.
     Condemned,
-    /// Every damaged pack's mark.
+    /// All marks of damaged packs.
     Damaged,
 }
 
@@ -49,7 +49,7 @@ const FOLDERS: [Prefix; 7] = [
     Prefix::Damaged,
 ];
 
-/// Whether a name directly below the place's root is that of a folder of the format.
+/// Tells whether a name directly below the place's root is that of a folder of the format.
 pub(crate) fn is_folder(name: &std::ffi::OsStr) -> bool {
     FOLDERS.iter().any(|folder| name == folder.path().as_ref())
 }
@@ -74,20 +74,20 @@ impl Prefix {
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its key.
+    /// Key of the object.
     pub key: ObjectKey,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was written, by the store's clock.
+    /// The time of the write, by the store's clock.
     pub modified: Timestamp,
 }
 
-/// What a place holds below a prefix.
+/// The objects of a place below a prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The objects, sorted by key.
     pub objects: Vec<Listed>,
-    /// How many things are there that are no objects of this format. They are left alone.
+    /// Number of things below the prefix that are no objects of this format. They are left alone.
     pub foreign: u64,
 }
 
@@ -146,7 +146,7 @@ impl Place {
         level.map_err(|error| self.error(Operation::List, folder.as_ref(), &error))
     }
 
-    /// The runs of which this place holds anything, oldest first. Cheap: it does not list what they consist of.
+    /// Returns the runs of which this place holds anything, oldest first. Cheap: it does not list their objects.
     ///
     /// # Errors
     /// As [`Place::list`].

@@ -1,4 +1,4 @@
-//! What a directory needs beyond the client library: writing large objects once, and removing what crashes left.
+//! Directories as places, beyond the client library: writing large objects once, and removing what crashes left.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,13 +14,13 @@ use crate::listing::is_folder;
 use crate::place::{Place, Put};
 use crate::probe::is_probe;
 
-/// Which side of a copy failed.
+/// The side of a copy that failed.
 pub(crate) enum CopyError {
     From(io::Error),
     To(io::Error),
 }
 
-/// What a directory said, in the client library's words: it is classified as what the library itself reports.
+/// Puts a directory's error into the client library's type, so that it is classified like the library's own.
 pub(crate) fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
     object_store::Error::Generic {
         store: "directory",
@@ -42,7 +42,7 @@ pub(crate) fn put_in(root: &Path, key: &str, bytes: &[u8]) -> io::Result<Put> {
     })
 }
 
-/// Whether `key` below `root` is a fifo, a socket or a device: opening it could take for ever.
+/// Tells whether `key` below `root` is a fifo, a socket or a device: opening it could take for ever.
 pub(crate) fn is_special(root: &Path, key: &str) -> bool {
     fs::metadata(root.join(key)).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
@@ -62,7 +62,7 @@ fn create(root: &Path, target: &Path, from: impl io::Read) -> Result<Put, CopyEr
     copied
 }
 
-/// A new file `target#N`. A directory that is deleted because it is empty may vanish between making and using it.
+/// Makes a new file `target#N`. A directory that is deleted because it is empty may vanish between making and using it.
 fn stage(root: &Path, target: &Path) -> io::Result<(File, PathBuf)> {
     let mut number = 1;
     loop {
@@ -164,13 +164,13 @@ fn sweep(root: &Path, directory: &Path, before: SystemTime) -> io::Result<u64> {
     Ok(swept)
 }
 
-/// Whether a directory belongs to the format: others may lie beside it, some of them closed to this user.
+/// Tells whether a directory belongs to the format. Others may lie beside it, some of them closed to this user.
 fn is_ours(root: &Path, directory: &Path) -> bool {
     let inside = directory.strip_prefix(root).ok();
     inside.and_then(|path| path.iter().next()).is_some_and(is_folder)
 }
 
-/// Whether this is `key#N` for a key of this format: anything else that looks like it belongs to somebody else.
+/// Tells whether this is `key#N` for a key of this format. Anything else that looks like it belongs to somebody else.
 fn is_unfinished(root: &Path, path: &Path) -> bool {
     let inside = path.strip_prefix(root).ok().and_then(Path::to_str);
     let Some((key, number)) = inside.and_then(|path| path.rsplit_once('#')) else {

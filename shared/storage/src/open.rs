@@ -187,10 +187,10 @@ fn retries(options: &PlaceOptions) -> RetryConfig {
     }
 }
 
-/// The URL without anything that may be secret.
+/// Returns the URL without anything that may be secret.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
-    // These fail only for URLs that cannot have a user, and so have none.
+    // Both calls fail only for URLs that cannot have a user, and so have none.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);

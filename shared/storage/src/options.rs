@@ -1,14 +1,14 @@
-//! How a place is reached.
+//! The options of a place.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
 
-/// How a place is reached. Secrets are not shown by `Debug`.
+/// The address of a place, the credentials for it, and the limits at it. `Debug` shows no secrets.
 #[derive(Clone, Debug)]
 pub struct PlaceOptions {
-    /// `file:///directory` or `s3://bucket/prefix`.
+    /// The address: `file:///directory` or `s3://bucket/prefix`.
     pub url: Url,
     /// The address of the S3 service, where it is not AWS.
     pub endpoint: Option<Url>,
@@ -16,30 +16,31 @@ pub struct PlaceOptions {
     pub region: Option<String>,
     /// The key's id. Without a key, the means of the platform apply: a web identity, a container's or instance's role.
     pub access_key_id: Option<SecretString>,
-    /// The key.
+    /// The secret part of the key.
     pub secret_access_key: Option<SecretString>,
     /// The token that goes with temporary credentials.
     pub session_token: Option<SecretString>,
-    /// Allow an endpoint without TLS.
+    /// Allows an endpoint without TLS.
     pub allow_http: bool,
-    /// Put the bucket in the path, not in the host name.
+    /// Puts the bucket into the path, not into the host name.
     pub path_style: bool,
-    /// The most to send and to receive in a second, in bytes, on average. `None`: no limit.
+    /// The most bytes to send and to receive in a second, on average. `None`: no limit.
     pub bandwidth: Option<u64>,
     /// Objects sent or received at the same time; at least 1.
     pub concurrency: usize,
-    /// How long the store may be silent. Sending a large object may take longer, receiving one too, as long as it goes on.
+    /// The longest silence of the store. Sending or receiving a large object may take longer, as long as it goes on.
     pub timeout: Duration,
-    /// For how long a request that failed in passing (5xx, throttled, connection refused) is repeated.
+    /// The time for which a request that failed in passing (5xx, throttled, connection refused) is repeated.
     pub retry_for: Duration,
     /// The storage class for objects that are written without one of their own. Directories have none.
     pub storage_class: Option<String>,
-    /// Make the directory if it is missing. Off by default: a missing directory is more often a missing mount.
+    /// Makes the directory if it is missing. Off by default: a missing directory is more often a missing mount.
     pub create_directory: bool,
 }
 
 impl PlaceOptions {
-    /// The defaults for this URL: no credentials, no limits, 4 objects at a time, 5 minutes of silence, 2 of retries.
+    /// Makes the options for this URL: no credentials, no limits, 4 objects at a time, 5 minutes of silence, 2 of
+    /// retries.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {

@@ -21,13 +21,13 @@ use crate::open::{Opened, shown};
 use crate::options::PlaceOptions;
 use crate::throttle::Throttle;
 
-/// How often a write is tried that was cut off, or was told of an object that then is not there.
+/// Number of tries of a write that was cut off, or was told of an object that then is not there.
 pub(crate) const ATTEMPTS: u32 = 4;
 
-/// From this size on, an object goes to a directory and comes from there past the page cache.
+/// Bytes from which an object goes to a directory, and comes from there, past the page cache.
 pub(crate) const DIRECT_MIN: usize = 1 << 20;
 
-/// Somewhere that holds a repository: a directory or a bucket. Cheap to clone.
+/// A place that holds a repository: a directory or a bucket. Cheap to clone.
 #[derive(Clone)]
 pub struct Place {
     pub(crate) inner: Arc<Inner>,
@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     shown: String,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) root: Option<PathBuf>,
-    /// Whether the store is believed to create conditionally.
+    /// True while the store is believed to create objects conditionally.
     pub(crate) conditional: Arc<AtomicBool>,
     permits: Semaphore,
     throttle: Option<Throttle>,
@@ -48,14 +48,14 @@ pub(crate) struct Inner {
     hidden: Vec<SecretString>,
 }
 
-/// What came of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     /// The object is new.
     Created,
-    /// An object of this key was there, and still is as it was. It may be what an earlier attempt of this same write left.
+    /// An object of this key was there, and still is as it was. An earlier attempt of this same write may have left it.
     AlreadyThere {
-        /// Its size in bytes.
+        /// Size of that object in bytes.
         size: u64,
     },
 }
@@ -63,9 +63,9 @@ pub enum Put {
 /// An object as the store describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was written, by the store's clock.
+    /// The time of the write, by the store's clock.
     pub modified: Timestamp,
 }
 
@@ -109,13 +109,13 @@ impl Place {
         }
     }
 
-    /// Its name.
+    /// Returns the name of the place.
     #[must_use]
     pub fn name(&self) -> &PlaceName {
         &self.inner.name
     }
 
-    /// Its URL, without credentials.
+    /// Returns the URL of the place, without credentials.
     #[must_use]
     pub fn describe(&self) -> String {
         self.inner.shown.clone()
@@ -125,7 +125,7 @@ impl Place {
         self.inner.hidden.iter().map(ExposeSecret::expose_secret).collect()
     }
 
-    /// Waits for one's turn to send or receive.
+    /// Waits until this task may send or receive.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // Never closed, so this is always a permit.
         self.inner.permits.acquire().await.ok()
@@ -137,7 +137,7 @@ impl Place {
         }
     }
 
-    /// The attributes of an object of this storage class, else of the place's.
+    /// Returns the attributes of an object of this storage class, or of the place's if there is none.
     pub(crate) fn attributes(&self, class: Option<&str>) -> Attributes {
         let mut attributes = Attributes::new();
         if self.inner.root.is_none()
@@ -157,8 +157,8 @@ impl Place {
         self.create(&path_of(key), bytes, class).await
     }
 
-    /// One write as often as it takes to know how it ended. Each try begins with a look, so an object that is there is
-    /// not sent again, and a store that ignores the condition does not overwrite.
+    /// Writes an object, and tries again until it is known how that ended. Each try begins with a look, so an object
+    /// that is there is not sent again, and a store that ignores the condition does not overwrite.
     pub(crate) async fn create(&self, at: &Path, bytes: Bytes, class: Option<&str>) -> Result<Put, StorageError> {
         let mut conditional = self.inner.conditional.load(Ordering::Relaxed);
         let mut told_it_exists = false;
@@ -244,12 +244,12 @@ impl Place {
                 let said = std::io::Error::other("it is no regular file: remove it");
                 Err(self.failed(Class::Refused, operation, at.as_ref(), &said))
             }
-            // What else is wrong, opening it will tell.
+            // Opening the file tells whatever else is wrong with it.
             _ => Ok(()),
         }
     }
 
-    /// Whether an object is there, its size and time.
+    /// Returns size and time of an object; `None` if it is not there.
     ///
     /// # Errors
     /// [`StorageError`] if the place does not say.
@@ -289,7 +289,7 @@ async fn put_in(root: PathBuf, at: Path, bytes: Bytes) -> object_store::Result<(
     }
 }
 
-/// A moment before the next try, longer each time.
+/// Waits a moment before the next try, longer each time.
 pub(crate) async fn pause(attempt: u32) {
     tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
 }

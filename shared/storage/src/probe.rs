@@ -1,4 +1,4 @@
-//! Trying out a place.
+//! Tries out a place.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::place::{Place, Put};
 
 const NAME: &str = "holdfast-probe-";
 
-/// What trying out a place has shown.
+/// The result of trying out a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Whether the store itself refuses to overwrite. Where it does not, holdfast looks before it writes, and two
+    /// True if the store itself refuses to overwrite. Where it does not, holdfast looks before it writes, and two
     /// writers of one key at the same moment could overwrite each other.
     pub conditional_create: bool,
-    /// How far the store's clock is ahead of this host's, to about the time that a request takes.
+    /// Time by which the store's clock is ahead of this host's, to about the time that a request takes.
     pub clock_ahead: SignedDuration,
-    /// How long it took to write one small object.
+    /// The time that writing one small object took.
     pub write_time: Duration,
 }
 
-/// Whether a key is that of a probe, which may be left if one was cut off.
+/// Tells whether a key is that of a probe. A probe that was cut off may leave it.
 pub(crate) fn is_probe(key: &str) -> bool {
     key.strip_prefix(NAME)
         .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
@@ -75,7 +75,7 @@ impl Place {
         })
     }
 
-    /// Whether a second conditional write of the same key is refused. The bytes are the same, in case it is not.
+    /// Tells whether a second conditional write of the same key is refused. The bytes are the same, in case it is not.
     async fn refuses_second(&self, at: &Path, bytes: Bytes) -> Result<bool, StorageError> {
         let options = PutOptions {
             mode: PutMode::Create,

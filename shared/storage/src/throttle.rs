@@ -1,4 +1,4 @@
-//! The bandwidth limit.
+//! Limits the bandwidth of a place.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Throttle {
     rate: u64,
-    /// When all that was let through so far is paid for.
+    /// The time at which all that was let through so far is paid for.
     paid: Mutex<Option<Instant>>,
 }
 

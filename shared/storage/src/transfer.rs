@@ -18,16 +18,16 @@ use crate::error::{Operation, StorageError};
 use crate::place::{DIRECT_MIN, Place, Put, path_of};
 use crate::{direct, local};
 
-/// A file up to this size is sent in one request, which can be conditional everywhere.
+/// Bytes up to which a file is sent in one request, which can be conditional everywhere.
 const WHOLE_MAX: u64 = 16 << 20;
 
-/// Parts are no smaller, except the last.
+/// Bytes of the smallest part, except the last.
 const PART_MIN: u64 = 8 << 20;
 
-/// S3 takes 10,000 parts.
+/// The most parts of an upload; S3 takes 10,000.
 const PARTS_MAX: u64 = 9_000;
 
-/// Parts of one file on the way at the same time.
+/// Number of parts of one file that are on the way at the same time.
 const PARTS_SENDING: usize = 2;
 
 /// Bytes read from a file at once.
@@ -185,7 +185,8 @@ impl Place {
         size: u64,
     ) -> Result<Put, StorageError> {
         self.throttle(size).await;
-        let (key, from) = (at.to_string(), path.to_owned());
+        let key = at.to_string();
+        let from = path.to_owned();
         let copied = tokio::task::spawn_blocking(move || local::copy_in(&root, &key, &from)).await;
         let refuse = |class, said: &dyn std::error::Error| self.failed(class, Operation::Write, at.as_ref(), said);
         match copied {
@@ -297,7 +298,7 @@ impl Place {
     }
 }
 
-/// Where an object's bytes come from. A directory's file is read in large pieces: the library would change threads for
+/// The source of an object's bytes. A directory's file is read in large pieces: the library would change threads for
 /// every 8 KiB.
 enum Source {
     File(File),
