@@ -10,7 +10,7 @@ use sequoia_openpgp::{crypto::SessionKey, packet::PKESK, types::SymmetricAlgorit
 /// Enough for every artefact of a large stack, each with a session key of its own per worker.
 const CAPACITY: usize = 64;
 
-/// What a secret-key operation on a PKESK yields.
+/// The result of a secret-key operation on a PKESK.
 pub(crate) struct Session {
     /// The cipher, where the PKESK states it (version 3).
     pub(crate) cipher: Option<SymmetricAlgorithm>,
@@ -26,12 +26,13 @@ pub(crate) struct SessionCache {
     entries: Mutex<Entries>,
 }
 
-/// Newest first.
+/// Sessions, the newest first.
 #[derive(Default)]
 pub(crate) struct Entries(VecDeque<(PKESK, Session)>);
 
 impl SessionCache {
-    /// Held while a session is looked up *and* unwrapped, so that parallel readers of one artefact do that once.
+    /// Locks the cache while a session is looked up *and* unwrapped, so that parallel readers of one artefact unwrap
+    /// once.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Entries> {
         // Entries are valid at every moment, so a panic elsewhere does not make them wrong.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Reading certificates and judging their keys at a point in time.
+//! Reads certificates and judges their keys at a point in time.
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -21,13 +21,13 @@ use crate::KeyError;
 /// A key without secret parts, whatever its role in the certificate.
 pub(crate) type PublicKey = Key<PublicParts, UnspecifiedRole>;
 
-/// How certificates given as bytes are called in errors.
+/// The name in errors of certificates that are given as bytes.
 pub(crate) const BYTES: &str = "the given certificate";
 
-/// A certificate and where it came from.
+/// A certificate, and the file it came from.
 pub(crate) type Sourced = (Cert, String);
 
-/// A time as people read it in an error.
+/// Formats a time as people read it in an error.
 pub(crate) fn date(at: SystemTime) -> String {
     Timestamp::try_from(at).map_or_else(
         |_| format!("{at:?}"),
@@ -35,7 +35,7 @@ pub(crate) fn date(at: SystemTime) -> String {
     )
 }
 
-/// All certificates of a file, secret parts included.
+/// Reads all certificates of a file, secret parts included.
 pub(crate) fn read(path: &Path) -> Result<Vec<Sourced>, KeyError> {
     let bytes = fs::read(path).map_err(|source| KeyError::Read {
         path: path.to_owned(),
@@ -44,7 +44,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Sourced>, KeyError> {
     parse(&path.display().to_string(), &Zeroizing::new(bytes))
 }
 
-/// All certificates in `bytes`: binary, or any number of armoured blocks.
+/// Reads all certificates in `bytes`: binary, or any number of armoured blocks.
 pub(crate) fn parse(origin: &str, bytes: &[u8]) -> Result<Vec<Sourced>, KeyError> {
     let not_openpgp = |source| KeyError::NotOpenPgp {
         origin: origin.to_owned(),
@@ -86,7 +86,7 @@ fn armoured_blocks(bytes: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-/// What a key must be able to do.
+/// The use that a key must be good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ability {
     Encrypt,
@@ -100,7 +100,8 @@ pub(crate) struct Usable {
     pub(crate) expires: Option<SystemTime>,
 }
 
-/// The keys of a certificate that have an ability, are alive and not revoked at `now`; at least one, or why there is none.
+/// Returns the keys of a certificate that have an ability, are alive and not revoked at `now`. There is at least one,
+/// else the error says why not.
 pub(crate) fn usable_keys(
     cert: &Cert,
     origin: &str,

@@ -1,4 +1,4 @@
-//! What can go wrong with keys, sealing and opening.
+//! Errors of keys, sealing and opening.
 
 use std::{io, path::PathBuf, time::SystemTime};
 
@@ -11,18 +11,12 @@ use crate::certs::date;
 pub enum KeyError {
     /// The file cannot be read.
     #[error("cannot read the key file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file holds no certificate, or something after one that is none.
     #[error("{origin} is not an OpenPGP certificate or keyring; export one with `gpg --armor --export KEY`")]
     NotOpenPgp {
-        /// Where the bytes came from.
+        /// The file, or another source of the bytes.
         origin: String,
-        /// What the parser said.
         source: anyhow::Error,
     },
     /// No file, or no certificate, was given.
@@ -31,53 +25,51 @@ pub enum KeyError {
     /// A certificate without a key that may encrypt.
     #[error("{origin}: the key {fingerprint} has no encryption subkey; add one or give another key")]
     NoEncryptionKey {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// A certificate without a key that may sign.
     #[error("{origin}: the key {fingerprint} has no signing key; add one or give another key")]
     NoSigningKey {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// The certificate, or all of its usable keys, expired.
     #[error("{origin}: the key {fingerprint} expired on {}; extend it and give the new export", date(*at))]
     Expired {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
-        /// When it expired.
         at: SystemTime,
     },
     /// The certificate, or all of its usable keys, were revoked.
     #[error("{origin}: the key {fingerprint} is revoked; give another key")]
     Revoked {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// The certificate is not valid for another reason: not yet alive, bound with an algorithm that is no longer trusted.
     #[error("{origin}: the key {fingerprint} is not valid; check its date, its self-signatures and this host's clock")]
     Invalid {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
-        /// What is wrong.
         source: anyhow::Error,
     },
     /// A public key where a secret one is needed.
     #[error("{origin}: only the public part of {fingerprint}; export with `gpg --armor --export-secret-keys`")]
     NotSecret {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// A secret key where a public one is needed.
@@ -86,31 +78,31 @@ pub enum KeyError {
          `gpg --armor --export`, and move the secret key away"
     )]
     NotPublic {
-        /// Where the certificate came from.
+        /// The file of the certificate.
         origin: String,
-        /// Its fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// More than one secret key where one is needed.
     #[error("{origin} holds several secret keys; put the one to sign with into a file of its own")]
     SeveralKeys {
-        /// Where the keys came from.
+        /// The file of the keys.
         origin: String,
     },
     /// The secret key is locked, and no passphrase was given.
     #[error("{origin}: the secret key {fingerprint} is locked; give its passphrase")]
     PassphraseNeeded {
-        /// Where the key came from.
+        /// The file of the key.
         origin: String,
-        /// The certificate's fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// The passphrase does not unlock the secret key.
     #[error("{origin}: wrong passphrase for the secret key {fingerprint}")]
     WrongPassphrase {
-        /// Where the key came from.
+        /// The file of the key.
         origin: String,
-        /// The certificate's fingerprint.
+        /// Fingerprint of the certificate.
         fingerprint: String,
     },
     /// The user id of a new key is empty, too long or holds control characters.
@@ -118,10 +110,7 @@ pub enum KeyError {
     UserId,
     /// A new key could not be made.
     #[error("cannot generate a key")]
-    Generate {
-        /// Why.
-        source: anyhow::Error,
-    },
+    Generate { source: anyhow::Error },
 }
 
 impl Retryable for KeyError {
@@ -155,37 +144,26 @@ pub enum SealError {
     /// The session key could not be encrypted to a recipient.
     #[error("cannot seal to the recipient {fingerprint}")]
     Recipient {
-        /// The certificate's fingerprint.
+        /// Fingerprint of the recipient's certificate.
         fingerprint: String,
-        /// Why.
         source: anyhow::Error,
     },
-    /// Encrypting failed.
+    /// The library failed to encrypt.
     #[error("cannot seal the object")]
-    Encrypt {
-        /// Why.
-        source: anyhow::Error,
-    },
-    /// Signing failed.
+    Encrypt { source: anyhow::Error },
+    /// The library failed to sign.
     #[error("cannot sign with the key {fingerprint}")]
     Sign {
-        /// The signer's certificate.
+        /// Fingerprint of the signer's certificate.
         fingerprint: String,
-        /// Why.
         source: anyhow::Error,
     },
     /// The plaintext could not be read.
     #[error("cannot read what is to be sealed")]
-    Read {
-        /// Why.
-        source: io::Error,
-    },
+    Read { source: io::Error },
     /// The sealed bytes could not be written.
     #[error("cannot write the sealed object")]
-    Write {
-        /// Why.
-        source: io::Error,
-    },
+    Write { source: io::Error },
 }
 
 impl Retryable for SealError {
@@ -210,19 +188,19 @@ pub enum OpenError {
     /// The right key is loaded, but the passphrase given at load time did not unlock it.
     #[error("cannot decrypt: the secret key {key} is loaded but locked; give its passphrase")]
     Locked {
-        /// The key's id.
+        /// Id of the key.
         key: String,
     },
-    /// Truncated, altered, or not a sealed object at all.
+    /// The object was truncated or altered, or never was a sealed one.
     #[error("the sealed object is damaged (truncated or altered); keep it and look for another copy")]
     Damaged {
-        /// What was noticed first.
+        /// The fault that was noticed first.
         source: anyhow::Error,
     },
     /// The plaintext is larger than the caller allowed.
     #[error("the opened object would exceed {limit} bytes")]
     TooLarge {
-        /// The caller's limit.
+        /// The caller's limit in bytes.
         limit: u64,
     },
     /// The object carries no signature, where one is required.
@@ -239,21 +217,14 @@ pub enum OpenError {
     BadSignature {
         /// The alleged signer: a fingerprint if its certificate is trusted, else a key id.
         signer: String,
-        /// What is wrong.
         source: anyhow::Error,
     },
     /// The sealed bytes could not be read.
     #[error("cannot read the sealed object")]
-    Read {
-        /// Why.
-        source: io::Error,
-    },
+    Read { source: io::Error },
     /// The opened bytes could not be written.
     #[error("cannot write the opened object")]
-    Write {
-        /// Why.
-        source: io::Error,
-    },
+    Write { source: io::Error },
 }
 
 impl Retryable for OpenError {

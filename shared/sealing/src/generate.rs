@@ -1,4 +1,4 @@
-//! Making new keys.
+//! Makes new keys.
 
 use std::{fmt, time::SystemTime};
 
@@ -17,7 +17,7 @@ use crate::KeyError;
 
 const USER_ID_LENGTH: usize = 200;
 
-/// What a key is for.
+/// The use of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPurpose {
     /// Opens backups: an encryption subkey. Its secret part belongs to the operator and the verifier.
@@ -34,7 +34,7 @@ pub struct GeneratedKey {
     pub secret_armored: Zeroizing<String>,
     /// A certificate of revocation, to be kept with the offline copy: importing it withdraws the key.
     pub revocation_armored: String,
-    /// Upper-case hexadecimal fingerprint.
+    /// Fingerprint of the key in upper-case hexadecimal.
     pub fingerprint: String,
 }
 

@@ -1,4 +1,4 @@
-//! The decryptor's view of a message: which key opens it, whether its structure is what was sealed, who signed it.
+//! The decryptor's view of a message: the key that opens it, its structure, and its signer.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,8 +23,9 @@ use crate::{
     verify::{Judgement, judge},
 };
 
-/// Key ids of everyone that an object was sealed to, as sixteen upper-case hexadecimal digits; zeros for a hidden recipient.
-/// Reads only the key packets: a beginning of the object suffices (64 KiB is plenty). Needs no secret key.
+/// Returns the key ids of everyone that an object was sealed to, as sixteen upper-case hexadecimal digits; zeros for a
+/// hidden recipient. Reads only the key packets: a beginning of the object suffices (64 KiB is plenty). Needs no secret
+/// key.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] if the bytes are not the beginning of an encrypted message.
@@ -34,7 +35,7 @@ pub fn recipients_of(sealed: &[u8]) -> Result<Vec<String>, OpenError> {
         .map_err(|source| OpenError::Damaged { source })
 }
 
-/// The PKESKs in front of the encryption container; at least one.
+/// Reads the PKESKs in front of the encryption container; at least one.
 pub(crate) fn key_packets(sealed: &[u8]) -> anyhow::Result<Vec<PKESK>> {
     let mut result = PacketParserBuilder::from_bytes(sealed)?
         .dearmor(Dearmor::Disabled)
@@ -62,7 +63,7 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Res
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow!("malformed beyond what the parser can report")))
 }
 
-/// The ids of the keys that PKESKs name.
+/// Returns the ids of the keys that PKESKs name.
 pub(crate) fn key_ids(packets: &[PKESK]) -> Vec<String> {
     let name = |packet: &PKESK| {
         packet
@@ -72,20 +73,20 @@ pub(crate) fn key_ids(packets: &[PKESK]) -> Vec<String> {
     packets.iter().map(name).collect()
 }
 
-/// What the helper noticed, for whoever holds the decryptor. The library passes errors through layers that would lose
+/// Observations of the helper, for the owner of the decryptor. The library passes errors through layers that would lose
 /// their type.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) refusal: Option<OpenError>,
-    /// The literal lay inside an encryption container.
+    /// True if the literal lay inside an encryption container.
     pub(crate) encrypted: bool,
-    /// Set when the whole message was read, if signatures were asked about.
+    /// The verdict on the signatures, once the whole message was read; none if nobody asked.
     pub(crate) judgement: Option<Judgement>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Notes>>;
 
-/// The notes are plain data, valid whatever happened to another thread.
+/// Locks the notes. They are plain data, valid whatever happened to another thread.
 pub(crate) fn notes(shared: &Shared) -> MutexGuard<'_, Notes> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -93,7 +94,7 @@ pub(crate) fn notes(shared: &Shared) -> MutexGuard<'_, Notes> {
 /// Answers the decryptor's questions.
 pub(crate) struct Helper {
     keys: SecretKeys,
-    /// None: signatures are not looked at.
+    /// The certificates whose signatures count; none if signatures are not looked at.
     trusted: Option<TrustedSigners>,
     pub(crate) shared: Shared,
 }

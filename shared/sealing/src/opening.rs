@@ -1,4 +1,4 @@
-//! A message being decrypted.
+//! Decrypts one message.
 
 use std::{
     fmt, io,
@@ -21,8 +21,8 @@ use crate::{
     open::{Helper, Shared, contain, notes},
 };
 
-/// How much plaintext the decryptor holds back. It bounds memory and costs speed when large; it is no protection here:
-/// whole objects are discarded on failure, and streams are checked by their SHA-256 beforehand.
+/// Bytes of plaintext that the decryptor holds back. They bound memory, and cost speed if they are many. They are no
+/// protection here: whole objects are discarded on failure, and streams are checked by their SHA-256 beforehand.
 const HELD_BACK: usize = 1024 * 1024;
 
 static POLICY: StandardPolicy<'static> = StandardPolicy::new();
@@ -50,7 +50,8 @@ impl<'a> Opening<'a> {
         Self::of_signed(Helper::unsigned(keys), sealed, &POLICY, None, limit)
     }
 
-    /// As [`of_bytes`](Self::of_bytes), judging signatures by `policy` and, if given, as of `time`.
+    /// Opens a message like [`of_bytes`](Self::of_bytes), and judges its signatures by `policy` and, if given, as of
+    /// `time`.
     pub(crate) fn of_signed(
         helper: Helper,
         sealed: &'a [u8],
@@ -112,7 +113,7 @@ impl<'a> Opening<'a> {
         })
     }
 
-    /// The next bytes; zero at the authenticated end.
+    /// Reads the bytes that follow; zero at the authenticated end.
     pub(crate) fn pull(&mut self, buffer: &mut [u8]) -> Result<usize, OpenError> {
         match self.state {
             _ if buffer.is_empty() => return Ok(0),
@@ -145,7 +146,7 @@ impl<'a> Opening<'a> {
         Ok(got)
     }
 
-    /// Everything, allocated once: without compression a plaintext is never larger than its message.
+    /// Reads everything, allocating once: without compression a plaintext is never larger than its message.
     pub(crate) fn into_vec(mut self, sealed: usize, limit: usize) -> Result<Vec<u8>, OpenError> {
         let mut plaintext = Vec::with_capacity(sealed.min(limit));
         match self.read_to_end(&mut plaintext) {
@@ -172,8 +173,8 @@ impl fmt::Debug for Opening<'_> {
     }
 }
 
-/// The most telling account of a failure: what the source of bytes said, for what it lacks looks like damage to everything
-/// above; then what the helper refused; else damage.
+/// Returns the most telling account of a failure. First comes the error of the source of bytes, since what it lacks
+/// looks like damage to everything above; then the refusal of the helper; else it is damage.
 fn explain(shared: &Shared, source_error: &SourceError, error: Error) -> OpenError {
     if let Some(source) = source_error.take() {
         return OpenError::Read { source };

@@ -1,15 +1,15 @@
-//! Which OpenPGP packets sealed objects are made of.
+//! The OpenPGP packets that sealed objects are made of.
 
 use std::{fmt, str::FromStr};
 
 use sequoia_openpgp::types::AEADAlgorithm;
 use serde::{Deserialize, Serialize};
 
-/// The OpenPGP format of sealed objects. Both use AES-256; what reads them differs.
+/// The OpenPGP format of sealed objects. Both formats use AES-256; they differ in the programs that read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// SEIPDv1 (CFB with MDC) and version 3 PKESK: what every OpenPGP program reads, GnuPG 2.2 included.
+    /// SEIPDv1 (CFB with MDC) and version 3 PKESK. Every OpenPGP program reads it, GnuPG 2.2 included.
     #[default]
     Gnupg,
     /// SEIPDv2 (OCB) and version 6 PKESK of RFC 9580: several times faster; read by `sq` and others, not by GnuPG.
@@ -17,7 +17,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The name used in configuration files.
+    /// Returns the name used in configuration files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

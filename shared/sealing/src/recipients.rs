@@ -16,7 +16,7 @@ pub(crate) struct Recipient {
     pub(crate) fingerprint: String,
     pub(crate) keys: Vec<PublicKey>,
     origin: String,
-    /// When the last of `keys` expires; none means never.
+    /// The time at which the last of `keys` expires; none means never.
     expires: Option<SystemTime>,
 }
 
@@ -47,7 +47,8 @@ impl Recipients {
         Self::from_certs(found, now)
     }
 
-    /// As [`from_files`](Self::from_files), over the contents of such files. Secret parts are dropped.
+    /// Loads certificates like [`from_files`](Self::from_files), from the contents of such files. Secret parts are
+    /// dropped.
     ///
     /// # Errors
     /// As [`from_files`](Self::from_files).
@@ -66,7 +67,7 @@ impl Recipients {
             let fingerprint = cert.fingerprint().to_hex();
             let next = match merged.remove(&fingerprint) {
                 None => (cert, origin),
-                // The same key given twice, for example before and after it was extended: all it says counts.
+                // A key that is given twice, perhaps as it was before and after an extension: both exports count.
                 Some((earlier, first)) => {
                     let cert = earlier.merge_public(cert).map_err(|source| KeyError::Invalid {
                         origin,
@@ -90,7 +91,7 @@ impl Recipients {
         })
     }
 
-    /// Everyone in either set.
+    /// Joins both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut members = (*self.members).clone();
@@ -133,14 +134,15 @@ impl Recipients {
             .collect()
     }
 
-    /// Whether everyone can still be sealed to at `now`. Sealing checks this by itself against the system clock.
+    /// Checks that everyone can still be sealed to at `now`. Sealing checks this by itself against the system clock.
     ///
     /// # Errors
     /// [`KeyError::Expired`] for the first certificate that is not alive any more.
     pub fn check(&self, now: SystemTime) -> Result<(), KeyError> {
         for member in self.members.values() {
             if let Some(at) = member.expires.filter(|at| *at <= now) {
-                let (origin, fingerprint) = (member.origin.clone(), member.fingerprint.clone());
+                let origin = member.origin.clone();
+                let fingerprint = member.fingerprint.clone();
                 return Err(KeyError::Expired {
                     origin,
                     fingerprint,
@@ -151,8 +153,8 @@ impl Recipients {
         Ok(())
     }
 
-    /// Fingerprints of the certificates that a sealed object was *not* encrypted to. A beginning of the object that holds
-    /// its key packets suffices (64 KiB).
+    /// Returns the fingerprints of the certificates that a sealed object was *not* encrypted to. A beginning of the
+    /// object that holds its key packets suffices (64 KiB).
     ///
     /// # Errors
     /// [`OpenError::Damaged`] if the bytes are not the beginning of an encrypted message.

@@ -1,4 +1,4 @@
-//! Encrypting: packs under a shared session key, single objects, streams.
+//! Seals packs under a shared session key, single objects, and streams.
 
 use std::{
     fmt, io,
@@ -25,7 +25,7 @@ use crate::{Profile, Recipients, SealError, certs::PublicKey, seipd1};
 
 const CIPHER: SymmetricAlgorithm = SymmetricAlgorithm::AES256;
 
-/// Bytes read at once from a stream.
+/// Bytes of one read from a stream.
 const STREAM_BUFFER: usize = 256 * 1024;
 
 /// Seals any number of packs under one session key, with the same PKESK packets before each, so that whoever opens them
@@ -38,7 +38,7 @@ pub struct PackSealer {
 
 struct Shared {
     session_key: SessionKey,
-    /// The PKESK packets, serialised.
+    /// The PKESK packets as bytes.
     header: Vec<u8>,
     profile: Profile,
     recipients: Recipients,
@@ -84,7 +84,8 @@ impl PackSealer {
         Ok(sealed)
     }
 
-    /// As [`seal`](Self::seal), into a buffer whose old content is dropped: whoever seals many packs allocates once.
+    /// Seals like [`seal`](Self::seal), into a buffer whose old content is dropped, so that sealing many packs
+    /// allocates once.
     ///
     /// # Errors
     /// As [`seal`](Self::seal); what is in the buffer is then of no use.
@@ -101,13 +102,13 @@ impl PackSealer {
         literal.finalize().map_err(encrypt)
     }
 
-    /// The profile that packs are sealed with.
+    /// Returns the profile that packs are sealed with.
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.shared.profile
     }
 
-    /// Whom the packs are sealed to.
+    /// Returns the certificates that packs are sealed to.
     #[must_use]
     pub fn recipients(&self) -> &Recipients {
         &self.shared.recipients
@@ -181,7 +182,7 @@ pub fn seal_stream<R: Read, W: Write + Send + Sync>(
     Ok(total)
 }
 
-/// The innermost packet. Its defaults are what is promised: binary, no file name, no date.
+/// Opens the innermost packet. Its defaults are what is promised: binary, no file name, no date.
 pub(crate) fn literal(inside: Message<'_>) -> Result<Message<'_>, SealError> {
     LiteralWriter::new(inside).build().map_err(encrypt)
 }

@@ -46,7 +46,7 @@ struct Inner {
 
 #[derive(Clone)]
 struct Holder {
-    /// Without secret parts.
+    /// The certificate without secret parts.
     cert: Cert,
     keys: Vec<KeyPair>,
     /// Keys of this certificate that the passphrase did not unlock, while it did unlock others.
@@ -67,7 +67,7 @@ impl SecretKeys {
         Self::from_certs(found, passphrase)
     }
 
-    /// As [`from_files`](Self::from_files), over the contents of one such file.
+    /// Loads keys like [`from_files`](Self::from_files), from the contents of one such file.
     ///
     /// # Errors
     /// As [`from_files`](Self::from_files).
@@ -94,7 +94,7 @@ impl SecretKeys {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The keys of both, for secret keys with different passphrases.
+    /// Joins two sets, for secret keys with different passphrases.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::with(self.inner.holders.iter().chain(&other.inner.holders).cloned().collect())
@@ -114,7 +114,8 @@ impl SecretKeys {
         all
     }
 
-    /// How many secret-key operations were done so far: one per distinct session key, unless more than 64 are in use.
+    /// Returns the number of secret-key operations done so far: one per distinct session key, unless more than 64 are
+    /// in use.
     #[must_use]
     pub fn private_key_operations(&self) -> u64 {
         self.inner.operations.load(Ordering::Relaxed)
@@ -214,7 +215,7 @@ impl SecretKeys {
         Err(self.refusal(packets, tried))
     }
 
-    /// The keys that a PKESK may be for: the named one, or any if the recipient is hidden.
+    /// Returns the keys that a PKESK may be for: the named one, or all if the recipient is hidden.
     fn candidates(&self, named: Option<&KeyHandle>) -> impl Iterator<Item = (usize, &KeyPair)> {
         let fits = move |keypair: &KeyPair| named.is_none_or(|name| name.aliases(keypair.public().key_handle()));
         let holders = self.inner.holders.iter().enumerate();
@@ -223,7 +224,7 @@ impl SecretKeys {
             .filter(move |(_, key)| fits(key))
     }
 
-    /// One secret-key operation.
+    /// Does one secret-key operation.
     fn operate(
         &self,
         packet: &PKESK,
@@ -280,7 +281,9 @@ impl Holder {
                 fingerprint,
             });
         }
-        let (mut keys, mut locked, mut fault) = (Vec::new(), Vec::new(), None);
+        let mut keys = Vec::new();
+        let mut locked = Vec::new();
+        let mut fault = None;
         // No policy here: what counts is that the key exists, not whether one would encrypt to it today.
         let secret = cert
             .keys()
@@ -317,7 +320,7 @@ impl Holder {
     }
 }
 
-/// Why a secret key stays locked.
+/// The reason for which a secret key stays locked.
 pub(crate) enum Unlock {
     Needed,
     Wrong,
@@ -325,7 +328,8 @@ pub(crate) enum Unlock {
 
 impl Unlock {
     pub(crate) fn into_error(self, origin: &str, fingerprint: &str) -> KeyError {
-        let (origin, fingerprint) = (origin.to_owned(), fingerprint.to_owned());
+        let origin = origin.to_owned();
+        let fingerprint = fingerprint.to_owned();
         match self {
             Self::Needed => KeyError::PassphraseNeeded { origin, fingerprint },
             Self::Wrong => KeyError::WrongPassphrase { origin, fingerprint },
@@ -333,12 +337,12 @@ impl Unlock {
     }
 }
 
-/// Whether the secret is elsewhere, on a card or in another export, and only a marker stands in its place.
+/// Tells whether only a marker stands in place of the secret, which is on a card or in another export.
 pub(crate) fn is_stub(key: &SecretKey) -> bool {
     matches!(key.secret(), SecretKeyMaterial::Encrypted(secret) if !secret.s2k().is_supported())
 }
 
-/// The usable key pair of a secret key. A passphrase given for a key that has none is ignored.
+/// Unlocks a secret key. A passphrase given for a key that has none is ignored.
 pub(crate) fn unlock(key: SecretKey, passphrase: Option<&str>) -> Result<KeyPair, Unlock> {
     let key = match (key.secret(), passphrase) {
         (SecretKeyMaterial::Unencrypted(_), _) => key,

@@ -23,11 +23,11 @@ const PREFIX: usize = BLOCK + 2;
 const MDC: [u8; 2] = [0xd3, 0x14];
 const MDC_SIZE: usize = MDC.len() + 20;
 
-/// Header, version.
+/// The container's header and version.
 const CONTAINER: u8 = 0xd2;
 const VERSION: u8 = 1;
 
-/// Header; behind its length: binary, no file name, no date.
+/// The literal packet's header; behind its length: binary, no file name, no date.
 const LITERAL: u8 = 0xcb;
 const LITERAL_HEADER: usize = 6;
 const LITERAL_FIELDS: [u8; 6] = [b'b', 0, 0, 0, 0, 0];
@@ -96,12 +96,12 @@ fn encrypt(crypter: &mut Crypter, bytes: &[u8], sealed: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-/// What lies around the plaintext inside the encryption.
+/// Bytes inside the encryption before the plaintext.
 const BEFORE: usize = PREFIX + LITERAL_HEADER + LITERAL_FIELDS.len();
 const DIGEST: usize = MDC_SIZE - MDC.len();
 
-/// The encrypted bytes of a message that consists of public-key encrypted session keys and one container of known length to
-/// its end, as [`append`] writes it behind the key packets. `None`: it is something else.
+/// Returns the encrypted bytes of a message that consists of public-key encrypted session keys and one container of
+/// known length to its end, as [`append`] writes it behind the key packets. Returns `None` for anything else.
 pub(crate) fn encrypted_of(message: &[u8]) -> Option<&[u8]> {
     const KEY_PACKET: u8 = 0xc1;
     let mut rest = message;
@@ -129,7 +129,7 @@ fn length_of(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// Whether this key fits, as far as the beginning tells: one wrong key in 65,536 passes.
+/// Tells whether this key fits, as far as the beginning shows: one wrong key in 65,536 passes.
 pub(crate) fn fits(key: &[u8], encrypted: &[u8]) -> bool {
     let mut head = [0; PREFIX];
     let (Some(beginning), Ok(mut blocks)) = (encrypted.get(..PREFIX), Blocks::new(key)) else {
@@ -138,17 +138,20 @@ pub(crate) fn fits(key: &[u8], encrypted: &[u8]) -> bool {
     blocks.decrypt(encrypted, 0, &mut head[..beginning.len()]).is_ok() && head[BLOCK - 2..BLOCK] == head[BLOCK..]
 }
 
-/// The plaintext of what [`append`] wrote with this key; `None` if it is anything else, was altered, or has more than
-/// `limit` bytes.
+/// Returns the plaintext of what [`append`] wrote with this key. Returns `None` if the bytes are anything else, were
+/// altered, or have more than `limit` bytes of plaintext.
 pub(crate) fn open(key: &[u8], encrypted: &[u8], limit: usize) -> Option<Vec<u8>> {
     let size = encrypted.len().checked_sub(BEFORE + MDC_SIZE)?;
     if size > limit {
         return None;
     }
-    let (hashed, behind) = (encrypted.len() - DIGEST, BEFORE + size);
+    let hashed = encrypted.len() - DIGEST;
+    let behind = BEFORE + size;
     let mut blocks = Blocks::new(key).ok()?;
     let mut hash = Sha1::new();
-    let (mut head, mut plaintext, mut tail) = (Vec::new(), Vec::with_capacity(size), Vec::new());
+    let mut head = Vec::new();
+    let mut plaintext = Vec::with_capacity(size);
+    let mut tail = Vec::new();
     let mut step = vec![0; STEP.min(encrypted.len())];
     for start in (0..encrypted.len()).step_by(STEP) {
         let decrypted = &mut step[..STEP.min(encrypted.len() - start)];

@@ -1,4 +1,4 @@
-//! The pipeline key: signing records.
+//! Signs records with the pipeline key.
 
 use std::{fmt, io::Write, path::Path, sync::Arc, time::SystemTime};
 
@@ -36,7 +36,7 @@ impl Signer {
         Self::from_certs(certs::read(path)?, passphrase, now)
     }
 
-    /// As [`from_file`](Self::from_file), over the contents of such a file.
+    /// Loads a key like [`from_file`](Self::from_file), from the contents of such a file.
     ///
     /// # Errors
     /// As [`from_file`](Self::from_file).
@@ -138,7 +138,7 @@ pub fn sign_and_seal(
     Ok(sealed)
 }
 
-/// The only certificate with secret parts.
+/// Picks the only certificate with secret parts.
 fn the_secret_one(found: Vec<Sourced>) -> Result<Sourced, KeyError> {
     let names = found
         .first()

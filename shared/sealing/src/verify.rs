@@ -1,4 +1,4 @@
-//! Signed records: whose signatures count, and whether one is good.
+//! Checks signed records: decides whose signatures count, and whether one is good.
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -41,7 +41,7 @@ impl TrustedSigners {
         Ok(Self::from_certs(found))
     }
 
-    /// As [`from_files`](Self::from_files), over the contents of one such file.
+    /// Loads certificates like [`from_files`](Self::from_files), from the contents of one such file.
     ///
     /// # Errors
     /// As [`from_files`](Self::from_files).
@@ -57,7 +57,7 @@ impl TrustedSigners {
         }
     }
 
-    /// Trusts what this signer signs.
+    /// Trusts the signatures of this signer.
     #[must_use]
     pub fn from_signer(signer: &Signer) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl TrustedSigners {
         }
     }
 
-    /// Trusts those of `other` as well.
+    /// Trusts the signers of `other` as well.
     pub fn add(&mut self, other: &Self) {
         Arc::make_mut(&mut self.certs).extend(other.certs.iter().cloned());
     }
@@ -102,11 +102,11 @@ impl TrustedSigners {
 /// The plaintext of a record that a trusted signer signed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// The record.
+    /// The bytes that were signed.
     pub plaintext: Vec<u8>,
     /// Upper-case hexadecimal fingerprint of the signer's certificate.
     pub signer: String,
-    /// When it was signed, by the signer's clock. May lie in the future of this host's clock.
+    /// The time of the signature, by the signer's clock. It may lie in the future of this host's clock.
     pub signed_at: SystemTime,
 }
 
@@ -187,7 +187,7 @@ fn attempt(
     }
 }
 
-/// What the signatures of a message amount to.
+/// The verdict on the signatures of a message.
 pub(crate) enum Judgement {
     Good {
         signer: String,
