@@ -1,10 +1,10 @@
-//! Records in memory, up to a bound.
+//! Keeps records in memory, up to a bound.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-/// What an entry costs beyond its own bytes.
+/// Bytes that an entry costs beyond its value.
 const OVERHEAD: u64 = 512;
 
 /// The most recently used values whose weights together stay under a limit.
@@ -15,14 +15,14 @@ pub(crate) struct Cache<K, V> {
 
 struct Entries<K, V> {
     by_key: HashMap<K, (V, u64, u64)>,
-    /// Keys by when they were used last.
+    /// Keys by the order of their last use.
     by_use: BTreeMap<u64, K>,
     clock: u64,
     weight: u64,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
-    /// A cache for values of `limit` bytes altogether.
+    /// Makes a cache for values of `limit` bytes altogether.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
             limit,

@@ -1,4 +1,4 @@
-//! What a repository holds: runs, their records, the newest artefacts.
+//! Finds a repository's runs, their records, and the newest artefacts.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -18,10 +18,10 @@ use crate::{Repository, RepositoryError, SealedManifest};
 /// Sealed bytes of the records that are kept in memory.
 const RECORDS: u64 = 64 << 20;
 
-/// Runs that are asked at the same time whether they have an artefact.
+/// Number of runs that are asked at the same time whether they have an artefact.
 const LOOKING: usize = 16;
 
-/// Answers what a repository holds. Cheap to clone.
+/// Looks records up and keeps them in memory. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalogue {
     repository: Repository,
@@ -33,12 +33,12 @@ pub struct Catalogue {
 pub struct Latest {
     /// The newest manifest that can be read, if there is one.
     pub manifest: Option<Arc<SealedManifest>>,
-    /// How many newer ones there are that cannot.
+    /// Number of newer manifests that cannot be read.
     pub unreadable: u64,
 }
 
 impl Latest {
-    /// The number of the next artefact in the sequence; the first is 1. Artefacts that cannot be read count.
+    /// Returns the number of the next artefact in the sequence; the first is 1. Artefacts that cannot be read count.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
         self.manifest
@@ -50,7 +50,7 @@ impl Latest {
 }
 
 impl Catalogue {
-    /// The catalogue of a repository at its place.
+    /// Makes the catalogue of a repository.
     #[must_use]
     pub fn new(repository: Repository) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Catalogue {
         }
     }
 
-    /// The repository.
+    /// Returns the repository that is looked at.
     #[must_use]
     pub fn repository(&self) -> &Repository {
         &self.repository
@@ -83,7 +83,7 @@ impl Catalogue {
         Ok(Some(record))
     }
 
-    /// The runs of which the place holds anything, newest first.
+    /// Returns the runs of which the place holds anything, newest first.
     ///
     /// # Errors
     /// [`RepositoryError`] if the place does not tell.
@@ -93,7 +93,7 @@ impl Catalogue {
         Ok(runs)
     }
 
-    /// What a run is to bring; `None` if that was not written.
+    /// Returns the expectations of a run; `None` if they were not written.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -101,7 +101,7 @@ impl Catalogue {
         self.record(&ObjectKey::Expected(run)).await
     }
 
-    /// The artefacts that a source is to bring; `None` if it was not listed yet.
+    /// Returns the artefacts that a source is to bring; `None` if it was not listed yet.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -109,7 +109,7 @@ impl Catalogue {
         self.record(&ObjectKey::Listed(run, source.clone())).await
     }
 
-    /// A finished run's record; `None` while it is not finished.
+    /// Returns a run's restore point; `None` until it is written.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -117,7 +117,7 @@ impl Catalogue {
         self.record(&ObjectKey::RestorePoint(run)).await
     }
 
-    /// How a run ended; `None` until all its steps are done, and at targets.
+    /// Returns the end of a run. `None` until all its steps are done, and always at targets.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -125,8 +125,8 @@ impl Catalogue {
         self.record(&ObjectKey::Finished(run)).await
     }
 
-    /// The packs that a verification marked as damaged or missing: none of them may be referenced again. Goes by the
-    /// marks' keys alone, so a mark that cannot be read counts too.
+    /// Returns the packs that a verification marked as damaged or missing: none of them may be referenced again. Goes
+    /// by the marks' keys alone, so a mark that cannot be read counts too.
     ///
     /// # Errors
     /// [`RepositoryError`] if the place does not tell.
@@ -139,7 +139,7 @@ impl Catalogue {
         Ok(listing.objects.into_iter().filter_map(pack).collect())
     }
 
-    /// The retention report of one place after a run; `None` until there is one.
+    /// Returns the retention report of one place after a run; `None` until there is one.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -147,7 +147,7 @@ impl Catalogue {
         self.record(&ObjectKey::Cleaned(run, place.clone())).await
     }
 
-    /// What of a run failed, in the order of the keys.
+    /// Returns the failures of a run, in the order of the keys.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -161,7 +161,7 @@ impl Catalogue {
         self.records_below(Prefix::Run(run), is_failure).await
     }
 
-    /// The verifications of an artefact, those of other places included, oldest first.
+    /// Returns the verifications of an artefact, those of other places included, oldest first.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -183,15 +183,15 @@ impl Catalogue {
         let mut records = Vec::new();
         for object in self.repository.place().list(prefix).await?.objects {
             if is_wanted(&object.key) {
-                // What was deleted since it was listed is no longer there.
+                // A record that was deleted since it was listed reads as none.
                 records.extend(self.record(&object.key).await?);
             }
         }
         Ok(records)
     }
 
-    /// The newest artefact of this source, kind and name that another capture may build on: from a run before `before`
-    /// (or any), with a manifest, not known to be bad at this place, and not given up by retention.
+    /// Returns the newest artefact of this source, kind and name that another capture may build on: from a run before
+    /// `before` (or any), with a manifest, not known to be bad at this place, and not given up by retention.
     ///
     /// An artefact whose manifest is damaged is passed over with a warning: an older one will do.
     ///
@@ -233,8 +233,8 @@ impl Catalogue {
         }
     }
 
-    /// The latest artefact of this source, kind and name from a run before `before` (or any), good or bad: what the next
-    /// one follows in sequence.
+    /// Returns the latest artefact of this source, kind and name from a run before `before` (or any), good or bad. The
+    /// next artefact follows it in sequence.
     ///
     /// # Errors
     /// [`RepositoryError`] if the place or the keys fail.
@@ -265,8 +265,9 @@ impl Catalogue {
         Ok(runs)
     }
 
-    /// The first of `runs`, from index `from`, that has a manifest of this artefact. The artefact's id follows from run,
-    /// source, kind and name, so no record of a run need be read to find it, and a run that never finished is found too.
+    /// Finds the first of `runs`, from index `from`, that has a manifest of this artefact. The artefact's id follows
+    /// from run, source, kind and name, so no record of a run need be read to find it, and a run that never finished is
+    /// found too.
     async fn next_with_manifest(
         &self,
         runs: &[RunId],
@@ -291,7 +292,7 @@ impl Catalogue {
         Ok(None)
     }
 
-    /// The manifest, if it can be read and is what its id says.
+    /// Returns the manifest, if it can be read and is what its id says.
     async fn readable(
         &self,
         run: RunId,
@@ -321,7 +322,8 @@ impl Catalogue {
         }
     }
 
-    /// Whether a verification at this place found the artefact bad, and no later one that went as deep found it good.
+    /// Tells whether a verification at this place found the artefact bad, and no later one that went as deep found it
+    /// good.
     ///
     /// # Errors
     /// [`RepositoryError`] if its verifications cannot be read.

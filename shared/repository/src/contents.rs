@@ -26,21 +26,22 @@ const WINDOW_LOG_MAX: u32 = 27;
 
 const BUFFER: usize = 256 << 10;
 
-/// What came of writing contents. Size and SHA-256 are those of the object that is stored.
+/// The outcome of writing contents. Size and SHA-256 are those of the object that is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentsPut {
-    /// What is stored says what the draft says, be it from this attempt or from an earlier one. A manifest may name it.
+    /// The stored contents are those of the draft, be they from this attempt or from an earlier one. A manifest may
+    /// name them.
     Stored {
         /// Bytes of the sealed object.
         size: u64,
-        /// Its SHA-256.
+        /// SHA-256 of the sealed object.
         sha256: Digest,
     },
-    /// Another attempt's contents are stored, and say something else. This attempt has failed.
+    /// Another attempt's contents are stored, and differ. This attempt has failed.
     Other {
         /// Bytes of the sealed object.
         size: u64,
-        /// Its SHA-256.
+        /// SHA-256 of the sealed object.
         sha256: Digest,
     },
 }
@@ -79,7 +80,7 @@ impl ContentsFile {
         ContentsReader::new(bytes, self.artefact).map_err(|source| self.error(source))
     }
 
-    /// The error of the repository for one that came out of the reader.
+    /// Makes the repository's error of one that came out of the reader.
     #[must_use]
     pub fn error(&self, source: ContentsError) -> RepositoryError {
         let source = match source {
@@ -144,13 +145,13 @@ struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // It may never have come to be; and a scratch directory is emptied by its owner anyway.
+        // The file may never have come to be, and the owner of a scratch directory empties it anyway.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 impl Scratch {
-    /// A name for a new file.
+    /// Makes a name for a new file.
     fn new(directory: &Path, artefact: ArtefactId) -> Self {
         Self(directory.join(format!("contents-{artefact}-{}", uuid::Uuid::new_v4())))
     }
@@ -177,7 +178,7 @@ impl Repository {
         let artefact = manifest.captured.artefact;
         let at = self.named(&ObjectKey::Contents(artefact));
         let file = match self.fetch_contents(&at, manifest, scratch).await {
-            // What came may have been damaged on the way.
+            // The object may have been damaged on the way: it is fetched once more.
             Err(RepositoryError::Damaged { .. }) => self.fetch_contents(&at, manifest, scratch).await?,
             other => other?,
         };
@@ -240,12 +241,13 @@ impl Repository {
             Put::Created => return Ok(ContentsPut::Stored { size, sha256 }),
             Put::AlreadyThere { .. } => {}
         }
-        // What is there can be of any size: it is only compared.
+        // The stored object can be of any size: it is only compared.
         let (stored, size, found) = self.fetch_hashed(&at, artefact, u64::MAX, &directory).await?;
         if found == sha256 {
             return Ok(ContentsPut::Stored { size, sha256 });
         }
-        let (secret, draft) = (self.keys().secret.clone(), draft.to_owned());
+        let secret = self.keys().secret.clone();
+        let draft = draft.to_owned();
         let same = blocking(&key, move || is_same(&stored, &secret, &at, &draft)).await??;
         let sha256 = found;
         Ok(if same {
@@ -264,11 +266,9 @@ impl Repository {
     ) -> Result<(Scratch, u64, Digest), RepositoryError> {
         let (_, recipients) = self.keys().writer()?;
         let profile = self.keys().profile;
-        let (sealed, draft, at) = (
-            Scratch::new(directory, artefact),
-            draft.to_owned(),
-            Box::new(key.clone()),
-        );
+        let sealed = Scratch::new(directory, artefact);
+        let draft = draft.to_owned();
+        let at = Box::new(key.clone());
         blocking(key, move || {
             let from = File::open(&draft).map_err(|source| scratch_error("read", &draft, source))?;
             let to = new_private(&sealed.0).map_err(|source| scratch_error("write", &sealed.0, source))?;
@@ -289,7 +289,7 @@ fn new_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The SHA-256 of a file, read in pieces.
+/// Returns the SHA-256 of a file, read in pieces.
 ///
 /// # Errors
 /// What the file says.
@@ -354,13 +354,14 @@ fn decompress<R: Read>(from: R) -> io::Result<Decoder<'static, BufReader<R>>> {
     Ok(decoder)
 }
 
-/// Whether stored contents and a draft hold the same lines. Of a stored object that nobody has signed yet, nothing is
-/// used but whether it is the same.
+/// Tells whether stored contents and a draft hold the same lines. Of a stored object that nobody has signed yet,
+/// nothing else is used.
 fn is_same(file: &Scratch, secret: &SecretKeys, at: &At, draft: &Path) -> Result<bool, RepositoryError> {
     let mut stored = open_file(file, secret, at)?;
     let draft_error = |source| scratch_error("read", draft, source);
     let mut draft_lines = File::open(draft).and_then(decompress).map_err(draft_error)?;
-    let (mut ours, mut theirs) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
+    let mut ours = Vec::with_capacity(BUFFER);
+    let mut theirs = Vec::with_capacity(BUFFER);
     loop {
         ours.clear();
         theirs.clear();

@@ -1,4 +1,4 @@
-//! What can go wrong with a repository.
+//! Errors of repositories.
 
 use std::error::Error;
 use std::io;
@@ -10,124 +10,95 @@ use holdfast_sealing::{OpenError, SealError};
 use holdfast_storage::StorageError;
 use tokio::task::JoinError;
 
-/// Why a repository did not do what was asked.
+/// A failure of a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// The place failed; it says which one, at what.
+    /// The place failed. The error names the place and the object.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// There is no repository at the place.
     #[error("there is no repository at place {place}: check its address, or make one with `holdfast init`")]
-    NoRepository {
-        /// The place.
-        place: PlaceName,
-    },
-    /// There is one, where a new one was to be made.
+    NoRepository { place: PlaceName },
+    /// A repository is there, where a new one was to be made.
     #[error("there is a repository at place {place} already; it is not touched")]
-    Exists {
-        /// The place.
-        place: PlaceName,
-    },
+    Exists { place: PlaceName },
     /// The place holds another repository.
     #[error("place {place} holds another repository, {found}, not {expected}: give each its own directory or prefix")]
     OtherRepository {
-        /// The place.
         place: PlaceName,
-        /// What is there.
+        /// The repository that is there.
         found: RepositoryId,
-        /// What should be.
+        /// The repository that should be there.
         expected: RepositoryId,
     },
     /// An object that a manifest names is not there.
     #[error("{key} is missing at place {place}: look for it at another place")]
-    Missing {
-        /// The place.
-        place: PlaceName,
-        /// The object.
-        key: Box<ObjectKey>,
-    },
+    Missing { place: PlaceName, key: Box<ObjectKey> },
     /// An object is not what was written. It was read twice.
     #[error("{key} at place {place} is damaged: {problem}")]
     Damaged {
-        /// The place.
         place: PlaceName,
-        /// The object.
         key: Box<ObjectKey>,
-        /// What is wrong with it.
+        /// The fault, for people.
         problem: String,
-        /// What noticed it, if more than a comparison did.
+        /// The error by which the fault was noticed, if more than a comparison was needed.
         #[source]
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// None of this host's keys opens an object. It may be in perfect order.
+    /// None of this host's keys opens an object. The object may be in perfect order.
     #[error(
         "cannot open {key} at place {place} with the keys of this host: encryption.pipeline_key must be the one that it was \
          made with; to read, a secret backup key will do"
     )]
     NoKey {
-        /// The place.
         place: PlaceName,
-        /// The object.
         key: Box<ObjectKey>,
-        /// Which keys would.
+        /// Names the keys that would open it.
         #[source]
         source: OpenError,
     },
     /// A record without a good signature of a trusted key.
     #[error("{key} at place {place} has no signature that counts: it is not used")]
     NotSigned {
-        /// The place.
         place: PlaceName,
-        /// The object.
         key: Box<ObjectKey>,
-        /// What is wrong with the signature.
         #[source]
         source: OpenError,
     },
     /// A record that is signed, but not what belongs there.
     #[error("a record at place {place} cannot be used")]
     Record {
-        /// The place.
         place: PlaceName,
-        /// Which one, and why.
+        /// Names the record and the fault.
         #[source]
         source: RecordError,
     },
-    /// This host has no keys to write with.
+    /// The host has no keys to write with.
     #[error("this host cannot write to the repository: it has no pipeline key or no backup certificates")]
     ReadOnly,
     /// A record or text was to be written under a key that is not its own.
     #[error("{key} is not the key of what was to be written there")]
-    WrongKey {
-        /// The key.
-        key: Box<ObjectKey>,
-    },
+    WrongKey { key: Box<ObjectKey> },
     /// An object could not be sealed.
     #[error("cannot seal {key}")]
     Seal {
-        /// The object.
         key: Box<ObjectKey>,
-        /// Why.
         #[source]
         source: SealError,
     },
     /// A record could not be turned into JSON.
     #[error("cannot encode {key}")]
     Encode {
-        /// The object.
         key: Box<ObjectKey>,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// A file in the scratch directory failed.
     #[error("cannot {doing} the scratch file {}", path.display())]
     Scratch {
-        /// `read` or `write`.
+        /// The verb for the message: `read` or `write`.
         doing: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -137,9 +108,7 @@ pub enum RepositoryError {
     /// The work on an object ended without a result: a fault of this program, or its end.
     #[error("the work on {key} was broken off")]
     BrokenOff {
-        /// The object.
         key: Box<ObjectKey>,
-        /// How.
         #[source]
         source: JoinError,
     },
@@ -169,8 +138,8 @@ impl Retryable for RepositoryError {
 }
 
 impl RepositoryError {
-    /// Whether the repository, and not the way to it, is at fault: an object is missing, damaged, or not what it should
-    /// be. Such an object is of no use here, and may be good at another place.
+    /// Tells whether the repository, and not the way to it, is at fault: an object is missing, damaged, or not what it
+    /// should be. Such an object is of no use here, and may be good at another place.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(
@@ -179,7 +148,7 @@ impl RepositoryError {
         )
     }
 
-    /// Whether space is missing, at the place or in the scratch directory.
+    /// Tells whether space is missing, at the place or in the scratch directory.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         match self {
@@ -193,14 +162,14 @@ impl RepositoryError {
         }
     }
 
-    /// Whether the place refuses this host.
+    /// Tells whether the place refuses this host.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Storage(StorageError::Denied { .. }))
     }
 }
 
-/// An object of a place, to say in errors what they are about.
+/// An object of a place, for errors to name.
 #[derive(Clone, Debug)]
 pub(crate) struct At {
     pub(crate) place: PlaceName,
@@ -232,7 +201,8 @@ impl At {
     }
 
     pub(crate) fn open(&self, source: OpenError) -> RepositoryError {
-        let (place, key) = (self.place.clone(), Box::new(self.key.clone()));
+        let place = self.place.clone();
+        let key = Box::new(self.key.clone());
         match source {
             OpenError::NoKey { .. } | OpenError::Locked { .. } => RepositoryError::NoKey { place, key, source },
             OpenError::NotSigned | OpenError::UnknownSigner { .. } | OpenError::BadSignature { .. } => {

@@ -1,4 +1,4 @@
-//! Making and opening a repository, and giving it to further places.
+//! Makes and opens repositories, and gives one to further places.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::repository::{read_record, seal_record, write_once};
 use crate::{Repository, RepositoryError, RepositoryKeys};
 
-/// The restore instructions and script are no larger.
+/// Bytes of the longest restore instructions or script.
 const PLAIN_MAX: u64 = 4 << 20;
 
 impl Repository {
@@ -110,7 +110,7 @@ async fn read_identity(
     read_record(place, keys, None, &ObjectKey::Repository).await
 }
 
-/// Random bytes from the kernel.
+/// Draws random bytes from the kernel.
 fn random<const N: usize>() -> Result<[u8; N], RepositoryError> {
     let mut bytes = [0; N];
     let mut filled = 0;

@@ -11,18 +11,19 @@ use crate::RepositoryError;
 pub struct RepositoryKeys {
     /// The pipeline key, to sign with.
     pub signer: Option<Signer>,
-    /// What opens metadata: the pipeline key's secret part, or a backup key's.
+    /// The keys that open metadata: the pipeline key's secret part, or a backup key's.
     pub secret: SecretKeys,
     /// The backup certificates, to seal to.
     pub recipients: Option<Recipients>,
-    /// Whose signatures count.
+    /// The certificates whose signatures count.
     pub trusted: TrustedSigners,
     /// The packets to seal with.
     pub profile: Profile,
 }
 
 impl RepositoryKeys {
-    /// The signer, and whom metadata is sealed to: the backup certificates and the pipeline key.
+    /// Returns the signer, and the certificates that metadata is sealed to: the backup certificates and the pipeline
+    /// key.
     pub(crate) fn writer(&self) -> Result<(&Signer, Recipients), RepositoryError> {
         match (&self.signer, &self.recipients) {
             (Some(signer), Some(recipients)) => Ok((signer, recipients.union(&signer.recipients()))),

@@ -14,7 +14,8 @@ use crate::cache::Cache;
 use crate::error::At;
 use crate::{RepositoryError, RepositoryKeys};
 
-/// No sealed record is larger. A manifest takes about 200 bytes for each pack of 16 MiB, so this is several tebibytes.
+/// Bytes of the largest sealed record. A manifest takes about 200 bytes for each pack of 16 MiB, so this is several
+/// tebibytes.
 const RECORD_MAX: u64 = 256 << 20;
 
 /// Sealed bytes of the manifests that are kept in memory.
@@ -39,11 +40,10 @@ pub(crate) struct Inner {
 /// A manifest, and its object as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SealedManifest {
-    /// The manifest.
     pub manifest: Manifest,
     /// SHA-256 of the sealed object.
     pub sha256: Digest,
-    /// Its size in bytes.
+    /// Size of the sealed object in bytes.
     pub size: u64,
 }
 
@@ -73,8 +73,8 @@ impl Repository {
         }
     }
 
-    /// The same repository at another place, such as a target. Asks nothing of that place: what is read there is checked
-    /// as everywhere, so another repository's records are refused one by one.
+    /// Returns the same repository at another place, such as a target. Asks nothing of that place: what is read there
+    /// is checked as everywhere, so another repository's records are refused one by one.
     #[must_use]
     pub fn at(&self, place: Place) -> Self {
         let Inner {
@@ -87,25 +87,25 @@ impl Repository {
         Self::assemble(place, Arc::clone(keys), *id, Arc::clone(info), identity.clone())
     }
 
-    /// Its id, which every record names.
+    /// Returns the id, which every record names.
     #[must_use]
     pub fn id(&self) -> RepositoryId {
         self.inner.id
     }
 
-    /// How content is cut, and the key of chunk ids.
+    /// Returns the parameters by which content is cut, and the key of chunk ids.
     #[must_use]
     pub fn info(&self) -> &RepositoryInfo {
         &self.inner.info
     }
 
-    /// Where it is.
+    /// Returns the place that holds the repository.
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.inner.place
     }
 
-    /// The keys that it is opened with.
+    /// Returns the keys that the repository was opened with.
     #[must_use]
     pub fn keys(&self) -> &RepositoryKeys {
         &self.inner.keys
@@ -126,7 +126,7 @@ impl Repository {
         Ok(self.read_sealed(key).await?.map(|(record, _)| record))
     }
 
-    /// As [`Repository::read`], with the sealed bytes.
+    /// Reads a record like [`Repository::read`], and returns its sealed bytes too.
     pub(crate) async fn read_sealed<T: Record + Send + 'static>(
         &self,
         key: &ObjectKey,
@@ -162,7 +162,8 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::ReadOnly`] without a pipeline key.
     pub async fn seal_told(&self, plain: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
-        let (keys, key) = (Arc::clone(&self.inner.keys), ObjectKey::Repository);
+        let keys = Arc::clone(&self.inner.keys);
+        let key = ObjectKey::Repository;
         blocking(&key.clone(), move || {
             let signer = keys.signer.as_ref().ok_or(RepositoryError::ReadOnly)?;
             let sealed = sign_and_seal(signer, &signer.recipients(), keys.profile, &plain);
@@ -179,11 +180,9 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::Damaged`] or [`RepositoryError::NotSigned`] if no service of this repository made it.
     pub async fn open_told(&self, sealed: &[u8]) -> Result<Vec<u8>, RepositoryError> {
-        let (keys, at, sealed) = (
-            Arc::clone(&self.inner.keys),
-            self.named(&ObjectKey::Repository),
-            sealed.to_vec(),
-        );
+        let keys = Arc::clone(&self.inner.keys);
+        let at = self.named(&ObjectKey::Repository);
+        let sealed = sealed.to_vec();
         blocking(&ObjectKey::Repository, move || {
             let opened = open_signed(&keys.secret, &keys.trusted, &sealed, sealed.len());
             Ok(opened.map_err(|error| at.open(error))?.plaintext)
@@ -191,7 +190,8 @@ impl Repository {
         .await?
     }
 
-    /// An artefact's manifest; `None` if it has none. Kept in memory: whether it is still there, the place knows.
+    /// Returns an artefact's manifest; `None` if it has none. Manifests are kept in memory; only the place knows
+    /// whether one is still there.
     ///
     /// # Errors
     /// As [`Repository::read`].
@@ -212,7 +212,7 @@ impl Repository {
         Ok(Some(read))
     }
 
-    /// A pack's sealed bytes, of the size and SHA-256 that a manifest names.
+    /// Reads a pack's sealed bytes, of the size and SHA-256 that a manifest names.
     ///
     /// # Errors
     /// [`RepositoryError::Missing`], [`RepositoryError::Damaged`]; others of the place.
@@ -224,7 +224,7 @@ impl Repository {
         if !matches!(first, Err(RepositoryError::Damaged { .. })) {
             return first;
         }
-        // What came may have been damaged on the way.
+        // The pack may have been damaged on the way: it is fetched once more.
         self.get_pack_once(&at, expected).await
     }
 
@@ -259,13 +259,13 @@ pub(crate) fn wrong_hash(found: Digest, expected: Digest) -> String {
     format!("its SHA-256 is {found}, and {expected} was written")
 }
 
-/// The SHA-256 of an object.
+/// Computes the SHA-256 of an object.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> Digest {
     Digest::from_bytes(openssl::sha::sha256(bytes))
 }
 
-/// Runs what computes for long on a thread that may block.
+/// Runs a long computation on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     key: &ObjectKey,
     work: impl FnOnce() -> T + Send + 'static,
@@ -277,8 +277,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })
 }
 
-/// A record with the id of its repository and its sealed bytes. One that does not open is read once more: it may have
-/// been damaged on the way.
+/// Reads a record with the id of its repository and its sealed bytes. One that does not open is read once more: it may
+/// have been damaged on the way.
 pub(crate) async fn read_record<T: Record + Send + 'static>(
     place: &Place,
     keys: &Arc<RepositoryKeys>,
@@ -332,7 +332,8 @@ pub(crate) async fn seal_record<T: Record>(
         key: Box::new(key.clone()),
         source,
     })?;
-    let (keys, at) = (Arc::clone(keys), Box::new(key.clone()));
+    let keys = Arc::clone(keys);
+    let at = Box::new(key.clone());
     blocking(key, move || {
         let (signer, recipients) = keys.writer()?;
         let sealed = sign_and_seal(signer, &recipients, keys.profile, &json);
@@ -343,7 +344,8 @@ pub(crate) async fn seal_record<T: Record>(
     .await?
 }
 
-/// Writes an object once. If one is there, it may be what a try of this very call wrote whose answer was lost.
+/// Writes an object once. If one is there, an earlier try of this very call may have written it, and its answer was
+/// lost.
 pub(crate) async fn write_once(place: &Place, key: &ObjectKey, bytes: Bytes) -> Result<Put, RepositoryError> {
     match place.put(key, bytes.clone(), None).await? {
         Put::AlreadyThere { size } if size == bytes.len() as u64 => match place.get(key, size).await {
