@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::connection::Bus;
 use crate::error::Cause;
 
-/// Codes of the server that decide what is done next.
+/// Error codes of the server that decide what is done next.
 pub(crate) mod code {
     pub(crate) const CONSUMER_NOT_FOUND: u64 = 10014;
     pub(crate) const NO_MESSAGE: u64 = 10037;
@@ -27,25 +27,25 @@ pub(crate) mod code {
     pub(crate) const STORE_FAILED: u64 = 10077;
 }
 
-/// Why the server did not do what its API was asked for.
+/// The server did not do what its API was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// It refused.
+    /// The server refused.
     #[error("the server says: {0}")]
     Server(jetstream::Error),
-    /// JetStream is not there (yet).
+    /// JetStream is not there, or not yet.
     #[error("JetStream does not answer")]
     NoResponders,
-    /// No answer in time.
+    /// The server gave no answer in time.
     #[error("the server did not answer in time")]
     TimedOut,
-    /// Anything else.
+    /// The client failed otherwise.
     #[error("{0}")]
     Client(Cause),
 }
 
 impl ApiError {
-    /// The server's code, if it refused.
+    /// Returns the server's code, if it refused.
     pub(crate) fn code(&self) -> Option<u64> {
         match self {
             Self::Server(error) => Some(error.error_code().0),
@@ -55,7 +55,8 @@ impl ApiError {
 }
 
 impl Retryable for ApiError {
-    /// A request that makes no sense (4xx) never will; all else may pass. What was not found can be made again.
+    /// Repeats no request that makes no sense (4xx). A thing that was not found can be made again, and all else may
+    /// pass.
     fn retry(&self) -> Retry {
         match self {
             Self::Server(error) => Retry::later_if(error.code() >= 500 || error.code() == 404),
@@ -65,7 +66,8 @@ impl Retryable for ApiError {
 }
 
 impl Bus {
-    /// One request to `$JS.API.<subject>`. The payload `()` is sent as an empty one: some requests must not have any.
+    /// Sends one request to `$JS.API.<subject>`. The payload `()` is sent as an empty one: some requests must not have
+    /// any.
     pub(crate) async fn api<T, V>(&self, subject: String, payload: &T) -> Result<V, ApiError>
     where
         T: Serialize + ?Sized,
@@ -92,7 +94,7 @@ impl Bus {
     }
 }
 
-/// How long to wait for the server where a caller gives no time of its own: publishes, acknowledgements.
+/// The time to wait for the server where a caller gives no time of its own: publishes, acknowledgements.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

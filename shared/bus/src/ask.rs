@@ -15,11 +15,11 @@ use crate::error::{BusError, Cause};
 use crate::publish::encoded;
 use crate::trace;
 
-/// How many questions are answered at once; more wait.
+/// Number of questions that are answered at once; more wait.
 const AT_ONCE: usize = 32;
 
 impl Bus {
-    /// Asks whoever speaks to the Docker engine of `site`.
+    /// Asks the service that speaks to the Docker engine of `site`.
     ///
     /// # Errors
     /// [`BusError::NobodyAnswers`] if nobody does; [`BusError::NotInTime`]; [`BusError::Reply`] if the answer is none.
@@ -83,7 +83,8 @@ impl Bus {
                 tracing::warn!("a question that cannot be read is passed over");
                 continue;
             };
-            let (client, answer) = (self.client().clone(), handler(ask));
+            let client = self.client().clone();
+            let answer = handler(ask);
             answering.spawn(async move {
                 let answer = encode(&answer.await).unwrap_or_default();
                 if let Err(error) = client.publish(inbox, Bytes::from(answer)).await {

@@ -1,4 +1,4 @@
-//! Waiting longer after each failure, with jitter so that workers do not come back in step.
+//! Delays that grow after each failure, with jitter so that workers do not come back in step.
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
@@ -19,14 +19,14 @@ impl Backoff {
         }
     }
 
-    /// The next delay: between half and the whole of what the number of failures gives.
+    /// Returns the next delay: between half and the whole of what the number of failures gives.
     pub(crate) fn next(&mut self) -> Duration {
         let full = delay(self.first, self.longest, self.failures);
         self.failures = self.failures.saturating_add(1);
         jittered(full)
     }
 
-    /// It worked: begin anew.
+    /// Begins anew after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_longest_and_begin_anew() {
-        let (first, longest) = (Duration::from_millis(100), Duration::from_secs(5));
+        let first = Duration::from_millis(100);
+        let longest = Duration::from_secs(5);
         let mut backoff = Backoff::new(first, longest);
         for full in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let next = backoff.next();

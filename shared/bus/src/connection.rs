@@ -46,7 +46,7 @@ impl std::fmt::Debug for Bus {
 
 impl Bus {
     /// Connects, and checks that the server is new enough and keeps streams for us. Tries until
-    /// [`BusOptions::connect_timeout`] has passed; what trying again cannot mend fails at once.
+    /// [`BusOptions::connect_timeout`] has passed; an error that trying again cannot mend is returned at once.
     ///
     /// # Errors
     /// [`BusError::Unreachable`], [`BusError::Refused`], [`BusError::Tls`], [`BusError::Url`],
@@ -78,19 +78,19 @@ impl Bus {
         self.inner.prompts.subscribe()
     }
 
-    /// Whether the server can be reached now.
+    /// Tells whether the server can be reached now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.inner.client.connection_state() == State::Connected
     }
 
-    /// The subjects and names that this connection uses.
+    /// Returns the subjects and names that this connection uses.
     #[must_use]
     pub fn subjects(&self) -> &Subjects {
         &self.inner.subjects
     }
 
-    /// The version of the server, as it says.
+    /// Returns the version that the server states.
     #[must_use]
     pub fn server_version(&self) -> String {
         self.inner.client.server_info().version

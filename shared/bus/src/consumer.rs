@@ -84,7 +84,7 @@ impl Bus {
     }
 }
 
-/// Whether all that we set is as we set it; the server fills in the rest.
+/// Tells whether all that we set is as we set it; the server fills in the rest.
 fn same(wanted: &Config, existing: &Config) -> bool {
     wanted.filter_subject == existing.filter_subject
         && wanted.filter_subjects == existing.filter_subjects

@@ -1,4 +1,4 @@
-//! What can go wrong on the bus, one variant per operation.
+//! Errors of the bus, one variant per operation.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use holdfast_format::RunId;
 
 use crate::api::ApiError;
 
-/// What the NATS client said. Its errors print their sources and offer them too; this prints them once.
+/// The words of the NATS client. Its errors print their sources and offer them too; a cause prints them once.
 #[derive(Debug)]
 pub struct Cause(Box<dyn std::error::Error + Send + Sync>);
 
@@ -28,81 +28,66 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// Why the bus did not do what was asked.
+/// A failure of the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// No server answered in time.
     #[error("cannot reach the NATS server at {url}: is it running, and is nats.url right?")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address that was tried.
         url: String,
-        /// What the client said last.
         #[source]
         source: Cause,
     },
-    /// The server does not know us.
+    /// The server refuses our credentials.
     #[error(
         "the NATS server at {url} refuses our credentials: check nats.user and nats.password, or the token, \
          credentials file or nkey given instead"
     )]
     Refused {
-        /// The server.
         url: String,
-        /// What the client said.
         #[source]
         source: Cause,
     },
-    /// No secure connection.
+    /// No secure connection could be made.
     #[error("no secure connection to the NATS server at {url}: check its certificate and nats.tls_ca")]
     Tls {
-        /// The server.
         url: String,
-        /// What the client said.
         #[source]
         source: Cause,
     },
-    /// The URL is none.
+    /// The address is no URL of a NATS server.
     #[error("{url:?} is no address of a NATS server: write nats://host:4222 or tls://host:4222")]
     Url {
-        /// What was given.
         url: String,
-        /// What the client said.
         #[source]
         source: Cause,
     },
     /// The credentials file cannot be used.
     #[error("read the NATS credentials file {}", path.display())]
     CredentialsFile {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: std::io::Error,
     },
-    /// The server lacks what we need.
+    /// The server is too old.
     #[error("the NATS server at {url} is version {found}, but holdfast needs {needed} or newer: update nats-server")]
     TooOld {
-        /// The server.
         url: String,
-        /// Its version.
+        /// The version of the server.
         found: String,
-        /// The oldest that will do.
+        /// The oldest version that will do.
         needed: &'static str,
     },
     /// The server keeps no streams for us.
     #[error(
         "JetStream is not enabled for our account on the NATS server at {url}: add a `jetstream` block to its configuration"
     )]
-    NoJetStream {
-        /// The server.
-        url: String,
-    },
+    NoJetStream { url: String },
     /// A stream is not as it must be.
     #[error("set up the stream {stream}{}", hint(source))]
     Topology {
-        /// The stream.
         stream: String,
-        /// What the server said.
         #[source]
         source: ApiError,
     },
@@ -110,98 +95,75 @@ pub enum BusError {
     #[error(
         "the stream {stream} has another {property} than holdfast needs: rename or delete it, or choose another nats.prefix"
     )]
-    Foreign {
-        /// The stream.
-        stream: String,
-        /// The property.
-        property: &'static str,
-    },
+    Foreign { stream: String, property: &'static str },
     /// A consumer is not as it must be.
     #[error("set up the consumer {consumer} of the stream {stream}")]
     Consumer {
-        /// The stream.
         stream: String,
-        /// The consumer.
         consumer: String,
-        /// What the server said.
         #[source]
         source: ApiError,
     },
-    /// A message cannot be sent.
+    /// A message cannot be encoded.
     #[error("encode a message for {subject}")]
     Encode {
-        /// Where it should have gone.
         subject: String,
-        /// Why not.
         #[source]
         source: CodecError,
     },
     /// A message was not confirmed by the server. It may be there all the same.
     #[error("publish to {subject}")]
     Publish {
-        /// Where it should have gone.
         subject: String,
         /// [`Retry::Never`] if the server refused the message, [`Retry::Later`] if it did not answer.
         retry: Retry,
-        /// What the client said last.
         #[source]
         source: Cause,
     },
     /// A stream is full.
     #[error("the stream {stream} is full: are the workers of its stages running?")]
-    Full {
-        /// The stream.
-        stream: String,
-    },
-    /// No subscription.
+    Full { stream: String },
+    /// The client could not subscribe.
     #[error("subscribe to {subject}")]
     Subscribe {
-        /// To what.
         subject: String,
-        /// What the client said.
         #[source]
         source: Cause,
     },
-    /// The scheduler is not there.
+    /// No scheduler is connected.
     #[error("nobody answers: no scheduler is connected to this NATS server")]
     NobodyAnswers,
     /// The scheduler did not answer in time. It may have started the run all the same.
     #[error("the scheduler did not answer within {} s", timeout.as_secs())]
     NotInTime {
-        /// How long was waited.
+        /// The time that was waited.
         timeout: Duration,
     },
-    /// A request was not sent.
+    /// The request was not sent.
     #[error("ask the scheduler for a run")]
     Request {
-        /// What the client said.
         #[source]
         source: Cause,
     },
-    /// The answer is none.
+    /// The answer cannot be read.
     #[error("read the scheduler's answer")]
     Reply {
-        /// Why not.
         #[source]
         source: CodecError,
     },
     /// A run's waiting work is still there.
     #[error("remove the waiting work of run {run}")]
     Forget {
-        /// The run.
         run: RunId,
-        /// What the server said.
         #[source]
         source: ApiError,
     },
     /// An exhausted message is still there.
     #[error("remove message {sequence} from the stream {stream}")]
     Remove {
-        /// The stream.
         stream: String,
-        /// The message.
+        /// Number of the message in the stream.
         sequence: u64,
-        /// What the server said.
         #[source]
         source: ApiError,
     },
@@ -238,7 +200,7 @@ impl Retryable for BusError {
     }
 }
 
-/// What to do about the two refusals that people meet when they set a server up.
+/// Adds what to do about the two refusals that people meet when they set a server up.
 fn hint(error: &ApiError) -> &'static str {
     const NO_STORAGE: u64 = 10047;
     const REPLICAS: u64 = 10074;

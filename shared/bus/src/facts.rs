@@ -18,12 +18,13 @@ use crate::pull::{Pull, PullEnd};
 
 const BATCH: usize = 128;
 const AHEAD: usize = 128;
-/// A reader's consumer is removed by the server after this time without the reader.
+/// The time after which the server removes the consumer of a reader that is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 impl Bus {
-    /// All facts of a run from its beginning, then those to come, without end. Survives the loss of the connection and of
-    /// the stream; after the latter, facts that are told again come again. What is no fact is skipped with a warning.
+    /// Follows all facts of a run from its beginning, then those to come, without end. Survives the loss of the
+    /// connection and of the stream; after the latter, facts that are told again come again. A message that is no fact
+    /// is skipped with a warning.
     ///
     /// # Errors
     /// The first look at the stream failed. Later the stream ends with an error only if trying again cannot help.
@@ -38,7 +39,8 @@ impl Bus {
         Ok(Feed::new(AHEAD, move |facts| follower.run(first, facts)))
     }
 
-    /// The facts of all runs from now on, without end, for every reader that asks. Survives what [`Bus::facts`] survives.
+    /// Follows the facts of all runs from now on, without end, for every reader that asks. Survives the same losses as
+    /// [`Bus::facts`].
     ///
     /// # Errors
     /// The first look at the stream failed.
@@ -70,7 +72,7 @@ fn fact_of(message: &Message) -> Option<Fact> {
 struct Follower {
     bus: Bus,
     filters: Vec<String>,
-    /// When the stream was created; another time means that it is another stream.
+    /// The creation time of the stream. Another time means that it is another stream.
     created: Option<String>,
     last: u64,
 }
@@ -104,7 +106,7 @@ impl Follower {
         }
     }
 
-    /// Goes on after what the stream holds now.
+    /// Moves behind the last message of the stream.
     async fn skip_to_end(&mut self) -> Result<(), BusError> {
         let info = self.info().await?;
         self.last = info.state.last_sequence;

@@ -1,4 +1,4 @@
-//! A stream that a task feeds.
+//! Streams that a task feeds.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +7,7 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Items as they come. Dropping it ends what feeds it.
+/// A stream of items as they come. Dropping it ends the task that feeds it.
 #[derive(Debug)]
 pub struct Feed<T> {
     items: mpsc::Receiver<T>,
@@ -15,7 +15,7 @@ pub struct Feed<T> {
 }
 
 impl<T: Send + 'static> Feed<T> {
-    /// What `feed` sends, at most `ahead` items before they are asked for.
+    /// Starts `feed`, which may send `ahead` items before they are asked for.
     pub(crate) fn new<F>(ahead: usize, feed: impl FnOnce(mpsc::Sender<T>) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Removing a run's waiting work.
+//! Removes a run's waiting work.
 
 use async_nats::jetstream::stream::PurgeResponse;
 use holdfast_format::RunId;

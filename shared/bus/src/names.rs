@@ -1,4 +1,4 @@
-//! Names on the server that only this crate uses; those of messages are `holdfast_events::Subjects`.
+//! Names on the server that only this crate uses. The names of messages are in `holdfast_events::Subjects`.
 
 use holdfast_events::{EVENTS_STREAM, Subjects, WORK_STREAM};
 use holdfast_format::RunId;
@@ -33,17 +33,17 @@ impl Names {
         }
     }
 
-    /// All parked copies.
+    /// The wildcard of all parked copies.
     pub(crate) fn all_parked(&self) -> String {
         format!("{}.parked.>", self.prefix)
     }
 
-    /// What the server says about messages of the work stream that it gives up.
+    /// The subject of the server's notices that it gives up messages of the work stream.
     pub(crate) fn max_deliveries(&self) -> String {
         format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.*", self.work)
     }
 
-    /// What the server says about messages of the work stream that a worker refused.
+    /// The subject of the server's notices that a worker refused messages of the work stream.
     pub(crate) fn terminated(&self) -> String {
         format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{}.*", self.work)
     }

@@ -1,24 +1,19 @@
-//! What a connection needs.
+//! The options of a connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// Who we are to the server.
+/// The credentials that this program shows to the server.
 #[derive(Clone, Debug, Default)]
 pub enum Auth {
     /// The server asks for nothing.
     #[default]
     None,
-    /// User and password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: SecretString,
-    },
-    /// A token.
+    /// A user and a password.
+    Password { user: String, password: SecretString },
+    /// A secret token.
     Token(SecretString),
     /// A credentials file: JWT and seed.
     CredentialsFile(PathBuf),
@@ -26,14 +21,13 @@ pub enum Auth {
     Nkey(SecretString),
 }
 
-/// How to reach the server, and what our names on it begin with.
+/// The address of the server, and the beginning of our names on it.
 #[derive(Clone, Debug)]
 pub struct BusOptions {
-    /// `nats://host:port` or `tls://host:port`, without credentials.
+    /// The address, `nats://host:port` or `tls://host:port`, without credentials.
     pub url: String,
-    /// Further servers of its cluster, likewise: any that answers will do.
+    /// Further servers of the same cluster, likewise: any that answers will do.
     pub servers: Vec<String>,
-    /// Who we are.
     pub auth: Auth,
     /// Certificates of the authorities to believe besides the system's.
     pub tls_ca: Option<PathBuf>,
@@ -41,14 +35,16 @@ pub struct BusOptions {
     pub prefix: String,
     /// Copies that a cluster keeps of each stream: 1, 3 or 5.
     pub replicas: usize,
-    /// What the server calls this connection in its reports.
+    /// The name of this connection in the server's reports.
     pub name: String,
-    /// How long [`crate::Bus::connect`] tries before it gives up. Later losses of the connection are mended without end.
+    /// The time that [`crate::Bus::connect`] tries before it gives up. Later losses of the connection are mended
+    /// without end.
     pub connect_timeout: Duration,
 }
 
 impl BusOptions {
-    /// Options for this server alone with everything else at its default: no credentials, prefix `holdfast`, one replica, 10 s.
+    /// Makes options for this server with everything else at its default: no credentials, prefix `holdfast`, one
+    /// replica, 10 s.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -63,7 +59,7 @@ impl BusOptions {
         }
     }
 
-    /// The URL as it may be shown: a URL that carries credentials after all loses them.
+    /// Returns the URL as it may be shown: credentials that it carries after all are left out.
     pub(crate) fn shown_url(&self) -> String {
         match (self.url.split_once("://"), self.url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),

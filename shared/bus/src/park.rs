@@ -7,14 +7,14 @@ use holdfast_events::{MAX_MESSAGE, WorkStage};
 use crate::connection::Bus;
 use crate::error::BusError;
 
-/// More of a reason than this is no reason but a log.
+/// Bytes of the longest reason that is kept: a longer one is a log.
 const MAX_REASON: usize = 1024;
 
-/// The header that says why a message was parked.
+/// The header with the reason for parking.
 const REASON: &str = "Holdfast-Reason";
-/// The header that says where it was.
+/// The header with the subject that the message had.
 const SUBJECT: &str = "Holdfast-Subject";
-/// The header that says how large it was, if only its beginning was kept.
+/// The header with the size of the message, if only its beginning was kept.
 const TRUNCATED: &str = "Holdfast-Truncated-From";
 
 impl Bus {
@@ -43,7 +43,7 @@ impl Bus {
     }
 }
 
-/// The text as a header can carry it.
+/// Makes a text fit for a header.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -1,4 +1,4 @@
-//! Bytes done so far: told while it happens, kept nowhere.
+//! Progress of an artefact: bytes done so far, told at once and kept nowhere.
 
 use futures::{Stream, StreamExt};
 use holdfast_events::{Message, decode, encode};
@@ -8,16 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 
-/// How far an artefact's stage has come.
+/// The progress of an artefact in one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The run.
     pub run: RunId,
-    /// The artefact.
     pub artefact: ArtefactId,
-    /// Bytes done.
+    /// Bytes that are done.
     pub bytes: u64,
-    /// Bytes to do, if that is known.
+    /// Bytes in all, if that is known.
     pub total: Option<u64>,
 }
 
@@ -26,8 +24,8 @@ impl Message for Progress {
 }
 
 impl Bus {
-    /// Tells how far an artefact has come. It may be lost, and never waits for the server: without a connection it is
-    /// not sent at all.
+    /// Publishes the progress of an artefact. The message may be lost, and never waits for the server: without a
+    /// connection it is not sent at all.
     pub async fn tell_progress(&self, run: RunId, artefact: ArtefactId, bytes: u64, total: Option<u64>) {
         if !self.is_connected() {
             return;

@@ -19,18 +19,18 @@ use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 use crate::trace;
 
-/// How long a publish is tried. A server that restarts is back well within it.
+/// The time that a publish is tried. A server that restarts is back well within it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many publishes are on their way at once.
+/// Number of publishes on their way at once.
 const IN_FLIGHT: usize = 64;
 
-/// What became of a job that was published.
+/// The place of a published job in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queued {
-    /// It is in the queue now.
+    /// The job was not in the queue before.
     New,
-    /// It was in the queue already, waiting or being done.
+    /// The job was in the queue already, waiting or being done.
     AlreadyThere,
 }
 

@@ -38,10 +38,10 @@ const IDLE: Pace = Pace {
     silence: Duration::from_secs(65),
 };
 
-/// How long after the last message a reader is idle.
+/// The time after the last message from which a reader is idle.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
-/// Why a pull is over.
+/// The end of a pull.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullEnd {
     /// The consumer is not there, or refuses: look at it before asking again.
@@ -53,13 +53,13 @@ pub(crate) enum PullEnd {
     /// The connection was made anew, or a stream was: ask again at once.
     #[error("the connection was made anew")]
     Reconnected,
-    /// The client is closed.
+    /// The connection was closed for good.
     #[error("the connection is closed")]
     Closed,
 }
 
 impl PullEnd {
-    /// Whether to ask again at once.
+    /// Tells whether to ask again at once.
     pub(crate) fn is_expected(&self) -> bool {
         matches!(self, Self::Reconnected)
     }
@@ -154,7 +154,8 @@ impl Pull {
             "expires": self.pace.expires.as_nanos() as u64,
             "idle_heartbeat": self.pace.heartbeat.as_nanos() as u64,
         });
-        let (subject, inbox) = (self.request_subject.clone(), self.inbox.clone());
+        let subject = self.request_subject.clone();
+        let inbox = self.inbox.clone();
         let asked = self
             .bus
             .client()

@@ -14,7 +14,7 @@ const MIB: i64 = 1024 * 1024;
 /// One stream as it should be.
 struct Definition {
     config: Config,
-    /// What it holds can be made again, so it may be deleted to change what is fixed at creation.
+    /// True if the content can be made again, so that the stream may be deleted to change what is fixed at creation.
     disposable: bool,
 }
 
@@ -113,7 +113,7 @@ impl Bus {
         ]
     }
 
-    /// Whether it had to be created.
+    /// Returns true if the stream had to be created.
     async fn ensure_stream(&self, definition: &Definition) -> Result<bool, BusError> {
         let name = &definition.config.name;
         let failed = |source: ApiError| BusError::Topology {
@@ -181,12 +181,12 @@ enum Step {
     AskAgain,
 }
 
-/// Another service was quicker.
+/// Tells whether another service was quicker.
 fn raced(error: &ApiError) -> bool {
     matches!(error.code(), Some(code::STREAM_NAME_IN_USE | code::STREAM_NOT_FOUND))
 }
 
-/// What differs and cannot be changed.
+/// Names the first difference that cannot be changed.
 fn fixed_difference(wanted: &Config, existing: &Config) -> Option<&'static str> {
     if wanted.retention != existing.retention {
         Some("retention policy")

@@ -18,9 +18,9 @@ use crate::error::{BusError, Cause};
 use crate::names::TRIGGER_GROUP;
 use crate::trace;
 
-/// How many requests are answered at once; more wait.
+/// Number of requests that are answered at once; more wait.
 const AT_ONCE: usize = 32;
-/// How long requests in hand may take after a drain has begun.
+/// The time that requests in hand may take after a drain has begun.
 const DRAIN: Duration = Duration::from_secs(10);
 
 impl Bus {
@@ -70,7 +70,7 @@ impl Bus {
             }
         }
         let deadline = Instant::now() + DRAIN;
-        // What the server had sent already is answered too: whoever asked would wait in vain.
+        // Requests that the server had sent already are answered too: their senders would wait in vain.
         if requests.drain().await.is_ok() {
             while let Ok(Some(request)) = tokio::time::timeout_at(deadline, requests.next()).await {
                 answering.spawn(self.clone().answer(request, handler.clone()));

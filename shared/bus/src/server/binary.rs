@@ -28,7 +28,7 @@ pub(super) async fn find(configured: Option<&Path>) -> Result<PathBuf, ServerErr
     Err(first_failure.unwrap_or(ServerError::NoBinary { needed: NEEDED }))
 }
 
-/// Where the program stands in `PATH`, and in the folders for daemons, which a user's `PATH` may lack.
+/// Lists the program's possible paths: in `PATH`, and in the folders for daemons, which a user's `PATH` may lack.
 fn in_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let daemons = ["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from);

@@ -37,10 +37,10 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 "#;
 
-/// How long a server may take to be ready: it reads its whole store first.
+/// The time that a server may take to be ready: it reads its whole store first.
 const READY: Duration = Duration::from_secs(60);
 
-/// How long a server may take to stop, its watcher's patience included.
+/// The time that a server may take to stop, its watcher's patience included.
 const STOPPED: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
@@ -133,8 +133,8 @@ impl Child {
 
     /// Stops the server, and returns when it has ended.
     pub(super) async fn stop(mut self) {
-        // It would write its store down for a while, which nobody needs: all that it holds can be made again from the
-        // repository, and what it has written is with the system, which does not end.
+        // Told to end, the server would write its store down for a while. Nobody needs that: all of the store can be made again
+        // from the repository, and what the server has written so far the system keeps.
         let server = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(server) = server {
             let _ = kill_process(server, Signal::KILL);

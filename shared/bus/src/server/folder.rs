@@ -30,7 +30,7 @@ pub(super) struct Folder {
     _owner: File,
 }
 
-/// Where a server listens and what it asks for.
+/// Port and credentials of a server.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
     pub(super) port: Option<u16>,
@@ -73,7 +73,7 @@ impl Folder {
             .map_err(|source| fault("find the folder", dir, source))?;
         let path = dir.join("owner.lock");
         let mut owner = private(&path, false).map_err(|source| fault("open", &path, source))?;
-        // Who only asks whether a server runs holds the lock for a moment too.
+        // A process that only asks whether a server runs holds the lock for a moment too.
         let deadline = Instant::now() + Duration::from_millis(500);
         loop {
             match owner.try_lock() {
@@ -105,7 +105,8 @@ impl Folder {
             return Ok(Seat::of(stored));
         }
         // Two random UUIDs: 244 random bits.
-        let (a, b) = (uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let a = uuid::Uuid::new_v4().simple();
+        let b = uuid::Uuid::new_v4().simple();
         Ok(Seat {
             port: None,
             password: format!("{a}{b}").into(),
@@ -124,8 +125,10 @@ impl Folder {
     /// Writes the server's configuration. Credentials stand in it and nowhere else: not in arguments, not in the environment.
     pub(super) fn write_config(&self, seat: &Seat) -> Result<PathBuf, ServerError> {
         let port = seat.port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
-        let (store, log) = (self.quoted("jetstream"), self.quoted("nats-server.log"));
-        let (pid, ports) = (self.quoted("nats-server.pid"), self.quoted("ports"));
+        let store = self.quoted("jetstream");
+        let log = self.quoted("nats-server.log");
+        let pid = self.quoted("nats-server.pid");
+        let ports = self.quoted("ports");
         let password = seat.password.expose_secret();
         // Not `sync_interval: always`: what the server has confirmed outlives its own death, and of what a power cut leaves
         // nothing is believed (see `renew_store`). The limit of the store is given, as the server would else take a share
@@ -166,7 +169,8 @@ impl Folder {
     /// knows how much of it a power cut has left. The reconcilers ask anew for all that was asked for in it, as the
     /// repository tells what is missing. Needs the lock of the store.
     pub(super) fn renew_store(&self) -> Result<(), ServerError> {
-        let (store, written) = (self.dir.join("jetstream"), self.dir.join("boot"));
+        let store = self.dir.join("jetstream");
+        let written = self.dir.join("boot");
         let boot = fs::read_to_string(BOOT).map_err(|source| fault("read", Path::new(BOOT), source))?;
         if fs::read_to_string(&written).is_ok_and(|last| last == boot) {
             return Ok(());

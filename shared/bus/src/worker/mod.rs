@@ -25,32 +25,32 @@ use crate::connection::Bus;
 use crate::error::BusError;
 use running::Running;
 
-/// Jobs of one stage that all replicas together may have in hand at one site. It only has to be larger than their slots.
+/// The most jobs of one stage that all replicas together may have in hand at one site. It only has to be larger than
+/// their slots.
 const MAX_IN_HAND: i64 = 1024;
 
-/// Which jobs to take, and how.
+/// The jobs that a worker takes, and its limits.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
-    /// The stage.
     pub stage: WorkStage,
     /// The site whose jobs are taken.
     pub site: Site,
-    /// The target, for the stage that has one.
+    /// The target, for a stage that has one.
     pub target: Option<PlaceName>,
-    /// How many jobs at once.
+    /// Number of jobs at once.
     pub parallel: usize,
-    /// How often a job is delivered before the server gives it up. Part of the consumer, which all replicas share.
+    /// Number of deliveries before the server gives a job up. Part of the consumer, which all replicas share.
     pub max_deliver: i64,
-    /// How long a job may go without a sign of life before the server gives it to another. Part of the consumer.
+    /// The time that a job may go without a sign of life before the server gives it to another. Part of the consumer.
     pub ack_wait: Duration,
-    /// How often a sign of life is given for a job that is being done; well below `ack_wait`.
+    /// The time between two signs of life for a job that is being done; well below `ack_wait`.
     pub progress_every: Duration,
-    /// How long jobs in hand may take after a drain has begun.
+    /// The time that jobs in hand may take after a drain has begun.
     pub drain_timeout: Duration,
 }
 
 impl WorkerOptions {
-    /// Options with 10 deliveries, 60 s for a sign of life, given every 15 s, and 10 s to drain.
+    /// Makes options with 10 deliveries, 60 s for a sign of life, given every 15 s, and 10 s to drain.
     #[must_use]
     pub fn new(stage: WorkStage, site: Site, target: Option<PlaceName>, parallel: usize) -> Self {
         Self {
@@ -74,24 +74,24 @@ pub trait Handler: Send + Sync {
     async fn handle(&self, work: Work, delivery: &Delivery) -> Disposition;
 }
 
-/// How a job came.
+/// The circumstances of a job's delivery.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Which delivery of the job this is, from 1.
+    /// Number of this delivery of the job, from 1.
     pub count: u64,
     /// Cancelled when the server may have given the job to another (no sign of life reached it for twice `ack_wait`), or
     /// when the time to drain is over. What is not finished within a second of the latter is aborted.
     pub lost: CancellationToken,
 }
 
-/// What became of a job.
+/// The end of a handler's work on a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// It is done, or there was nothing to do: it leaves the queue.
+    /// The job is done, or there was nothing to do: it leaves the queue.
     Done,
-    /// Not now: it comes again after this time.
+    /// The job comes again after this time.
     RetryAfter(Duration),
-    /// It can never be done: it leaves the queue, and a copy is kept with this reason.
+    /// The job can never be done: it leaves the queue, and a copy is kept with this reason.
     Park(String),
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Worker {
     handler: Arc<dyn Handler>,
     running: Running,
     drain: CancellationToken,
-    /// Cancelled when the time to drain is over.
+    /// Cancelled at the end of the time to drain.
     overdue: CancellationToken,
 }
 

@@ -1,4 +1,4 @@
-//! Which jobs are being done here.
+//! The jobs that are being done here.
 //!
 //! After a restart the server delivers again what was in hand. A job that is still being done here needs no second doer:
 //! its later delivery only renews the lease of the first.
@@ -24,7 +24,7 @@ impl Running {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a job; `None` if it is being done already, whose lease is then renewed.
+    /// Begins a job. Returns `None` if it is being done already, and renews that one's lease.
     pub(super) fn begin(&self, subject: &str, lease: &Lease) -> Option<Job> {
         let mut jobs = self.lock();
         if let Some(first) = jobs.get(subject) {

@@ -13,9 +13,9 @@ use crate::backoff::Backoff;
 use crate::error::BusError;
 use crate::pull::{Pull, PullEnd};
 
-/// What cannot be parked now comes again after this time.
+/// The time after which a message that cannot be parked now comes again.
 const PARK_AGAIN: Duration = Duration::from_secs(30);
-/// How long parking may go on when the time to drain is over.
+/// The time that parking may take when the time to drain is over.
 const PARK_LAST_MOMENT: Duration = Duration::from_secs(2);
 
 impl Worker {
@@ -46,7 +46,8 @@ impl Worker {
         }
     }
 
-    /// The consumer is looked at every time: it, its stream or the whole store may have been deleted since.
+    /// Makes the consumer and opens a pull. The consumer is looked at every time: it, its stream or the whole store may
+    /// have been deleted since.
     async fn open(&self) -> Result<Pull, BusError> {
         let stream = &self.bus.names().work;
         self.bus.ensure_consumer(stream, &self.consumer_config()).await?;
@@ -83,7 +84,7 @@ impl Worker {
         }
     }
 
-    /// Has one message handled, to its answer.
+    /// Handles one message, to its answer.
     async fn take(&self, message: Message) {
         let Some(lease) = Lease::of(&self.bus, &message) else {
             tracing::warn!(subject = %message.subject, "a message that came from no stream is ignored");
@@ -104,7 +105,7 @@ impl Worker {
         self.do_job(work, message, lease, job).await;
     }
 
-    /// The job in a message, or why it is none.
+    /// Reads the job in a message; the error says why it is none.
     fn understand(&self, message: &Message) -> Result<Work, String> {
         let work: Work = decode(&message.payload).map_err(|error| chain(&error).to_string())?;
         let expected = self.bus.subjects().work(&work);

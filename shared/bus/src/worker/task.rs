@@ -15,10 +15,10 @@ use super::running::Job;
 use super::{Delivery, Disposition, Worker};
 use crate::trace;
 
-/// A handler that panicked is not called again at once: it would panic again.
+/// The time after which a job whose handler panicked comes again: at once it would panic again.
 const AFTER_PANIC: Duration = Duration::from_secs(30);
 
-/// What a handler gets after `lost` was cancelled by a drain, to leave things as they should be.
+/// The time that a handler gets after `lost` was cancelled by a drain, to leave things as they should be.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 impl Worker {
