@@ -15,13 +15,24 @@ const VAGUE: &[&str] = &[
 ];
 
 /// Packages whose documentation opens plainly throughout.
-const PLAIN: &[&str] = &["fault", "telemetry"];
+const PLAIN: &[&str] = &[
+    "fault",
+    "events",
+    "telemetry",
+    "storage",
+    "sealing",
+    "docker",
+    "repository",
+    "scheduler",
+    "syncer",
+    "verifier",
+];
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
 /// numbers only ever go down.
-const VAGUE_OPENINGS: usize = 1300;
-const TUPLE_ASSIGNMENTS: usize = 170;
-const LOG_LINES_WITHOUT_A_SUBJECT: usize = 12;
+const VAGUE_OPENINGS: usize = 803;
+const TUPLE_ASSIGNMENTS: usize = 123;
+const LOG_LINES_WITHOUT_A_SUBJECT: usize = 11;
 
 /// A source file without its tests.
 struct Source {
@@ -156,12 +167,21 @@ fn opens_with(text: &str, word: &str) -> bool {
 fn values_are_assigned_one_by_one() {
     let tuples = |source: &Source| {
         let lines = source.lines.iter().enumerate();
-        let tuples = lines.filter(|(_, line)| line.trim_start().starts_with("let (") && line.contains(") = ("));
+        let tuples = lines.filter(|(_, line)| is_tuple_assignment(line));
         tuples
             .map(|(number, line)| format!("{}: {}", source.at(number), line.trim()))
             .collect()
     };
     check("assigns several values at once", TUPLE_ASSIGNMENTS, tuples);
+}
+
+/// Tells whether a line is `let (a, b) = (x, y)`. Patterns that may not match are another thing.
+fn is_tuple_assignment(line: &str) -> bool {
+    let pattern = line
+        .trim_start()
+        .strip_prefix("let (")
+        .and_then(|rest| rest.split_once(") = ("));
+    pattern.is_some_and(|(names, _)| !["Some(", "Ok(", "Err("].iter().any(|variant| names.contains(variant)))
 }
 
 #[test]
@@ -212,5 +232,4 @@ fn check(fault: &str, most: usize, find: impl Fn(&Source) -> Vec<String>) {
         count <= most,
         "{count} places where something {fault}, and {most} are the most: {elsewhere:#?}"
     );
-    println!("{fault}: {count}");
 }

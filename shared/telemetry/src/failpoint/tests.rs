@@ -73,7 +73,8 @@ async fn points_wait() {
     assert!(started.elapsed() >= time * 2);
 
     let dir = tempfile::TempDir::new().unwrap();
-    let (file, reached) = (dir.path().join("go"), dir.path().join("go.reached"));
+    let file = dir.path().join("go");
+    let reached = dir.path().join("go.reached");
     let _guard = set("test.pause", Action::Pause(file.clone()));
     let paused = tokio::spawn(hit_async("test.pause"));
     tokio::time::timeout(Duration::from_secs(10), async {
