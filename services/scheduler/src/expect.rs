@@ -60,7 +60,7 @@ pub struct Start {
     pub now: Timestamp,
     /// The reason for the run: a request or a schedule.
     pub reason: Reason,
-    /// The class by the calendar. A class that the request names goes before.
+    /// The class by the calendar. A class in the request overrides it.
     pub class: Class,
 }
 

@@ -165,7 +165,7 @@ pub struct ContainerPolicy {
     pub postgres: Option<PostgresPolicy>,
 }
 
-/// The labels of a PostgreSQL container: what they set goes before its environment.
+/// The labels of a PostgreSQL container. They override its environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostgresPolicy {
     /// The role to connect as.
