@@ -22,17 +22,13 @@ pub enum CalendarError {
         "cron expression {cron:?}: {rule}; write minute, hour, day of month, month and day of week, as in \"30 2 * * *\""
     )]
     Malformed {
-        /// The cron expression.
         cron: String,
         /// The fault in the expression.
         rule: String,
     },
     /// The cron expression is well-formed, and matches no time that exists.
     #[error("cron expression {cron:?} never comes due")]
-    Never {
-        /// The cron expression.
-        cron: String,
-    },
+    Never { cron: String },
     /// The system's database knows no such time zone.
     #[error("time zone {timezone:?} is not known here: use a name like \"Europe/Berlin\" (from the system's tzdata)")]
     Zone {

@@ -21,7 +21,6 @@ pub enum SyncError {
     /// The artefact has no manifest, so there is nothing to copy.
     #[error("artefact {artefact} has no manifest at place {place}: there is nothing to copy")]
     NoArtefact {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The place that has no such manifest.
         place: PlaceName,
@@ -29,7 +28,6 @@ pub enum SyncError {
     /// The run has no restore point yet.
     #[error("run {run} has no restore point at place {place}")]
     NoPoint {
-        /// The run's id.
         run: RunId,
         /// The place that has no such restore point.
         place: PlaceName,
@@ -37,11 +35,9 @@ pub enum SyncError {
     /// The target lacks an artefact of the restore point, so the restore point must not be copied yet.
     #[error("target {place} lacks artefact {artefact} of run {run}: copy it first, the restore point goes last")]
     Lacks {
-        /// The target's name.
         place: PlaceName,
         /// The artefact that the target lacks.
         artefact: ArtefactId,
-        /// The run's id.
         run: RunId,
     },
     /// The target has an object of another size under this key. Nothing is overwritten.
@@ -50,7 +46,6 @@ pub enum SyncError {
          writes there, it is a torn upload: delete it there and copy again"
     )]
     OtherSize {
-        /// The target's name.
         place: PlaceName,
         /// The key of the object.
         key: Box<ObjectKey>,
@@ -64,16 +59,10 @@ pub enum SyncError {
         "{key} at target {place} holds other bytes than those written here: an earlier sealing of the same content that \
          was deleted here since, or damage. Nothing is overwritten; the next backup stores the content anew"
     )]
-    OtherBytes {
-        /// The target's name.
-        place: PlaceName,
-        /// The pack's key.
-        key: Box<ObjectKey>,
-    },
+    OtherBytes { place: PlaceName, key: Box<ObjectKey> },
     /// The target accepted an object, and does not have it afterwards.
     #[error("target {place} took {key}, but does not have it")]
     Vanished {
-        /// The target's name.
         place: PlaceName,
         /// The key of the object.
         key: Box<ObjectKey>,
@@ -83,7 +72,6 @@ pub enum SyncError {
     Scratch {
         /// The path of the folder.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },

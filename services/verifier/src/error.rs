@@ -15,16 +15,13 @@ pub enum VerifyError {
     /// The repository cannot be read.
     #[error("artefact {artefact} cannot be verified")]
     Repository {
-        /// The artefact's id.
         artefact: ArtefactId,
-        /// The repository's error.
         #[source]
         source: Box<RepositoryError>,
     },
     /// The check of the artefact came to no result.
     #[error("artefact {artefact} cannot be verified")]
     Check {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The error of the check.
         #[source]
@@ -37,7 +34,6 @@ pub enum VerifyError {
         needed.join(" or ")
     )]
     NeedsKey {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The level that needs the key.
         level: Level,
@@ -51,7 +47,6 @@ pub enum VerifyError {
          server and compare there"
     )]
     NoServer {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The kind of artefact, such as `database`.
         kind: &'static str,
@@ -61,10 +56,7 @@ pub enum VerifyError {
         "artefact {artefact} cannot be verified to level restore: there is no tmpfs to restore into; set \
          verifier.scratch_dir to a folder that may hold plaintext"
     )]
-    NoFolder {
-        /// The artefact's id.
-        artefact: ArtefactId,
-    },
+    NoFolder { artefact: ArtefactId },
     /// The folder to restore into is too small.
     #[error(
         "artefact {artefact} cannot be verified to level restore: it takes {needed} bytes, and {} has {free} free; set \
@@ -72,7 +64,6 @@ pub enum VerifyError {
         path.display()
     )]
     NoRoom {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The path of the folder.
         path: PathBuf,
@@ -86,14 +77,12 @@ pub enum VerifyError {
     Folder {
         /// The path of the folder.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The files cannot be restored into the folder.
     #[error("artefact {artefact} cannot be restored into {}", path.display())]
     Files {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The path of the folder.
         path: PathBuf,
@@ -107,7 +96,6 @@ pub enum VerifyError {
         path.display()
     )]
     Refused {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The path of the folder.
         path: PathBuf,
@@ -119,7 +107,6 @@ pub enum VerifyError {
     /// The thread that checked the artefact ended without a result.
     #[error("the verification of artefact {artefact} was broken off")]
     BrokenOff {
-        /// The artefact's id.
         artefact: ArtefactId,
         /// The way in which the thread ended.
         #[source]

@@ -18,7 +18,6 @@ pub(crate) struct Judged {
     pub(crate) kind: Option<ArtefactKind>,
     /// The objects at fault, each with its problem. May hold fewer than `total`.
     pub(crate) findings: Vec<(ObjectKey, String)>,
-    /// The number of findings.
     pub(crate) total: u64,
     /// The number of sealed bytes that were read.
     pub(crate) bytes_read: u64,

@@ -35,7 +35,6 @@ pub struct Container {
     pub image: String,
     /// The id of the image that the container was made of.
     pub image_id: String,
-    /// The current state.
     pub state: State,
     /// Time of the last start, as the engine writes it. Compared for equality only: another text means another start.
     pub started_at: String,
@@ -105,7 +104,6 @@ pub struct Mount {
 /// A container's place in a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The network's id.
     pub network_id: String,
     /// The container's address in the network. Set only while the container runs.
     pub address: Option<String>,
@@ -150,7 +148,6 @@ impl Volume {
 /// A network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
-    /// The engine's id.
     pub id: String,
     /// The name. Several networks may have the same one.
     pub name: String,

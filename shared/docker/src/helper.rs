@@ -30,18 +30,13 @@ pub enum HelperError {
     /// The file that names the helper cannot be used.
     #[error("keep the name of a helper container in {}", path.display())]
     File {
-        /// The file or folder.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The engine has no image to make a helper of.
     #[error("make a helper container for volume {volume}: the engine has no image; any will do")]
-    NoImage {
-        /// The volume's name.
-        volume: String,
-    },
+    NoImage { volume: String },
     /// The engine refuses, or does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),

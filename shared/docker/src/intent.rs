@@ -48,25 +48,20 @@ pub enum IntentError {
     /// The intent cannot be written.
     #[error("write what is about to be done to containers to {}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The intent or the folder of intents cannot be read.
     #[error("read {}", path.display())]
     Read {
-        /// The file or folder.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The file is no intent, or was written by a newer version of Holdfast. It stays where it is.
     #[error("understand {}: containers that it names may have to be started by hand", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// The fault in the content.
         #[source]
@@ -75,9 +70,7 @@ pub enum IntentError {
     /// The intent cannot be removed.
     #[error("remove {}", path.display())]
     Remove {
-        /// The file.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },

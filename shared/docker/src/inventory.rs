@@ -103,15 +103,12 @@ impl VolumeEntry {
 /// A container that has a volume mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The container's id.
     pub id: String,
-    /// The container's name.
     pub name: String,
     /// The path of the mount in the container.
     pub destination: String,
     /// True if the container may write to the volume.
     pub writable: bool,
-    /// The container's state.
     pub state: State,
 }
 
@@ -172,7 +169,6 @@ pub enum VolumeFault {
     /// A label of a container that uses the volume cannot be understood.
     #[error("container {container}, which uses it: {fault}")]
     UserLabel {
-        /// The container's name.
         container: String,
         /// The label and its rule.
         fault: LabelFault,

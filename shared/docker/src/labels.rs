@@ -195,7 +195,6 @@ pub struct Understood<P> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("label {label}: {value:?} {rule}")]
 pub struct LabelFault {
-    /// The label's name.
     pub label: &'static str,
     /// The label's value, shortened to 60 characters.
     pub value: String,
@@ -216,21 +215,14 @@ impl LabelFault {
 pub enum LabelWarning {
     /// No label of this name is known.
     Unknown {
-        /// The label's name.
         label: String,
         /// The most similar name of a known label.
         nearest: Option<&'static str>,
     },
     /// The label has a meaning on containers alone, and stands on a volume.
-    OnVolume {
-        /// The label's name.
-        label: &'static str,
-    },
+    OnVolume { label: &'static str },
     /// The label has an effect only together with `holdfast.postgres=true`.
-    WithoutPostgres {
-        /// The label's name.
-        label: &'static str,
-    },
+    WithoutPostgres { label: &'static str },
 }
 
 impl fmt::Display for LabelWarning {

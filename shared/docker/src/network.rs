@@ -18,9 +18,7 @@ pub enum JoinError {
     /// The file that names the network cannot be used.
     #[error("keep the name of a joined network in {}", path.display())]
     File {
-        /// The file or folder.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },

@@ -61,7 +61,6 @@ pub enum QuietError {
     Lock {
         /// The path of the lock.
         lock: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -71,7 +70,6 @@ pub enum QuietError {
     /// A hook failed whose failure is not allowed.
     #[error("run the hook before of container {container}")]
     Hook {
-        /// The container's name.
         container: String,
         /// The failure of the hook.
         #[source]
@@ -80,9 +78,7 @@ pub enum QuietError {
     /// A container could not be stopped or paused.
     #[error("make container {container} quiet")]
     Engine {
-        /// The container's name.
         container: String,
-        /// The engine's error.
         #[source]
         source: EngineError,
     },
@@ -108,7 +104,6 @@ impl Retryable for QuietError {
 #[derive(Debug, thiserror::Error)]
 #[error("make containers quiet")]
 pub struct NotQuiet {
-    /// The reason.
     #[source]
     pub error: QuietError,
     /// The result of bringing containers back.

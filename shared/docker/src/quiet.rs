@@ -13,7 +13,6 @@ mod order;
 /// A volume that is read in the quiet time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Covered {
-    /// The volume's name.
     pub volume: String,
     /// The treatment of the containers that write to the volume.
     pub mode: Mode,
@@ -22,9 +21,7 @@ pub struct Covered {
 /// The treatment of one container: an element of a [`Plan`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// The container's id.
     pub id: String,
-    /// The container's name.
     pub name: String,
     /// The treatment; `Live` means that only the hooks run.
     pub action: Mode,
@@ -60,23 +57,16 @@ pub enum Refusal {
     /// A label of the container cannot be understood.
     #[error("container {container}: {fault}")]
     Label {
-        /// The container's name.
         container: String,
         /// The label and its rule.
         fault: LabelFault,
     },
     /// The engine removes the container when it stops, so it cannot be started again.
     #[error("container {container} is removed when it stops (--rm), so it cannot be stopped and started again")]
-    RemovedWhenStopped {
-        /// The container's name.
-        container: String,
-    },
+    RemovedWhenStopped { container: String },
     /// The container is one of those that must not be touched.
     #[error("container {container} is Holdfast's own, so it cannot be stopped or paused while it works")]
-    Own {
-        /// The container's name.
-        container: String,
-    },
+    Own { container: String },
 }
 
 /// Plans the quiet time in which `volumes` are read. `own` holds the ids of containers that must not be touched: those

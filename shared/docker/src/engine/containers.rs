@@ -35,20 +35,15 @@ pub enum Started {
     /// The container runs.
     Running,
     /// The container started, and ended at once.
-    Ended {
-        /// The exit code.
-        exit_code: i64,
-    },
+    Ended { exit_code: i64 },
 }
 
 /// A container to make that is never started, and exists only to have a volume mounted.
 #[derive(Clone, Debug)]
 pub struct HelperSpec<'a> {
-    /// The container's name.
     pub name: &'a str,
     /// The id of an image that the engine has. Nothing in the image is ever run.
     pub image: &'a str,
-    /// The volume's name.
     pub volume: &'a str,
     /// The absolute path in the container to mount the volume at.
     pub mounted_at: &'a str,

@@ -27,9 +27,7 @@ pub enum EventKind {
     },
     /// A container was started.
     ContainerStarted {
-        /// The container's id.
         id: String,
-        /// The container's name.
         name: String,
         /// The reference of the container's image, as it was asked for.
         image: String,

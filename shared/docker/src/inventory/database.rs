@@ -14,11 +14,8 @@ const DATA_DIR: &str = "/var/lib/postgresql/data";
 /// A container that is marked as PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// The container's id.
     pub id: String,
-    /// The container's name.
     pub container: String,
-    /// The container's state.
     pub state: State,
     /// The role to connect as.
     pub user: String,
@@ -54,9 +51,7 @@ pub enum Password {
 /// A network by which a database can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseNetwork {
-    /// The network's name.
     pub name: String,
-    /// The network's id.
     pub id: String,
     /// The container's address in the network. Set only while the container runs.
     pub address: Option<String>,

@@ -44,9 +44,7 @@ pub struct BroughtBack {
 #[derive(Debug, thiserror::Error)]
 #[error("bring back container {container}")]
 pub struct BackFailure {
-    /// The container's name.
     pub container: String,
-    /// The reason.
     #[source]
     pub problem: BackProblem,
 }
@@ -59,10 +57,7 @@ pub enum BackProblem {
     Engine(#[from] EngineError),
     /// The container started, and ended at once.
     #[error("it started, and ended at once with exit code {exit_code}")]
-    Ended {
-        /// The exit code.
-        exit_code: i64,
-    },
+    Ended { exit_code: i64 },
     /// The process is shutting down.
     #[error("interrupted: {0}")]
     Interrupted(String),

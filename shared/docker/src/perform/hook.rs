@@ -16,7 +16,6 @@ pub enum HookFailure {
     /// The hook ended with an exit code other than 0.
     #[error("it ended with exit code {exit_code}{}", quoted(said))]
     Failed {
-        /// The exit code.
         exit_code: i64,
         /// The output, as one line.
         said: String,
@@ -24,7 +23,6 @@ pub enum HookFailure {
     /// The hook took too long. Its command goes on in the container.
     #[error("it did not end within {limit:?}, and may go on{}", quoted(said))]
     TimedOut {
-        /// The time limit.
         limit: Duration,
         /// The output so far, as one line.
         said: String,
