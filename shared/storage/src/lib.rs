@@ -9,8 +9,9 @@
 //!   to its key. A crash leaves `key#N`, which is no object; [`Place::sweep_unfinished`] removes it.
 //! - **No short reads.** [`Place::get`] compares what came with what the store announced, and refuses what is larger
 //!   than the caller allows before reading it.
-//! - **Every failure has a name.** [`StorageError`] says what was done to which object at which place, and
-//!   [`StorageError::retry`] whether doing it again later makes sense. Credentials are in no error and no log.
+//! - **Every failure has a name.** [`StorageError`] names the operation, the object and the place, and says by
+//!   [`Retryable`](holdfast_fault::Retryable) whether doing it again later makes sense. Credentials are in no error and
+//!   no log.
 
 mod classify;
 mod direct;
