@@ -68,10 +68,8 @@ impl Hosts {
 
     /// Restores a volume's backup, and returns its content.
     fn restored(&self, source: &str) -> Result<String> {
-        let (what, to) = (
-            format!("{source}/files"),
-            self.sandbox.path(&format!("restored {source}")),
-        );
+        let what = format!("{source}/files");
+        let to = self.sandbox.path(&format!("restored {source}"));
         let to_text = to.display().to_string();
         self.sandbox
             .run(&["restore", "volume", &what, "--to", &to_text])?
@@ -88,7 +86,8 @@ impl Hosts {
 #[test]
 fn one_run_takes_both_and_each_host_seals_its_own() -> Result<()> {
     let hosts = Hosts::new()?;
-    let (mut here, mut there) = (hosts.start_here()?, hosts.start_there()?);
+    let mut here = hosts.start_here()?;
+    let mut there = hosts.start_there()?;
     hosts.sandbox.run(&["run", "--verify"])?.good()?;
     assert_eq!(hosts.restored("docker")?, "here");
     assert_eq!(hosts.restored(OTHER)?, "there");

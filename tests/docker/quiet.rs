@@ -34,13 +34,15 @@ fn a_group_is_read_in_one_quiet_time_and_its_containers_run_again() -> Result<()
     setup.start("writer", &[&group[..], &hooks[..], &mounts[..]].concat(), WRITER)?;
     setup.start("idle", &[&group[..], &["-v", "va:/a:ro"][..]].concat(), OBEDIENT)?;
     setup.wait_for_file("vb", "count")?;
-    let (writer, idle) = (setup.started_at("writer")?, setup.started_at("idle")?);
+    let writer = setup.started_at("writer")?;
+    let idle = setup.started_at("idle")?;
     setup.sandbox.run(&["run", "--source", "docker", "--verify"])?.good()?;
     ensure!(setup.started_at("writer")? != writer, "the writer was not stopped");
     assert_eq!(setup.started_at("idle")?, idle, "who only reads is left alone");
     ensure!(setup.is_running("writer")?, "the writer does not run again");
 
-    let (a, b) = (setup.sandbox.path("a"), setup.sandbox.path("b"));
+    let a = setup.sandbox.path("a");
+    let b = setup.sandbox.path("b");
     setup.restore("va", &a)?;
     setup.restore("vb", &b)?;
     assert_eq!(

@@ -88,7 +88,8 @@ impl Setup {
 
     /// Restores a volume into a folder.
     pub(crate) fn restore(&self, volume: &str, to: &Path) -> Result<()> {
-        let (what, to) = (format!("docker/{volume}"), to.display().to_string());
+        let what = format!("docker/{volume}");
+        let to = to.display().to_string();
         self.sandbox
             .run(&["restore", "volume", &what, "--to", &to])?
             .good()

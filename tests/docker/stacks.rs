@@ -127,7 +127,8 @@ fn a_stack_goes_back_to_a_restore_point_or_comes_up_beside_itself() -> Result<()
 
 #[test]
 fn a_gate_waits_for_the_proof_over_nats() -> Result<()> {
-    let (engine, server) = (Engine::start()?, nats::Server::start()?);
+    let engine = Engine::start()?;
+    let server = nats::Server::start()?;
     let sandbox = Sandbox::builder()
         .nats(&server)
         .section("docker", &format!("host = \"{}\"", engine.host()))?

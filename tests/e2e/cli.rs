@@ -107,7 +107,8 @@ fn doctor_finds_what_is_wrong_with_keys() -> Result<()> {
             .to_owned();
         Ok(sandbox.dir().join(name).display().to_string())
     };
-    let (own, foreign) = (key(&sandbox)?, key(&other)?);
+    let own = key(&sandbox)?;
+    let foreign = key(&other)?;
     let set_key = |path: &str| {
         sandbox.edit_config(|table| {
             if let Some(Value::Table(verifier)) = table.get_mut("verifier") {

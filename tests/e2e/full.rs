@@ -22,7 +22,8 @@ fn everything_comes_back_from_the_local_place() -> Result<()> {
     let source = Cluster::start()?;
     db::fill(&source)?;
     let files = tempfile::tempdir()?;
-    let (uploads, etc) = (files.path().join("uploads"), files.path().join("etc"));
+    let uploads = files.path().join("uploads");
+    let etc = files.path().join("etc");
     tree::generate(&uploads, 1, Shape::default())?;
     tree::generate(
         &etc,

@@ -27,10 +27,8 @@ fn a_second_run_stores_nothing_but_metadata() -> Result<()> {
         .target_directory("offsite")
         .build()?;
     sandbox.run(&["run", "--sync-offsite"])?.good()?;
-    let (local, offsite) = (
-        sandbox.objects(&sandbox.repository())?,
-        sandbox.objects(&sandbox.target("offsite"))?,
-    );
+    let local = sandbox.objects(&sandbox.repository())?;
+    let offsite = sandbox.objects(&sandbox.target("offsite"))?;
     let packs_of = |objects: &BTreeMap<String, u64>| -> Vec<String> {
         objects
             .keys()
@@ -54,7 +52,8 @@ fn a_second_run_stores_nothing_but_metadata() -> Result<()> {
 #[test]
 fn what_changed_is_stored_and_every_state_comes_back() -> Result<()> {
     let files = tempfile::tempdir()?;
-    let (uploads, kept) = (files.path().join("uploads"), files.path().join("kept"));
+    let uploads = files.path().join("uploads");
+    let kept = files.path().join("kept");
     let shape = Shape {
         files: 150,
         ..Shape::default()

@@ -109,7 +109,8 @@ fn a_table_that_is_locked_fails_in_its_time_and_alone() -> Result<()> {
 #[test]
 fn a_missing_directory_is_named() -> Result<()> {
     let files = tempfile::tempdir()?;
-    let (there, gone) = (files.path().join("there"), files.path().join("gone"));
+    let there = files.path().join("there");
+    let gone = files.path().join("gone");
     tree::generate(
         &there,
         1,

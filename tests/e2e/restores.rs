@@ -82,7 +82,8 @@ const LEGACY: &str = r#"
 
 #[test]
 fn a_database_is_made_as_it_was() -> Result<()> {
-    let (source, other) = (Cluster::start()?, Cluster::start()?);
+    let source = Cluster::start()?;
+    let other = Cluster::start()?;
     source.psql("postgres", LEGACY)?;
     let content = r#"CREATE SCHEMA "Odd, one"; CREATE TABLE public.word AS SELECT U&'Gr\00f6\00dfe' AS word"#;
     source.psql("Old shop", content)?;

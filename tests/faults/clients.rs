@@ -93,7 +93,8 @@ impl Setup {
         let report = output.json()?;
         let failures = report["failures"].as_array().cloned().unwrap_or_default();
         ensure!(failures.len() == 1, "not one failure alone: {report}");
-        let (subject, reason) = (failures[0]["subject"].as_str(), failures[0]["reason"].as_str());
+        let subject = failures[0]["subject"].as_str();
+        let reason = failures[0]["reason"].as_str();
         ensure!(
             subject.is_some_and(|subject| subject.contains(name)) && failures[0]["stage"] == "capture",
             "the failure is not that of {name}: {report}"

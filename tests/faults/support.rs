@@ -194,7 +194,8 @@ pub(crate) fn sync_failed(output: &Output, target: &str, says: &[&str]) -> Resul
     ensure!(report["outcome"] == "partial", "the run is not partial: {report}");
     ensure!(!list("failures").is_empty(), "no failure is told: {report}");
     for failure in list("failures") {
-        let (subject, reason) = (failure["subject"].as_str(), failure["reason"].as_str());
+        let subject = failure["subject"].as_str();
+        let reason = failure["reason"].as_str();
         ensure!(
             failure["stage"] == "sync" && subject.is_some_and(|subject| subject.contains(target)),
             "a failure that is not that of {target}: {report}"

@@ -225,7 +225,8 @@ fn differences(left: &str, right: &str) -> Result<()> {
         lines.sort_unstable();
         lines
     };
-    let (a, b) = (sorted(left), sorted(right));
+    let a = sorted(left);
+    let b = sorted(right);
     if a == b {
         return Ok(());
     }

@@ -244,7 +244,8 @@ impl Client {
     /// If no answer comes within ten seconds.
     pub fn request(&mut self, subject: &str, payload: &[u8]) -> Result<Vec<u8>> {
         self.requests += 1;
-        let (inbox, sid) = (format!("_INBOX.tests.{}", self.requests), self.requests);
+        let inbox = format!("_INBOX.tests.{}", self.requests);
+        let sid = self.requests;
         self.send(format!("SUB {inbox} {sid}\r\nUNSUB {sid} 1\r\n").as_bytes())?;
         self.send(format!("PUB {subject} {inbox} {}\r\n", payload.len()).as_bytes())?;
         self.send(payload)?;
@@ -324,10 +325,8 @@ mod tests {
     #[test]
     fn a_stream_outlives_a_kill_and_not_a_wipe() {
         let mut server = Server::start().unwrap();
-        let (port, stream) = (
-            server.port(),
-            json!({"name": "S", "subjects": ["s.>"], "storage": "file"}),
-        );
+        let port = server.port();
+        let stream = json!({"name": "S", "subjects": ["s.>"], "storage": "file"});
         server.client().unwrap().jetstream("STREAM.CREATE.S", &stream).unwrap();
         server.client().unwrap().publish("s.one", b"text").unwrap();
         let stored = |server: &Server| {

@@ -135,7 +135,8 @@ fn path(bucket: &str, key: &str) -> String {
 /// Returns the texts of an XML element without attributes. Keys of this format contain no characters that XML escapes,
 /// except `&`.
 fn elements(xml: &str, name: &str) -> Vec<String> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let open = format!("<{name}>");
+    let close = format!("</{name}>");
     let texts = xml.split(&open).skip(1).filter_map(|rest| rest.split(&close).next());
     texts.map(|text| text.replace("&amp;", "&")).collect()
 }

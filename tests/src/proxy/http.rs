@@ -128,7 +128,8 @@ pub(super) async fn serve(client: TcpStream, upstream: SocketAddr, shared: &Shar
         if head.expects_continue {
             to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        let (method, path) = (head.word(0).to_owned(), head.word(1).to_owned());
+        let method = head.word(0).to_owned();
+        let path = head.word(1).to_owned();
         let fault = shared.decide(&method, &path);
         match fault {
             Some(Fault::Refuse) => return Ok(()),

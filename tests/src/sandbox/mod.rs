@@ -197,7 +197,8 @@ impl Sandbox {
         let number = self.commands.fetch_add(1, Ordering::Relaxed);
         // The output goes into files. A pipe that nobody reads would stop the program when it is full.
         let file = |kind: &str| self.dir().join(format!("logs/{number:03}.{kind}"));
-        let (stdout, stderr) = (file("out"), file("err"));
+        let stdout = file("out");
+        let stderr = file("err");
         command
             .stdin(Stdio::null())
             .stdout(File::create(&stdout)?)

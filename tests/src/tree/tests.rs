@@ -33,7 +33,8 @@ fn the_same_seed_gives_the_same_tree_and_another_another() {
 #[test]
 fn a_copy_by_tar_is_equal_and_every_change_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let a = dir.path().join("a");
+    let b = dir.path().join("b");
     tree(&a, 3);
     fs::create_dir(&b).unwrap();
     let copied = Command::new("sh")
@@ -67,7 +68,8 @@ fn a_copy_by_tar_is_equal_and_every_change_is_seen() {
 #[test]
 fn an_edit_changes_as_many_files_as_it_says() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let a = dir.path().join("a");
+    let b = dir.path().join("b");
     tree(&a, 4);
     tree(&b, 4);
     let edited = edit(&b, 7, 9).unwrap();
@@ -82,7 +84,8 @@ fn an_edit_changes_as_many_files_as_it_says() {
 #[test]
 fn a_bulk_tree_has_the_asked_size() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let a = dir.path().join("a");
+    let b = dir.path().join("b");
     let bulk = Bulk {
         files: 500,
         bytes: 3 << 20,
