@@ -26,6 +26,7 @@ const PLAIN: &[&str] = &[
     "scheduler",
     "syncer",
     "verifier",
+    "tests",
 ];
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
