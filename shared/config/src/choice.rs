@@ -1,6 +1,7 @@
-//! Keys that take one of a few words.
+//! Keys whose value is one of a few words.
 
-/// Declares an enum with its words once: `ALL`, `as_str`, `Display`, `FromStr`, `Serialize` and reading follow.
+/// Declares an enum together with its words. Makes `ALL`, `as_str`, `Display`, `FromStr`, `Serialize` and the reading
+/// from a configuration.
 macro_rules! choice {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -11,7 +12,7 @@ macro_rules! choice {
             /// Every choice, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word written in the configuration.
+            /// Returns the word that stands in the configuration.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }

@@ -1,9 +1,10 @@
-//! The configuration in force, as text.
+//! Prints the configuration in force.
 
 use crate::Settings;
 
 impl Settings {
-    /// The configuration in force, defaults and environment included, as TOML; every secret is shown as `***`.
+    /// Returns the configuration in force as TOML, with defaults and environment applied. Every secret is shown as
+    /// `***`.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let text = toml::Value::try_from(self).and_then(|value| toml::to_string_pretty(&value));

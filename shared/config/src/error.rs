@@ -1,15 +1,15 @@
-//! What is wrong with a configuration, all of it at once.
+//! The faults of a configuration, reported all at once.
 
 use std::fmt;
 
-/// One thing wrong in the configuration. Never holds the value at fault.
+/// One fault in the configuration. Never holds the value at fault, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// The file as it was named to [`crate::Settings::load`], a secret's own file, or `environment variable NAME`.
     pub file: String,
-    /// Line in `file`, counted from 1, where one can be told.
+    /// The line in `file`, counted from 1, if it is known.
     pub line: Option<usize>,
-    /// The key, such as `postgres[0].url`; empty when the whole file is at fault.
+    /// The key, such as `postgres[0].url`; empty if the whole file is at fault.
     pub key: String,
     /// The rule that was broken, as a phrase that follows the key: `must be …`, `is required`.
     pub rule: String,
@@ -28,10 +28,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The configuration cannot be used. `Display` lists every fault, one a line.
+/// The configuration cannot be used. `Display` lists every fault, one per line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// Every fault found, in the order of the file. Never empty.
+    /// All faults, in the order of the file. Never empty.
     pub faults: Vec<Fault>,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A text is not a value of the wanted type. `Display` is the rule that it breaks; the text itself is not repeated.
+/// A text that is no value of the wanted type. `Display` prints the rule that it breaks, and never the text itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}")]
 pub struct InvalidValue {

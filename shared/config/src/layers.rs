@@ -1,4 +1,4 @@
-//! The layers laid over each other: the file, then the environment. Defaults are the sections' own.
+//! Merges the layers of the configuration: the file, and over it the environment. Each section has its own defaults.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use crate::error::{ConfigError, Fault};
 use crate::reader::Context;
 use crate::well_known;
 
-/// Environment variables that set a key begin with this; `__` separates the parts of the key.
+/// The beginning of environment variables that set a key; `__` separates the parts of the key.
 const PREFIX: &str = "HOLDFAST__";
-/// Sections that are lists of tables: their entries are addressed by name.
+/// Sections that are lists of tables. Their entries are addressed by name.
 const LISTS: [&str; 4] = ["postgres", "directory", "schedule", "target"];
 
-/// Checks the syntax of `text` and notes the line of every key.
+/// Checks the syntax of `text`, and returns the line of every key.
 ///
-/// The parser's own rendering of an error is not used: it quotes the line, and with it perhaps a secret.
+/// The parser's own text of an error is not used: it quotes the line, which may hold a secret.
 pub(crate) fn lines(file: &str, text: &str) -> Result<BTreeMap<String, usize>, ConfigError> {
     let line = |offset: usize| {
         text.as_bytes()
@@ -75,10 +75,11 @@ fn note_value(
     }
 }
 
-/// The tree of file and environment. Faults of the environment's names go to `cx`, as does who gave which key.
+/// Returns the merged tree of file and environment. Adds faults in the names of variables to `cx`, and notes there
+/// which variable set which key.
 pub(crate) fn merge(cx: &mut Context<'_>, text: &str) -> Result<ValueKind, ConfigError> {
     let file = || File::from_str(text, FileFormat::Toml);
-    // Of what the file may hold only numbers can fail once its syntax is right.
+    // In a file of the right syntax, only numbers can be wrong at this point.
     let refused = |file: &str| ConfigError::one(file, "holds a number that is too large");
     let tree = Config::builder()
         .add_source(file())
@@ -113,11 +114,11 @@ pub(crate) fn merge(cx: &mut Context<'_>, text: &str) -> Result<ValueKind, Confi
         .map_err(|_| refused(&cx.file))
 }
 
-/// The environment's layer while it is made.
+/// The layer of the environment, while it is being made.
 struct Layer {
-    /// Keys of which every part was checked by `resolve` or is our own, and their values.
+    /// Keys and their values. Each part of a key was checked by `resolve`, or is built in.
     overrides: Vec<(String, String)>,
-    /// The file's tree with the targets that the environment adds: where names are looked up.
+    /// The file's tree with the targets that the environment adds, in which names are looked up.
     tree: Value,
     variables: BTreeMap<String, String>,
 }
@@ -138,7 +139,8 @@ impl Layer {
         self.variables.insert(key.to_owned(), variable.to_owned());
     }
 
-    /// The key that `POSTGRES__MAIN__URL` means, entries of lists being named or numbered from 0.
+    /// Returns the key that a name such as `POSTGRES__MAIN__URL` means. Entries of lists are given by name, or by
+    /// number from 0.
     fn resolve(&self, name: &str) -> Result<String, String> {
         let mut key = String::new();
         let mut here = Some(&self.tree.kind);
@@ -182,7 +184,7 @@ impl Layer {
             let entries = match find(&self.tree, &["target"]) {
                 Some(ValueKind::Array(entries)) => entries.clone(),
                 None => Vec::new(),
-                // Wrongly written; said when it is read, and left as it is until then.
+                // Wrongly written. That is reported when the section is read.
                 Some(_) => return,
             };
             if find_entry(&entries, target.name).is_some() {
@@ -236,7 +238,7 @@ fn entry_name(entry: &Value) -> Option<&str> {
     }
 }
 
-/// Names of variables have neither dashes nor small letters.
+/// Turns a name into the form that variables can have: no dashes, one case of letters.
 fn normal(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }

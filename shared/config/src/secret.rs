@@ -1,4 +1,4 @@
-//! A secret that neither `Debug` nor the printed configuration shows, and the reading of secrets from files.
+//! Secrets, which neither `Debug` nor the printed configuration shows, and the reading of secrets from files.
 
 use std::fmt;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// No secret is longer; a larger file was named by mistake.
+/// The size limit of a secret's file. A larger file was named by mistake.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// A password, key or token. Wiped from memory when dropped; shown as `***` by `Debug` and `Serialize`.
@@ -15,12 +15,12 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes `text` as a secret.
+    /// Makes a secret of `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The secret itself. Keep it out of logs, errors, arguments of processes and copies that live long.
+    /// Returns the secret itself. Keep it out of logs, errors, arguments of processes, and copies that live long.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -39,7 +39,7 @@ impl serde::Serialize for Secret {
     }
 }
 
-/// Reads the secret in `path`; the error is a rule without the secret. One trailing line end is dropped.
+/// Reads the secret in `path`, without one line end at its end. The error is a rule, and does not show the secret.
 pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, String> {
     let file = open_private(path)?;
     let mut text = Vec::new();
@@ -61,9 +61,9 @@ pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
-/// Checks that `path` may hold a secret: a plain file that not everyone on the host can read.
+/// Opens a file that holds a secret. It must be a plain file that not every user of the host can read.
 pub(crate) fn open_private(path: &Path) -> Result<File, String> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
+    // Checked before the file is opened, since opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !meta.is_file() {
         return Err(format!("names {}, which is not a plain file", path.display()));

@@ -1,9 +1,9 @@
-//! "Did you mean": the nearest known word to a mistyped one.
+//! Suggestions for mistyped words.
 
-/// The nearest of `known` to `word`, if it is near enough to be what was meant.
+/// Returns the word of `known` that is most similar to `word`, if it is similar enough.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the word may be wrong: enough for swapped, missing and doubled letters, too little for other words.
+    // A third of the word may differ: enough for swapped, missing and doubled letters, and too little for another word.
     let most = (word.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
@@ -13,15 +13,17 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean …?`, or nothing.
+/// Returns `; did you mean …?`, or an empty text.
 pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`; case and `-`/`_` do not count.
+/// Counts the edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`. Case, and `-` or `_`, do not
+/// count.
 fn distance(a: &str, b: &str) -> usize {
     let fold = |text: &str| text.to_lowercase().replace('-', "_").chars().collect::<Vec<_>>();
-    let (a, b) = (fold(a), fold(b));
+    let a = fold(a);
+    let b = fold(b);
     let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
     for i in 1..=a.len() {
         let mut row = vec![i];

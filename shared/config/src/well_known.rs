@@ -1,6 +1,6 @@
-//! Environment variables with names of their own, understood beside `HOLDFAST__SECTION__KEY`.
+//! Environment variables with names of their own, in addition to `HOLDFAST__SECTION__KEY`.
 //!
-//! They add to the configuration and never override it.
+//! They add to the configuration, and never override it.
 
 use config::ValueKind;
 
@@ -10,39 +10,39 @@ pub const S3_BUCKET: &str = "BACKUP_S3_BUCKET";
 pub const B2_BUCKET: &str = "BACKUP_B2_BUCKET";
 /// The region of [`B2_BUCKET`], such as `us-west-004`.
 pub const B2_REGION: &str = "BACKUP_B2_REGION";
-/// The S3 endpoint of [`B2_BUCKET`], where it is not the one of its region.
+/// The S3 endpoint of [`B2_BUCKET`], if it is not the one of its region.
 pub const B2_ENDPOINT: &str = "BACKUP_B2_ENDPOINT";
-/// The key id for [`B2_BUCKET`]; else [`AWS_ACCESS_KEY_ID`].
+/// The key id for [`B2_BUCKET`]. Without it, [`AWS_ACCESS_KEY_ID`] is used.
 pub const B2_KEY_ID: &str = "B2_APPLICATION_KEY_ID";
-/// The key for [`B2_BUCKET`]; else [`AWS_SECRET_ACCESS_KEY`].
+/// The key for [`B2_BUCKET`]. Without it, [`AWS_SECRET_ACCESS_KEY`] is used.
 pub const B2_KEY: &str = "B2_APPLICATION_KEY";
-/// A whole number of days: sets `retention.local.daily` where it is not set.
+/// A whole number of days for `retention.local.daily`, if that key is not set.
 pub const RETENTION_DAYS: &str = "BACKUP_RETENTION_DAYS";
-/// With [`AWS_SECRET_ACCESS_KEY`], the credentials of every S3 place that has none of its own.
+/// The key id that every S3 place without credentials of its own uses, together with [`AWS_SECRET_ACCESS_KEY`].
 pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
-/// See [`AWS_ACCESS_KEY_ID`].
+/// The key that belongs to [`AWS_ACCESS_KEY_ID`].
 pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
-/// Goes with temporary credentials of [`AWS_ACCESS_KEY_ID`].
+/// The token of temporary credentials, for [`AWS_ACCESS_KEY_ID`].
 pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 /// The region of S3 places that take their credentials from the environment and name no region.
 pub const AWS_REGION: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 /// The endpoint of S3 places that take their credentials from the environment and name no endpoint.
 pub const AWS_ENDPOINT: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// One key that a well-known variable gives.
+/// A key of the configuration that a well-known variable sets.
 pub(crate) struct Given {
     pub(crate) key: String,
     pub(crate) value: String,
     pub(crate) variable: &'static str,
 }
 
-/// A target to add: its name, and its keys without their prefix.
+/// A target that the environment adds: its name, and its keys without their prefix.
 pub(crate) struct NewTarget {
     pub(crate) name: &'static str,
     pub(crate) keys: Vec<Given>,
 }
 
-/// The targets that the environment adds.
+/// Returns the targets that the environment adds.
 pub(crate) fn targets<'a>(env: impl Fn(&str) -> Option<&'a str>) -> Vec<NewTarget> {
     let given = |key: &str, value: &str, variable| Given {
         key: key.into(),
@@ -90,7 +90,7 @@ fn bucket_url(bucket: &str) -> String {
     }
 }
 
-/// What [`RETENTION_DAYS`] gives, or the rule that it breaks.
+/// Returns the value that [`RETENTION_DAYS`] sets, or the rule that it breaks.
 pub(crate) fn retention(days: &str) -> Result<ValueKind, &'static str> {
     match days.trim().parse::<u32>() {
         Ok(days) if days > 0 => Ok(ValueKind::from(format!("{days}d"))),

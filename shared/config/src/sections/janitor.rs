@@ -1,16 +1,18 @@
-//! `[janitor]`: how deletion is held back.
+//! `[janitor]`: limits on deletion.
 
 use serde::Serialize;
 
 use crate::table::Table;
 use crate::values::period::Period;
 
-/// `[janitor]`
+/// `[janitor]`: limits on deletion.
 #[derive(Clone, Debug, Serialize)]
 pub struct Janitor {
-    /// How long a condemned pack waits before it is deleted; longer than any schedule's `timeout`. Default: `24h`.
+    /// The time between the condemnation of a pack and its deletion. Must be longer than the `timeout` of any schedule.
+    /// Default: `24h`.
     pub grace: Period,
-    /// A plan that would delete more of a place's backups than this share, 0 to 100, is refused. Default: 50.
+    /// The largest share of a place's backups, in percent from 0 to 100, that a plan may delete. A plan that deletes
+    /// more is refused. Default: 50.
     pub max_delete_percent: u8,
 }
 

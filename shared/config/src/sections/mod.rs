@@ -1,4 +1,4 @@
-//! The sections of the configuration, one file each: its keys, their defaults and its own rules.
+//! The sections of the configuration, one file each, with their keys, defaults and rules.
 
 pub(crate) mod directory;
 pub(crate) mod docker;

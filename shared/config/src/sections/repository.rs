@@ -1,4 +1,4 @@
-//! `[repository]`: where backups are kept first.
+//! `[repository]`: the place that backups are written to first.
 
 use serde::Serialize;
 
@@ -6,12 +6,12 @@ use super::s3::S3Options;
 use crate::table::Table;
 use crate::values::place::PlaceUrl;
 
-/// `[repository]`: the repository's own place, named `local` whatever its kind.
+/// `[repository]`: the repository's own place. Its name is always `local`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Repository {
     /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
     pub url: PlaceUrl,
-    /// How to reach the bucket, if it is one.
+    /// The connection to the bucket, if the place is one.
     #[serde(flatten, skip_serializing_if = "S3Options::is_unset")]
     pub s3: S3Options,
 }

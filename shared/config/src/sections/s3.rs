@@ -1,4 +1,4 @@
-//! The keys by which a bucket is reached, shared by `[repository]` and `[[target]]`.
+//! The keys for the connection to a bucket, shared by `[repository]` and `[[target]]`.
 
 use serde::Serialize;
 use url::Url;
@@ -8,25 +8,25 @@ use crate::table::Table;
 use crate::values::place::PlaceUrl;
 use crate::well_known;
 
-/// How to reach an S3 bucket.
+/// The connection to an S3 bucket.
 ///
-/// A place without credentials of its own takes those of the usual `AWS_*` variables, and with them region and
-/// endpoint where it names none. With neither, the storage client's own means (such as an instance's role) apply.
+/// A place without credentials of its own uses those of the usual `AWS_*` variables, and with them region and endpoint,
+/// where it names none. Without either, the storage client uses its own means (such as an instance's role).
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct S3Options {
-    /// The address of the service, where it is not AWS: `https://s3.example.org`.
+    /// The address of the service, if it is not AWS: `https://s3.example.org`.
     pub endpoint: Option<Url>,
-    /// The region.
+    /// The region of the bucket.
     pub region: Option<String>,
-    /// The key's id (or `access_key_id_file`).
+    /// The id of the access key (or `access_key_id_file`).
     pub access_key_id: Option<Secret>,
-    /// The key (or `secret_access_key_file`).
+    /// The secret of the access key (or `secret_access_key_file`).
     pub secret_access_key: Option<Secret>,
-    /// The token that goes with temporary credentials (or `session_token_file`).
+    /// The token of temporary credentials (or `session_token_file`).
     pub session_token: Option<Secret>,
-    /// Allow an endpoint without TLS. Default: false.
+    /// True to allow an endpoint without TLS. Default: false.
     pub allow_http: bool,
-    /// Put the bucket in the path, not in the host name. Default: true if an endpoint is given.
+    /// True to put the bucket into the path, not into the host name. Default: true if an endpoint is given.
     pub path_style: bool,
 }
 
@@ -44,7 +44,7 @@ const KEYS: [&str; 10] = [
 ];
 
 impl S3Options {
-    /// Takes these keys from `table`; `url` is the place's address, where it could be read.
+    /// Reads these keys from `table`. `url` is the place's address, if it could be read.
     pub(crate) fn read(table: &mut Table<'_>, url: Option<&PlaceUrl>) -> Self {
         if url.is_some_and(|url| !url.is_s3()) {
             for key in KEYS.into_iter().filter(|key| table.has(key)) {
@@ -74,7 +74,7 @@ impl S3Options {
         options
     }
 
-    /// Whether nothing is said: then the printed configuration leaves these keys out, which a directory must not have.
+    /// True if no key is set. The printed configuration then leaves these keys out, which a directory must not have.
     pub(crate) fn is_unset(&self) -> bool {
         let secrets = [&self.access_key_id, &self.secret_access_key, &self.session_token];
         let texts = self.endpoint.is_some() || self.region.is_some() || secrets.iter().any(|secret| secret.is_some());

@@ -1,4 +1,4 @@
-//! `[staging]`: where captured data waits to be sealed.
+//! `[staging]`: the place where captured data waits to be sealed.
 
 use std::path::PathBuf;
 
@@ -9,28 +9,28 @@ use crate::table::Table;
 use crate::values::bytesize::ByteSize;
 
 choice! {
-    /// Whether plaintext may be staged on a disk. Spelled out, because it gives up a promise.
+    /// The permission to stage plaintext on a disk. Its word is long, because it gives up a promise.
     AllowDisk {
         /// Staging must be in memory (a tmpfs). The default.
         No = "no",
-        /// Staging may be on a disk, where deleted plaintext can be recovered by whoever takes it.
+        /// Staging may be on a disk. Whoever takes the disk can recover deleted plaintext.
         Yes = "yes_plaintext_may_touch_the_disk",
     }
 }
 
-/// `[staging]`
+/// `[staging]`: the folder for captured data.
 #[derive(Clone, Debug, Serialize)]
 pub struct Staging {
-    /// The folder. Default: none, the service picks one in a tmpfs.
+    /// The folder. Default: none; then the service uses one in a tmpfs.
     pub dir: Option<PathBuf>,
-    /// How much may wait there; capture waits when it is full. Default: `192MiB`; at least `64MiB`.
+    /// The largest amount of data in the folder, at least `64MiB`. Captures wait when it is reached. Default: `192MiB`.
     pub max_bytes: ByteSize,
     /// `no` or `yes_plaintext_may_touch_the_disk`. Default: `no`.
     pub allow_disk: AllowDisk,
 }
 
 impl Staging {
-    /// Room for a pack being filled, one being sealed and one waiting.
+    /// The smallest allowed size: room for a pack that is being filled, one that is being sealed, and one that waits.
     const LEAST: ByteSize = ByteSize::mib(64);
 
     pub(crate) fn read(mut table: Table<'_>) -> Self {

@@ -11,23 +11,24 @@ use crate::table::Table;
 choice! {
     /// The form of log lines.
     LogFormat {
-        /// For people. The default.
+        /// Lines for people. The default.
         Text = "text",
-        /// One JSON object a line.
+        /// One JSON object per line.
         Json = "json",
     }
 }
 
-/// `[telemetry]`
+/// `[telemetry]`: the outputs of all processes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Telemetry {
-    /// What to log: a level, or directives such as `info,holdfast_bus=debug`. Default: `info`.
+    /// The messages to log: a level, or directives such as `info,holdfast_bus=debug`. Default: `info`.
     pub log: String,
     /// `text` or `json`. Default: `text`.
     pub format: LogFormat,
-    /// Where traces are sent (OTLP over HTTP, protobuf), such as `http://collector:4318`. Default: nowhere.
+    /// The collector that traces are sent to (OTLP over HTTP, protobuf), such as `http://collector:4318`. Default:
+    /// none.
     pub otlp_endpoint: Option<Url>,
-    /// Where `/metrics` and `/healthz` are served: `127.0.0.1:9464`. Default: nowhere.
+    /// The address at which `/metrics` and `/healthz` are served: `127.0.0.1:9464`. Default: none.
     pub listen: Option<SocketAddr>,
 }
 

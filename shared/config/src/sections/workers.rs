@@ -1,23 +1,23 @@
-//! `[workers]`: how much is done at the same time.
+//! `[workers]`: the number of jobs at the same time.
 
 use serde::Serialize;
 
 use crate::table::Table;
 
-/// `[workers]`: jobs of each stage that one process works on at the same time, 1 to 256.
+/// `[workers]`: for each stage, the number of jobs that one process works on at the same time, 1 to 256.
 #[derive(Clone, Debug, Serialize)]
 pub struct Workers {
-    /// Listing of sources. Default: 2.
+    /// Jobs that list a source. Default: 2.
     pub list: usize,
-    /// Captures. Default: 2.
+    /// Jobs that capture. Default: 2.
     pub capture: usize,
-    /// Packs being sealed, each with up to 50 MB of memory. Default: the number of processors, and at most 4.
+    /// Packs that are being sealed, each with up to 50 MB of memory. Default: the number of processors, and at most 4.
     pub seal: usize,
-    /// Artefacts being closed. Default: 2.
+    /// Artefacts that are being closed. Default: 2.
     pub close: usize,
-    /// Verifications. Default: 2.
+    /// Jobs that verify. Default: 2.
     pub verify: usize,
-    /// Artefacts being copied, for each target. Default: 4.
+    /// Artefacts that are being copied, for each target. Default: 4.
     pub sync: usize,
 }
 

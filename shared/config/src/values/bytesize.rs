@@ -1,4 +1,4 @@
-//! Amounts of bytes.
+//! Sizes in bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::reader::{At, Kind, Read};
 
 const RULE: &str = "must be a size such as \"16MiB\", \"1GB\" or a plain number of bytes";
 
-/// Units by falling size, so that the first that divides a size without a rest is the one to show it in.
+/// Units from large to small. A size is shown in the first one that divides it.
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("TB", 1_000_000_000_000),
@@ -27,19 +27,19 @@ const UNITS: [(&str, u64); 9] = [
 pub struct ByteSize(u64);
 
 impl ByteSize {
-    /// This many bytes.
+    /// Makes a size of this many bytes.
     #[must_use]
     pub const fn bytes(bytes: u64) -> Self {
         Self(bytes)
     }
 
-    /// This many MiB (1024 × 1024 bytes).
+    /// Makes a size of this many MiB (1024 × 1024 bytes).
     #[must_use]
     pub const fn mib(mib: u64) -> Self {
         Self(mib * 1024 * 1024)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0

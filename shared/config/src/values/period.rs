@@ -8,7 +8,7 @@ use super::{number_and_unit, serialize_as_display};
 use crate::InvalidValue;
 use crate::reader::read_from_str;
 
-/// Units by falling length; `w` is read but not written, since `7d` says the same more plainly.
+/// Units from long to short. `w` is read and never written, since `7d` is plainer.
 const UNITS: [(&str, u64); 6] = [
     ("w", 604_800_000),
     ("d", 86_400_000),
@@ -23,13 +23,13 @@ const UNITS: [(&str, u64); 6] = [
 pub struct Period(Duration);
 
 impl Period {
-    /// This many seconds.
+    /// Makes a period of this many seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// As the standard library's type.
+    /// Returns the period as the standard library's type.
     #[must_use]
     pub const fn as_std(self) -> Duration {
         self.0
@@ -62,7 +62,7 @@ impl FromStr for Period {
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Made from whole milliseconds that fit u64, so nothing is lost.
+        // The value was made from whole milliseconds that fit into u64, so nothing is lost.
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         let unit = UNITS[1..]
             .iter()

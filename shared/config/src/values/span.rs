@@ -1,4 +1,4 @@
-//! How long a backup is kept.
+//! The time for which a backup is kept.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use crate::reader::read_from_str;
 
 const DAY: u64 = 86_400;
 
-/// How far back retention reaches, written `12h`, `7d`, `12w`, `12 months` or `2 years`.
+/// The time that retention reaches back, written `12h`, `7d`, `12w`, `12 months` or `2 years`.
 ///
-/// Months are the calendar's: counted back from the present date, not 30 days each.
+/// Months are those of the calendar, counted back from the present date, and not 30 days each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Span {
     /// An exact number of seconds; a day is 24 hours.
     Seconds(u64),
-    /// Calendar months.
+    /// A number of calendar months.
     Months(u32),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Span {
         let text = match *self {
             Self::Months(1) => "1 month".to_owned(),
             Self::Months(months) => format!("{months} months"),
-            // Up to a month people think in days, beyond it in weeks.
+            // People think in days up to a month, and in weeks beyond.
             Self::Seconds(s) if s > 31 * DAY && s.is_multiple_of(7 * DAY) => format!("{}w", s / (7 * DAY)),
             Self::Seconds(s) if s > 0 && s.is_multiple_of(DAY) => format!("{}d", s / DAY),
             Self::Seconds(s) if s > 0 && s.is_multiple_of(3_600) => format!("{}h", s / 3_600),
