@@ -43,8 +43,8 @@ const ROW: &str = "a row that is nobody's business";
 const FILE: &str = "a-file-by-this-name";
 const CONTENT: &str = "a text that is nobody's business";
 
-/// The longest time between a command's last words and its end: the last traces are waited for for five seconds, and
-/// the machine may be busy.
+/// The longest time between a command's last words and its end: an answer of the collector is waited for for five
+/// seconds, and the machine may be busy.
 const GOODBYE: Duration = Duration::from_secs(15);
 
 /// A directory and a database, with a target and a retention.
@@ -200,7 +200,7 @@ fn a_collector_that_is_down_harms_no_run() -> Result<()> {
     run.wait_for("\"outcome\"", Duration::from_secs(60))?;
     let ended = run.finish(GOODBYE)?.good()?;
     assert_eq!(ended.json()?["outcome"], "complete");
-    ended.says("send the last traces")?;
+    ended.says("spans are lost")?;
     Ok(())
 }
 
@@ -219,9 +219,9 @@ fn a_collector_that_hangs_holds_up_no_run() -> Result<()> {
         run.wait_for("\"outcome\"", Duration::from_secs(60))?;
         let ended = run.finish(GOODBYE)?.good()?;
         assert_eq!(ended.json()?["outcome"], "complete");
-        ended.says("send the last traces")?;
+        ended.says("spans are lost")?;
     }
-    up.stop(GOODBYE)?.expect(code::GOOD)?.says("send the last traces")?;
+    up.stop(GOODBYE)?.expect(code::GOOD)?.says("spans are lost")?;
 
     let (mut connection, _) = hanging.accept()?;
     let mut begin = [0; 16];

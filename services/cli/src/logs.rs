@@ -62,7 +62,7 @@ impl Logs {
         Ok(Self { guard })
     }
 
-    /// Sends the last traces.
+    /// Sends the last traces, and says what was lost: waits for a collector that works, and not for one that is not there.
     pub(crate) async fn end(self) {
         let guard = self.guard;
         let sent = tokio::task::spawn_blocking(move || guard.shutdown(Duration::from_secs(5))).await;

@@ -87,10 +87,7 @@ where
         listening.ended().await;
     }
     if let Err(error) = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await? {
-        eprintln!(
-            "warning: the last traces were not delivered: {}",
-            holdfast_fault::chain(&error)
-        );
+        tracing::warn!(reason = %holdfast_fault::chain(&error), "traces were lost");
     }
     Ok(())
 }

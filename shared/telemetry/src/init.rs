@@ -1,11 +1,11 @@
 //! Logs and traces of a process: set up once, flushed at its end.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast_config::{LogFormat, Telemetry};
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -14,6 +14,8 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::export::{self, Delivery};
 
 /// Crates that say at `info` what only their authors want to know: they start at `warn`, unless named in the filter.
 /// bollard says at `debug` all that the engine answers: the environments of containers, with their passwords.
@@ -33,8 +35,8 @@ const NOISY: [&str; 13] = [
     "tower",
 ];
 
-/// Time for one request to the collector; it must not hold back a shutdown for long.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the last request to a collector that did not take the one before: as long as connecting may take, and some.
+const LAST_ATTEMPT: Duration = Duration::from_millis(1_200);
 
 /// The destination of log lines.
 #[derive(Debug, Default)]
@@ -93,15 +95,19 @@ pub enum InitError {
     },
 }
 
-/// The last spans may not have reached the collector.
+/// Traces that did not reach the collector. The process can end all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
-    /// The exporter failed.
-    #[error("send the last traces")]
-    Export(#[source] opentelemetry_sdk::error::OTelSdkError),
-    /// The collector did not take all traces within this time.
-    #[error("send the last traces: not done after {0:?}")]
-    TimedOut(Duration),
+    /// The collector did not take all spans of this process, or not in time.
+    #[error("send traces to {collector}: {spans} spans are lost: {reason}")]
+    Lost {
+        /// The collector's address.
+        collector: String,
+        /// How many spans.
+        spans: u64,
+        /// The outcome of the last failed request, or of the wait.
+        reason: String,
+    },
     /// No thread could be started to send them.
     #[error("start the thread that sends the last traces")]
     Thread(#[source] std::io::Error),
@@ -112,6 +118,7 @@ pub enum ShutdownError {
 #[must_use = "shut it down at the end of the process, or the last traces are lost"]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
+    delivery: Option<Arc<Delivery>>,
 }
 
 /// Sets up logs to stderr, traces and the form in which they travel, for the whole process.
@@ -125,9 +132,12 @@ pub fn init(options: Options<'_>) -> Result<Guard, InitError> {
     let filter = log_filter(options.log)?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     if tracing::dispatcher::has_been_set() {
-        return Ok(Guard { provider: None });
+        return Ok(Guard {
+            provider: None,
+            delivery: None,
+        });
     }
-    let provider = tracer_provider(options.service, options.otlp_endpoint)?;
+    let (provider, delivery) = tracer_provider(options.service, options.otlp_endpoint)?;
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("holdfast"))
         .with_threads(false)
@@ -142,63 +152,70 @@ pub fn init(options: Options<'_>) -> Result<Guard, InitError> {
         .is_ok();
     Ok(Guard {
         provider: installed.then_some(provider),
+        delivery,
     })
 }
 
 impl Guard {
-    /// Sends what traces are still held back, within `timeout`. Blocks; callable from within a runtime as well, because
-    /// the sending is done by threads of its own.
+    /// Sends what traces are still held back, within `timeout`; within about a second if there is no collector, or if its
+    /// last request failed. Blocks; callable from within a runtime as well, because the sending is done by threads of
+    /// its own.
     ///
     /// # Errors
-    /// The collector did not take them, or not in time. The process can end all the same.
+    /// Spans of this process were lost, now or earlier. The process can end all the same.
     pub fn shutdown(self, timeout: Duration) -> Result<(), ShutdownError> {
         let Some(provider) = self.provider else { return Ok(()) };
+        let was_failing = self.delivery.as_ref().is_some_and(|delivery| delivery.end());
+        let timeout = if was_failing {
+            timeout.min(LAST_ATTEMPT)
+        } else {
+            timeout
+        };
         let (done, outcome) = std::sync::mpsc::channel();
         // The exporter's client is a blocking one, which must not be waited for or dropped on a runtime's thread.
         let flush = move || {
             let started = Instant::now();
             let flushed = provider.force_flush();
+            // Nothing is tried a second time: a collector that is not there would be waited for twice.
             let rest = timeout.saturating_sub(started.elapsed());
-            let _ = done.send(flushed.and(provider.shutdown_with_timeout(rest)));
+            let _ = done.send(flushed.and_then(|()| provider.shutdown_with_timeout(rest)));
         };
         let thread = std::thread::Builder::new()
             .name("telemetry-flush".to_owned())
             .spawn(flush);
         thread.map_err(ShutdownError::Thread)?;
-        match outcome.recv_timeout(timeout) {
-            Ok(result) => result.map_err(ShutdownError::Export),
-            Err(_) => Err(ShutdownError::TimedOut(timeout)),
+        let in_time = outcome.recv_timeout(timeout).is_ok();
+        match self.delivery {
+            Some(delivery) if delivery.missing() > 0 => Err(lost(&delivery, in_time, timeout)),
+            _ => Ok(()),
         }
     }
 }
 
-fn tracer_provider(service: &str, endpoint: Option<&str>) -> Result<SdkTracerProvider, InitError> {
+fn lost(delivery: &Delivery, in_time: bool, timeout: Duration) -> ShutdownError {
+    let reason = if in_time {
+        delivery.last_error()
+    } else {
+        Some(format!("not taken within {timeout:?}"))
+    };
+    ShutdownError::Lost {
+        collector: delivery.address.clone(),
+        spans: delivery.missing(),
+        reason: reason.unwrap_or_else(|| "there were too many at a time".to_owned()),
+    }
+}
+
+fn tracer_provider(
+    service: &str,
+    endpoint: Option<&str>,
+) -> Result<(SdkTracerProvider, Option<Arc<Delivery>>), InitError> {
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
     let builder = SdkTracerProvider::builder().with_resource(resource);
     let Some(endpoint) = endpoint else {
-        return Ok(builder.build());
+        return Ok((builder.build(), None));
     };
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(traces_address(endpoint))
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|source| InitError::Exporter {
-            endpoint: endpoint.to_owned(),
-            source,
-        })?;
-    Ok(builder.with_batch_exporter(exporter).build())
-}
-
-/// The collector's address for traces, from its base address as everyone writes it.
-fn traces_address(endpoint: &str) -> String {
-    let base = endpoint.trim_end_matches('/');
-    if base.ends_with("/v1/traces") {
-        base.to_owned()
-    } else {
-        format!("{base}/v1/traces")
-    }
+    let (processor, delivery) = export::to_collector(endpoint)?;
+    Ok((builder.with_span_processor(processor).build(), Some(delivery)))
 }
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -284,12 +301,5 @@ mod tests {
             error.to_string(),
             "read the log filter `info,holdfast=loud` (telemetry.log)"
         );
-    }
-
-    #[test]
-    fn the_collectors_address_gets_its_path_once() {
-        for base in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"] {
-            assert_eq!(traces_address(base), "http://c:4318/v1/traces");
-        }
     }
 }

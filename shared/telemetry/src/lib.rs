@@ -7,6 +7,7 @@
 //! - [`clock`] and [`failpoint`]: time and faults, as tests want them.
 
 pub mod clock;
+mod export;
 pub mod failpoint;
 pub mod http;
 mod init;
