@@ -26,7 +26,7 @@ use template::Template;
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// The folder for holdfast.toml and keys/.
+    /// The folder for holdfast.toml and keys/. Keys that `keys generate` has written there are used.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
     /// Where backups are kept: a directory, file:///directory or s3://bucket/prefix; else repository/ in DIR, or
@@ -61,7 +61,7 @@ pub(crate) async fn run(global: &Global, args: &InitArgs) -> Result<Exit, CliErr
     let config = args.dir.join("holdfast.toml");
     let keys = args.dir.join("keys");
     refuse_existing(&config)?;
-    refuse_existing(&keys)?;
+    let present = Present::in_folder(&keys);
     if !args.recipients.is_empty() {
         let usable = Recipients::from_files(&args.recipients, SystemTime::now());
         usable.map_err(|error| CliError::keys("--recipient cannot be used", error))?;
@@ -75,18 +75,53 @@ pub(crate) async fn run(global: &Global, args: &InitArgs) -> Result<Exit, CliErr
     if new_dir {
         made.paths.push(args.dir.clone());
     }
-    let repository = make(args, &config, &keys, &mut made).await?;
+    let new = Folder {
+        config: &config,
+        keys: &keys,
+        present,
+    };
+    let repository = make(args, &new, &mut made).await?;
     made.keep = true;
-    Output::new(false).say(&next_steps(args, &config, &keys, &repository));
+    Output::new(false).say(&next_steps(args, &new, &repository));
     Ok(Exit::Good)
 }
 
-async fn make(args: &InitArgs, config: &Path, keys: &Path, made: &mut Made) -> Result<Repository, CliError> {
+/// The folder that is set up, and the keys that were there before.
+struct Folder<'a> {
+    config: &'a Path,
+    keys: &'a Path,
+    present: Present,
+}
+
+/// The keys that were there before.
+#[derive(Clone, Copy)]
+struct Present {
+    pipeline: bool,
+    backup: bool,
+    backup_secret: bool,
+}
+
+impl Present {
+    /// Looks into a folder; an empty file, as Compose wants for a secret that is elsewhere, is no key.
+    fn in_folder(keys: &Path) -> Self {
+        let is_key = |name: &str| fs::metadata(keys.join(name)).is_ok_and(|file| file.is_file() && file.len() > 0);
+        Self {
+            pipeline: is_key("pipeline.sec.asc"),
+            backup: is_key("backup.pub.asc"),
+            backup_secret: is_key("backup.sec.asc"),
+        }
+    }
+}
+
+async fn make(args: &InitArgs, new: &Folder<'_>, made: &mut Made) -> Result<Repository, CliError> {
+    let Folder { config, keys, .. } = new;
+    if !keys.exists() {
+        made.paths.push(keys.to_path_buf());
+    }
     make_private_dir(keys)?;
-    made.paths.push(keys.to_owned());
-    make_keys(args, keys)?;
-    write_new(config, template(args)?.text().as_bytes(), 0o644)?;
-    made.paths.push(config.to_owned());
+    make_keys(args, new, made)?;
+    write_new(config, template(args, new)?.text().as_bytes(), 0o644)?;
+    made.paths.push(config.to_path_buf());
     let settings = Settings::load_for(
         config,
         &Settings::environment(),
@@ -95,19 +130,25 @@ async fn make(args: &InitArgs, config: &Path, keys: &Path, made: &mut Made) -> R
     make_repository(&settings, made).await
 }
 
-fn make_keys(args: &InitArgs, keys: &Path) -> Result<(), CliError> {
-    let key = |purpose, user_id: &str| {
-        let made = generate(purpose, user_id, None, SystemTime::now());
-        made.map_err(|error| CliError::keys("a key cannot be made", error))
+/// Makes the keys that are neither there nor given.
+fn make_keys(args: &InitArgs, new: &Folder<'_>, made: &mut Made) -> Result<(), CliError> {
+    let mut key = |name: &str, purpose| -> Result<(), CliError> {
+        let key = generate(purpose, &format!("Holdfast {name} key"), None, SystemTime::now());
+        let key = key.map_err(|error| CliError::keys("a key cannot be made", error))?;
+        let files = write(new.keys, name, &key)?;
+        made.paths.extend(files.into_iter().map(PathBuf::from));
+        Ok(())
     };
-    write(keys, "pipeline", &key(KeyPurpose::Pipeline, "Holdfast pipeline key")?)?;
-    if args.recipients.is_empty() {
-        write(keys, "backup", &key(KeyPurpose::Backup, "Holdfast backup key")?)?;
+    if !new.present.pipeline {
+        key("pipeline", KeyPurpose::Pipeline)?;
+    }
+    if args.recipients.is_empty() && !new.present.backup {
+        key("backup", KeyPurpose::Backup)?;
     }
     Ok(())
 }
 
-fn template(args: &InitArgs) -> Result<Template, CliError> {
+fn template(args: &InitArgs, new: &Folder<'_>) -> Result<Template, CliError> {
     let system = fs::canonicalize(&args.dir).is_ok_and(|dir| dir == Path::new("/etc/holdfast"));
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let default = |local: &str, system_wide: &str| {
@@ -153,6 +194,7 @@ fn template(args: &InitArgs) -> Result<Template, CliError> {
         state_dir,
         repository,
         recipients,
+        secret_elsewhere: new.present.backup && !new.present.backup_secret,
     })
 }
 
@@ -215,16 +257,19 @@ impl Drop for Made {
     }
 }
 
-fn next_steps(args: &InitArgs, config: &Path, keys: &Path, repository: &Repository) -> String {
-    let (config, keys) = (config.display(), keys.display());
+fn next_steps(args: &InitArgs, new: &Folder<'_>, repository: &Repository) -> String {
+    let config = new.config.display();
+    let keys = new.keys.display();
+    let verb = |present| if present { "uses" } else { "made" };
     let mut text = format!(
-        "made {config}\nmade {keys}/pipeline.sec.asc, pipeline.pub.asc\nmade the repository {} at {}\n",
+        "made {config}\n{} {keys}/pipeline.sec.asc, pipeline.pub.asc\nmade the repository {} at {}\n",
+        verb(new.present.pipeline),
         repository.id(),
         repository.place().describe()
     );
-    if args.recipients.is_empty() {
+    if args.recipients.is_empty() && (!new.present.backup || new.present.backup_secret) {
         text.push_str(&format!(
-            "made {keys}/backup.sec.asc, backup.pub.asc\n\n\
+            "{} {keys}/backup.sec.asc, backup.pub.asc\n\n\
              What to do next:\n\
              1. Say what to back up: edit {config}, then run `holdfast doctor`.\n\
              2. Keep {keys}/backup.sec.asc and {keys}/pipeline.pub.asc offline, in two places: with them and any copy of\n   \
@@ -233,7 +278,8 @@ fn next_steps(args: &InitArgs, config: &Path, keys: &Path, repository: &Reposito
                 cannot read its backups. While it is here, backups can be verified here by decrypting them.\n\
              4. Make a second key for an offline copy: `holdfast keys generate backup --name offline --dir {keys}`, and add\n   \
                 {keys}/offline.pub.asc to encryption.recipients.\n\
-             5. `holdfast run --verify` makes the first backup.\n"
+             5. `holdfast run --verify` makes the first backup.\n",
+            verb(new.present.backup)
         ));
     } else {
         text.push_str(&format!(
@@ -244,4 +290,67 @@ fn next_steps(args: &InitArgs, config: &Path, keys: &Path, repository: &Reposito
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn holdfast(dir: &Path, words: &[&str]) -> Exit {
+        let words = words.iter().map(OsString::from);
+        let dir = [OsString::from("--dir"), dir.into()];
+        crate::run([OsString::from("holdfast")].into_iter().chain(words).chain(dir))
+    }
+
+    fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), fs::read(&path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn keys_that_were_made_before_are_used_and_missing_ones_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        assert_eq!(holdfast(&keys, &["keys", "generate", "pipeline"]), Exit::Good);
+        let before = contents(&keys);
+        assert_eq!(holdfast(dir.path(), &["init"]), Exit::Good);
+        let after = contents(&keys);
+        assert!(before.iter().all(|file| after.contains(file)), "the key was touched");
+        assert_eq!(after.len(), 6);
+        assert!(dir.path().join("repository/repository.pgp").is_file());
+    }
+
+    #[test]
+    fn a_public_backup_key_alone_is_sealed_to_and_no_secret_one_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        assert_eq!(holdfast(&keys, &["keys", "generate", "backup"]), Exit::Good);
+        fs::remove_file(keys.join("backup.rev.asc")).unwrap();
+        // As Compose wants a file for a secret that is elsewhere.
+        fs::write(keys.join("backup.sec.asc"), "").unwrap();
+        assert_eq!(holdfast(dir.path(), &["init"]), Exit::Good);
+        assert!(fs::read(keys.join("backup.sec.asc")).unwrap().is_empty());
+        let text = fs::read_to_string(dir.path().join("holdfast.toml")).unwrap();
+        assert!(text.contains("# secret_keys = "), "{text}");
+    }
+
+    #[test]
+    fn keys_outlive_an_init_that_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        assert_eq!(holdfast(&keys, &["keys", "generate", "pipeline"]), Exit::Good);
+        let before = contents(&keys);
+        fs::write(dir.path().join("repository"), "a file is no place").unwrap();
+        assert_ne!(holdfast(dir.path(), &["init"]), Exit::Good);
+        assert_eq!(contents(&keys), before);
+        assert!(!dir.path().join("holdfast.toml").exists());
+    }
 }

@@ -11,6 +11,8 @@ pub(super) struct Template {
     pub(super) repository: String,
     /// Public keys made elsewhere; none means the one that was generated.
     pub(super) recipients: Vec<String>,
+    /// Whether keys/ has the public backup key alone.
+    pub(super) secret_elsewhere: bool,
 }
 
 impl Template {
@@ -27,7 +29,7 @@ impl Template {
         } else {
             self.recipients.iter().map(|r| quoted(r)).collect()
         };
-        let secret = if own {
+        let secret = if own && !self.secret_elsewhere {
             "secret_keys = [\"keys/backup.sec.asc\"]"
         } else {
             "# secret_keys = [\"keys/backup.sec.asc\"]"
@@ -145,6 +147,7 @@ mod tests {
             state_dir: "state".into(),
             repository: "repository".into(),
             recipients: Vec::new(),
+            secret_elsewhere: false,
         }
     }
 
@@ -160,6 +163,7 @@ mod tests {
             state_dir: "/x/a \"b\" \\c".into(),
             repository: "s3://bucket/prefix".into(),
             recipients: vec!["/k/one.asc".into(), "/k/two.asc".into()],
+            secret_elsewhere: false,
         };
         let settings = load(dir.path(), &odd.text(), SecretSection::ALL);
         assert_eq!(
@@ -168,6 +172,18 @@ mod tests {
         );
         assert_eq!(settings.state_dir, Path::new("/x/a \"b\" \\c"));
         assert!(settings.verifier.secret_keys.is_empty() && settings.repository.url.is_s3());
+    }
+
+    #[test]
+    fn a_secret_key_that_is_elsewhere_is_not_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let public = Template {
+            secret_elsewhere: true,
+            ..template()
+        };
+        let settings = load(dir.path(), &public.text(), SecretSection::ALL);
+        assert_eq!(settings.encryption.recipients, [dir.path().join("keys/backup.pub.asc")]);
+        assert!(settings.verifier.secret_keys.is_empty());
     }
 
     #[test]
