@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod again;
+mod files;
 mod host;
 mod setup;
 
-use holdfast_tests::{Result, ensure, http, wait_until};
+use holdfast_tests::{Context, Result, ensure, http, tools, wait_until};
 
 use setup::{Deployment, PROJECT, STAND_IN};
 
@@ -14,8 +16,7 @@ use setup::{Deployment, PROJECT, STAND_IN};
 #[test]
 fn the_deployment_from_nothing_to_a_restore_and_a_gate() -> Result<()> {
     let deployment = Deployment::new()?;
-    let setup = deployment.path("deploy/compose/setup");
-    holdfast_tests::tools::text_of(&mut deployment.command(setup))?;
+    deployment.set_up()?;
     deployment.compose(&["--profile", "sample", "up", "-d"])?;
     deployment.wait_for_health()?;
 
@@ -23,7 +24,56 @@ fn the_deployment_from_nothing_to_a_restore_and_a_gate() -> Result<()> {
     replicas_share_the_work(&deployment)?;
     prometheus_finds_every_replica(&deployment)?;
     the_gate_lets_only_proven_upgrades_through(&deployment)?;
-    deployment.wait_for_health()
+    deployment.wait_for_health()?;
+    a_run_is_traced_from_the_command_on(&deployment)?;
+    again::a_setup_that_was_killed_is_finished_by_the_next(&deployment)?;
+    again::an_image_is_built_without_secrets(&deployment)?;
+    the_end_of_the_deployment_is_not_that_of_the_backups(&deployment)
+}
+
+fn a_run_is_traced_from_the_command_on(deployment: &Deployment) -> Result<()> {
+    deployment.compose(&["--profile", "tracing", "up", "-d", "--no-deps", "jaeger"])?;
+    let mut run = deployment.command("docker-compose");
+    run.env("HOLDFAST_OTLP_ENDPOINT", "http://jaeger:4318");
+    run.args(["run", "--rm", "-T", "holdfast", "run", "--source", "docker-postgres"]);
+    tools::text_of(&mut run)?;
+    let jaeger = format!("{PROJECT}_jaeger_1");
+    // The command's own span: it has ended when that was sent.
+    let received = [
+        "exec",
+        &jaeger,
+        "grep",
+        "--recursive",
+        "--text",
+        "--quiet",
+        "holdfast run",
+        "/tmp/received",
+    ];
+    deployment
+        .engine
+        .docker(received)
+        .context("the command was not traced")?;
+    deployment.compose(&["--profile", "tracing", "rm", "--stop", "--force", "jaeger"])?;
+    Ok(())
+}
+
+fn the_end_of_the_deployment_is_not_that_of_the_backups(deployment: &Deployment) -> Result<()> {
+    let before = deployment.run("holdfast", &["list", "--json"])?;
+    let said = deployment.set_up()?;
+    ensure!(said.contains("Nothing had to be changed"), "{said}");
+    deployment.compose(&["--profile", "sample", "--profile", "metrics", "down", "--volumes"])?;
+    let left = deployment.engine.docker(["volume", "ls", "--quiet"])?;
+    for (volume, stays) in [
+        ("repository", true),
+        ("offsite", true),
+        ("state", false),
+        ("nats", false),
+    ] {
+        let name = format!("{PROJECT}_{volume}");
+        assert_eq!(left.lines().any(|line| line == name), stays, "{name}: {left}");
+    }
+    assert_eq!(deployment.run("holdfast", &["list", "--json"])?, before);
+    Ok(())
 }
 
 fn the_sample_comes_back(deployment: &Deployment) -> Result<()> {

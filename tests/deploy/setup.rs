@@ -93,7 +93,8 @@ impl Deployment {
         self.engine.docker(["import", &tar, name]).map(drop)
     }
 
-    fn build(&self, name: &str, arguments: &[&str], context: &Path) -> Result<()> {
+    /// Builds an image.
+    pub(crate) fn build(&self, name: &str, arguments: &[&str], context: &Path) -> Result<()> {
         let mut command = self
             .engine
             .command(["build", "--quiet", "--network", "host", "--tag", name]);
@@ -129,6 +130,7 @@ impl Deployment {
             ("DOCKER_VOLUMES", self.volumes().display().to_string()),
             ("HOLDFAST_CONFIG", "./deploy/compose/sample.toml".to_owned()),
             ("NATS_IMAGE", STAND_IN.to_owned()),
+            ("JAEGER_IMAGE", STAND_IN.to_owned()),
             ("PROMETHEUS_IMAGE", STAND_IN.to_owned()),
             ("PROMETHEUS_PORT", self.prometheus.to_string()),
             ("SAMPLE_POSTGRES_IMAGE", STAND_IN.to_owned()),
@@ -151,6 +153,11 @@ impl Deployment {
     pub(crate) fn compose(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command("docker-compose");
         tools::text_of(command.args(arguments)).with_context(|| format!("docker-compose {arguments:?}"))
+    }
+
+    /// Runs deploy/compose/setup.
+    pub(crate) fn set_up(&self) -> Result<String> {
+        tools::text_of(&mut self.command(self.path("deploy/compose/setup")))
     }
 
     /// Runs one of the deployment's commands in a container of its own.

@@ -1,0 +1,121 @@
+//! `setup` on a real engine, killed after each thing that it makes; and what an image is built from.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use holdfast_tests::{Result, ensure, tools};
+
+use crate::setup::Deployment;
+
+/// The name of a further deployment on the same engine.
+const PROJECT: &str = "again";
+
+/// Stands for `docker`: of what changes something, each is done once, and then whoever called is killed. Making the
+/// repository is killed itself, too, at a moment that nobody knows.
+const KILLER: &str = r#"#!/bin/bash
+case "$1 $2" in
+"run --rm" | "volume create")
+    if ! grep --quiet --line-regexp --fixed-strings -- "$*" "$DONE"; then
+        printf '%s\n' "$*" >>"$DONE"
+        case "$*" in
+        *" init "*) timeout --signal=KILL 0.7 REAL "$@" ;;
+        *) REAL "$@" ;;
+        esac
+        kill -KILL $PPID
+        exit 1
+    fi
+    ;;
+esac
+exec REAL "$@"
+"#;
+
+pub(crate) fn a_setup_that_was_killed_is_finished_by_the_next(deployment: &Deployment) -> Result<()> {
+    let clone = deployment.path(PROJECT);
+    fs::create_dir(&clone)?;
+    for name in ["deploy", "compose.yaml"] {
+        let from = deployment.path(name);
+        tools::text_of(Command::new("cp").arg("-a").arg(from).arg(&clone))?;
+    }
+    let bin = clone.join("bin");
+    fs::create_dir(&bin)?;
+    let done = clone.join("done");
+    fs::write(&done, "")?;
+    let real = tools::text_of(Command::new("sh").args(["-c", "command -v docker"]))?;
+    let killer = bin.join("docker");
+    fs::write(&killer, KILLER.replace("REAL", real.trim()))?;
+    fs::set_permissions(&killer, fs::Permissions::from_mode(0o755))?;
+
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
+    let setup = || {
+        let mut command = deployment.command(clone.join("deploy/compose/setup"));
+        command.env("COMPOSE_PROJECT_NAME", PROJECT).current_dir(&clone);
+        command
+    };
+    let mut kills = 0;
+    while !setup().env("PATH", &path).env("DONE", &done).status()?.success() {
+        kills += 1;
+        ensure!(kills < 20, "it gets nowhere: {}", fs::read_to_string(&done)?);
+    }
+    ensure!(kills >= 6, "it was killed {kills} times only");
+    let said = tools::text_of(&mut setup())?;
+    ensure!(said.contains("Nothing had to be changed"), "{said}");
+    check_keys(&clone.join("secrets/keys"))?;
+    let repository = deployment.engine.volume_folder(&format!("{PROJECT}_repository"));
+    for name in ["repository.pgp", "RESTORE.md", "restore.py"] {
+        ensure!(repository.join(name).is_file(), "the repository lacks {name}");
+    }
+
+    // A repository that is gone may be on a disk that is not mounted: no other one takes its place by itself.
+    fs::remove_file(repository.join("repository.pgp"))?;
+    tools::text_of(&mut setup())?;
+    ensure!(
+        !repository.join("repository.pgp").exists(),
+        "there is another repository"
+    );
+    tools::text_of(setup().arg("--new-repository"))?;
+    ensure!(repository.join("repository.pgp").exists(), "there is no new repository");
+    Ok(())
+}
+
+fn check_keys(keys: &Path) -> Result<()> {
+    for name in ["pipeline", "backup"] {
+        for part in ["pub", "sec", "rev"] {
+            let text = fs::read_to_string(keys.join(format!("{name}.{part}.asc")))?;
+            ensure!(text.trim_end().ends_with("-----"), "{name}.{part}.asc is cut off");
+        }
+    }
+    let left = fs::read_dir(keys)?.count();
+    ensure!(left == 6, "{left} files in {}", keys.display());
+    Ok(())
+}
+
+/// What a build is given, of a clone in which secrets and plaintext lie about.
+pub(crate) fn an_image_is_built_without_secrets(deployment: &Deployment) -> Result<()> {
+    let context = deployment.path("context");
+    let litter = [
+        "secrets/key",
+        "restore/plain",
+        "keys/key",
+        "state/host",
+        ".env",
+        "tests/.tests/some",
+        "Cargo.toml",
+    ];
+    for path in litter.map(|path| context.join(path)) {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, "x")?;
+    }
+    fs::copy(tools::root().join(".dockerignore"), context.join(".dockerignore"))?;
+    fs::write(context.join("Dockerfile"), "FROM holdfast-test:base\nCOPY . /context\n")?;
+    let image = "holdfast-test:context";
+    deployment.build(image, &["--file", "Dockerfile"], &context)?;
+    let found = deployment
+        .engine
+        .docker(["run", "--rm", image, "find", "/context", "-type", "f"])?;
+    assert_eq!(found, "/context/Cargo.toml");
+    Ok(())
+}
