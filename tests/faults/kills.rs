@@ -125,7 +125,7 @@ fn janitor_dies_at(point: &str) -> Result<()> {
         .section("janitor", "max_delete_percent = 100\ngrace = \"13h\"")?
         .build()?;
     for seed in 0..4 {
-        sandbox.run(&["run", "--class", "daily"])?.good()?;
+        sandbox.run(&["run", "--class", "daily", "--verify"])?.good()?;
         tree::edit(&uploads, 10, seed)?;
     }
     let kept = sandbox.artefact("uploads", "uploads")?.id;

@@ -231,13 +231,14 @@ pub(crate) async fn unreadable(catalogue: &Catalogue) -> Result<Vec<Unreadable>,
     Ok(found)
 }
 
-/// The artefacts that restore points have as good, but for those of runs that retention has given up.
+/// The artefacts that restore points have as good, but for those of runs that retention has given up. A tombstone that
+/// cannot be read gives nothing up.
 pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, RepositoryError> {
     let tombstones = catalogue.repository().place().list(Prefix::Tombstones).await?.objects;
-    let given_up: HashSet<ObjectKey> = tombstones.into_iter().map(|object| object.key).collect();
+    let marked: HashSet<ObjectKey> = tombstones.into_iter().map(|object| object.key).collect();
     let mut promised = Vec::new();
     for run in catalogue.runs().await? {
-        if given_up.contains(&ObjectKey::Tombstone(run)) {
+        if marked.contains(&ObjectKey::Tombstone(run)) && is_given_up(catalogue, run).await? {
             continue;
         }
         let point = catalogue.restore_point(run).await.or_else(none_if_damaged)?;
@@ -246,6 +247,18 @@ pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, R
         promised.extend(good.map(|a| a.artefact.id));
     }
     Ok(promised)
+}
+
+/// Whether retention gave a run up. A tombstone that cannot be read is warned of, and gives nothing up.
+pub(crate) async fn is_given_up(catalogue: &Catalogue, run: RunId) -> Result<bool, RepositoryError> {
+    match catalogue.is_given_up(run).await {
+        Err(error) if error.is_damage() => {
+            let reason = holdfast_fault::chain(&error);
+            tracing::warn!(%run, %reason, "the run's tombstone cannot be read; the run counts as not given up");
+            Ok(false)
+        }
+        told => told,
+    }
 }
 
 fn problem(what: String, error: &RepositoryError) -> Unreadable {

@@ -8,7 +8,7 @@ use holdfast_repository::{Repository, RepositoryError};
 use holdfast_storage::{Place, StorageError};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::plan::{Others, plan};
+use crate::plan::{Others, asked, plan};
 use crate::view::{Sight, look, nothing};
 use crate::{Action, ApplyError, CleanError, Places, Plan, Rules, apply, others};
 
@@ -76,7 +76,7 @@ impl Planned {
     async fn make(places: &Places, place: &PlaceName, confirm: bool, may_write: bool) -> Result<Self, CleanError> {
         let rules = places.rules(place)?;
         let repository = places.at(place).await?;
-        let looked = Self::look(places, repository, rules.is_some() && may_write).await;
+        let looked = Self::look(places, repository, rules, may_write).await;
         let (sight, others, to_come) = looked.map_err(|source| CleanError::Look {
             place: place.clone(),
             source: Box::new(source),
@@ -89,7 +89,8 @@ impl Planned {
     async fn look(
         places: &Places,
         repository: &Repository,
-        ask_time: bool,
+        rules: Option<&Rules>,
+        may_write: bool,
     ) -> Result<(Sight, Others, BTreeSet<ArtefactId>), RepositoryError> {
         let (clock, local) = (places.clock().as_ref(), places.local());
         let place = repository.place();
@@ -108,11 +109,13 @@ impl Planned {
                 Err(error) => return Err(error),
             }
         }
+        let ask_time = rules.is_some() && may_write;
         let place_time = if ask_time { time_at(place).await } else { None };
         let mut sight = look(repository, clock).await?;
         sight.view.place_time = place_time;
         if is_local {
-            let others = others::of_local(places, &sight).await;
+            let asked = asked(&sight.view, rules, sight.at);
+            let others = others::of_local(places, &sight, &asked).await;
             return Ok((sight, others, BTreeSet::new()));
         }
         let (others, to_come) = others::of_target(local, &mut sight).await?;

@@ -2,22 +2,21 @@
 //!
 //! The local place asks its targets what they still lack. A target asks the local place, from which alone it is filled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_fault::chain;
-use holdfast_format::{ArtefactId, ObjectKey, PlaceName, Verification};
+use holdfast_format::{ArtefactId, ObjectKey, PlaceName, RunId, Verification};
 use holdfast_repository::{Repository, RepositoryError};
 
 use crate::Places;
-use crate::plan::{ArtefactView, Other, Others};
+use crate::plan::{ArtefactView, Asked, Other, Others};
 use crate::view::{Inventory, Reader, Sight, hold_of, in_time, is_known_bad, later};
 
-/// What the targets hold that runs of the local place are to be copied to. A target that does not answer is told as such.
-pub(crate) async fn of_local(places: &Places, sight: &Sight) -> Others {
-    let wanted: BTreeSet<&PlaceName> = sight.view.runs.iter().flat_map(|run| &run.targets).collect();
+/// What the targets hold of what they are `asked` for. A target that does not answer is told as such.
+pub(crate) async fn of_local(places: &Places, sight: &Sight, asked: &BTreeMap<PlaceName, Asked>) -> Others {
     let mut others = Others::new();
-    for target in wanted.into_iter().filter(|t| places.is_configured(t)) {
-        let other = match see(places, target, sight).await {
+    for (target, asked) in asked.iter().filter(|(target, _)| places.is_configured(target)) {
+        let other = match see(places, target, sight, asked).await {
             Ok(seen) => seen,
             Err(why) => Other::Unseen(why),
         };
@@ -26,67 +25,71 @@ pub(crate) async fn of_local(places: &Places, sight: &Sight) -> Others {
     others
 }
 
-async fn see(places: &Places, target: &PlaceName, sight: &Sight) -> Result<Other, String> {
+async fn see(places: &Places, target: &PlaceName, sight: &Sight, asked: &Asked) -> Result<Other, String> {
     let there = places.at(target).await.map_err(|error| chain(&error).to_string())?;
     let seen = async {
         places.local().check_identity_at(there.place()).await?;
         let inventory = Inventory::without_packs(there.place()).await?;
-        let bad = known_bad(there, &inventory, sight).await?;
-        let mut other = seen(&inventory);
-        if let Other::Seen { artefacts, .. } = &mut other {
-            artefacts.retain(|id| !bad.contains(id));
-        }
-        Ok(other)
+        proven(there, &inventory, sight, asked).await
     };
     seen.await.map_err(|error: RepositoryError| chain(&error).to_string())
 }
 
-/// What is there, by its keys.
-fn seen(inventory: &Inventory) -> Other {
-    let given_up: BTreeSet<_> = inventory.tombstones.iter().copied().collect();
-    let manifests = inventory.artefacts.keys().filter(|id| inventory.has_manifest(**id));
-    Other::Seen {
+/// What a target proves to hold of what it is asked for: only what can be read there counts, so that no object of
+/// somebody without a key lets anything go here.
+async fn proven(
+    there: &Repository,
+    inventory: &Inventory,
+    sight: &Sight,
+    asked: &Asked,
+) -> Result<Other, RepositoryError> {
+    let mut reader = Reader::new(there);
+    let tombstones = inventory.tombstones.iter().filter(|run| asked.runs.contains(run));
+    let given_up: BTreeSet<RunId> = reader.tombstones(tombstones.copied()).await?.into_keys().collect();
+    let wanted = |key: &ObjectKey| matches!(key, ObjectKey::Manifest(id) if asked.artefacts.contains(id));
+    let manifests = reader.manifests(inventory.of_artefacts(wanted)).await?;
+    let bad = known_bad(&mut reader, inventory, sight, asked).await?;
+    let place = there.place().name();
+    for (key, why) in reader.unreadable {
+        tracing::warn!(%place, object = %key, why, "an object at the target cannot be read: the target counts as lacking what it tells of");
+    }
+    Ok(Other::Seen {
         runs: inventory
             .runs
             .keys()
             .filter(|run| !given_up.contains(run))
             .copied()
             .collect(),
-        artefacts: manifests.copied().collect(),
+        artefacts: manifests.into_keys().filter(|id| !bad.contains(id)).collect(),
         given_up,
-    }
+    })
 }
 
 /// Artefacts whose copy at a target is known to be damaged: the target lacks them. Verifications of a target are written
 /// down there, here, or at both.
 async fn known_bad(
-    there: &Repository,
+    there: &mut Reader<'_>,
     inventory: &Inventory,
     sight: &Sight,
+    asked: &Asked,
 ) -> Result<BTreeSet<ArtefactId>, RepositoryError> {
-    let artefacts = sight.view.runs.iter().flat_map(|run| &run.artefacts);
-    let here: BTreeSet<ArtefactId> = artefacts.map(|a| a.id).collect();
     let known: BTreeSet<_> = sight.verifications.values().flatten().map(|v| v.id).collect();
-    let only_there =
-        |key: &ObjectKey| matches!(key, ObjectKey::Verified(id, v) if here.contains(id) && !known.contains(v));
-    let mut reader = Reader::new(there);
-    let mut all = reader.verifications(inventory.of_artefacts(only_there)).await?;
-    for (id, of) in &sight.verifications {
+    let only_there = |key: &ObjectKey| matches!(key, ObjectKey::Verified(id, v) if asked.artefacts.contains(id) && !known.contains(v));
+    let mut all = there.verifications(inventory.of_artefacts(only_there)).await?;
+    for (id, of) in sight
+        .verifications
+        .iter()
+        .filter(|(id, _)| asked.artefacts.contains(id))
+    {
         all.entry(*id).or_default().extend(of.iter().cloned());
     }
-    let place = there.place().name();
-    let is_bad = |of: Vec<Verification>| is_known_bad(&in_time(of), place);
-    let mut bad: BTreeSet<ArtefactId> = all
-        .into_iter()
-        .filter_map(|(id, of)| is_bad(of).then_some(id))
-        .collect();
-    for (key, why) in reader.unreadable {
-        tracing::warn!(%place, object = %key, why, "a verification cannot be read; its artefact counts as lacking there");
-        if let ObjectKey::Verified(id, _) = key {
-            bad.insert(id);
-        }
-    }
-    Ok(bad)
+    let is_bad = |of: Vec<Verification>| is_known_bad(&in_time(of), there.place());
+    let bad = all.into_iter().filter_map(|(id, of)| is_bad(of).then_some(id));
+    let unreadable = there.unreadable.iter().filter_map(|(key, _)| match key {
+        ObjectKey::Verified(id, _) => Some(*id),
+        _ => None,
+    });
+    Ok(bad.chain(unreadable).collect())
 }
 
 /// Adds to what was seen of a target what the local place says of it, and returns that place as the other one.
@@ -112,15 +115,11 @@ pub(crate) async fn of_target(
     let there: BTreeSet<ArtefactId> = artefacts.filter(|a| a.manifest).map(|a| a.id).collect();
     let to_come = |key: &ObjectKey| matches!(key, ObjectKey::Manifest(id) if !there.contains(id));
     let manifests = reader.manifests(inventory.of_artefacts(to_come)).await?;
-    let given_up = view
-        .runs
-        .iter()
-        .filter(|run| run.tombstone.is_some())
-        .map(|run| run.run);
-    let given_up: BTreeSet<_> = given_up.chain(inventory.tombstones.iter().copied()).collect();
-    let to_come = manifests
-        .into_iter()
-        .filter(|(_, sealed)| !given_up.contains(&sealed.run));
+    let given_up = reader.tombstones(inventory.tombstones.iter().copied()).await?;
+    let given_up: BTreeSet<RunId> = given_up.into_keys().collect();
+    let going = view.runs.iter().filter(|run| run.tombstone.is_some());
+    let going: BTreeSet<RunId> = going.map(|run| run.run).chain(given_up.iter().copied()).collect();
+    let to_come = manifests.into_iter().filter(|(_, sealed)| !going.contains(&sealed.run));
     let mut ids = BTreeSet::new();
     for (id, sealed) in to_come {
         if let Some(begun) = view.orphans.iter_mut().find(|orphan| orphan.id == id) {
@@ -143,5 +142,16 @@ pub(crate) async fn of_target(
     let unreadable = reader.unreadable.into_iter();
     view.unreadable
         .extend(unreadable.map(|(key, why)| format!("{key} at place {place} ({why})")));
-    Ok((Others::from([(place.clone(), seen(&inventory))]), ids))
+    let other = Other::Seen {
+        runs: inventory
+            .runs
+            .keys()
+            .filter(|run| !given_up.contains(run))
+            .copied()
+            .collect(),
+        // A target lacks nothing that the local place has: it is filled from there.
+        artefacts: BTreeSet::new(),
+        given_up,
+    };
+    Ok((Others::from([(place.clone(), other)]), ids))
 }

@@ -10,8 +10,12 @@
 //!    than a share of the place at once, nothing is deleted at all.
 //! 3. A run is kept while it is pinned, held, has not ended, is younger than the grace, or within the longest period
 //!    set for its class or one below it.
-//! 4. What is past that is kept if it holds one of the last good or the last verified artefact of its kind, or if
-//!    a target that the run is to be copied to lacks any of it.
+//! 4. What is past that goes only if it is dispensable: of each of its artefacts a newer one of the same database or
+//!    directory was proven (verified by decrypting it or deeper; where nobody verifies it deeper, to level integrity), and
+//!    nothing is known against that one. So a verdict only ever protects: what is found bad does not let an older one go,
+//!    and does not go sooner itself.
+//! 5. It is kept if it holds one of the last good artefacts of its kind, or a newer one, good or not; or if a target that
+//!    the run is to be copied to lacks any of it.
 //!
 //! Packs go in two steps. What no kept manifest names is condemned; what was condemned longer than the grace ago,
 //! and that no manifest at all names now, is deleted. That needs no lock against writers as long as two things hold:
@@ -24,6 +28,7 @@ mod keep;
 mod lines;
 mod packs;
 mod protect;
+mod refusals;
 mod report;
 mod rules;
 mod steps;
@@ -119,9 +124,44 @@ pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Times
     }
 }
 
+/// What has to be known of a target before runs of the local place may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Runs that the target is to have, or to have had.
+    pub runs: BTreeSet<RunId>,
+    /// Artefacts that it is to have.
+    pub artefacts: BTreeSet<ArtefactId>,
+}
+
+/// What has to be known of the targets of the place that `view` shows: of all that would go if they had everything.
+#[must_use]
+pub fn asked(view: &PlaceView, rules: Option<&Rules>, now: Timestamp) -> BTreeMap<PlaceName, Asked> {
+    let mut of: BTreeMap<PlaceName, Asked> = BTreeMap::new();
+    let Some(rules) = rules.filter(|_| checks::blocks(view, now).is_empty()) else {
+        return of;
+    };
+    let guards = protect::Guards::of(view, rules.keep_last);
+    let going = decide(view, rules, &Others::new(), now).expire;
+    let going: BTreeSet<RunId> = going.iter().map(|removal| removal.run.run).collect();
+    for run in view.runs.iter().filter(|run| going.contains(&run.run)) {
+        for target in &run.targets {
+            let asked = of.entry(target.clone()).or_default();
+            asked.runs.insert(run.run);
+            for artefact in run.artefacts.iter().filter(|a| a.manifest) {
+                asked.artefacts.insert(artefact.id);
+                if artefact.bad {
+                    asked.artefacts.extend(guards.stand_ins(view, run, artefact));
+                }
+            }
+        }
+    }
+    of
+}
+
 fn decide(view: &PlaceView, rules: &Rules, others: &Others, now: Timestamp) -> Plan {
     let mut plan = Plan::empty(view, now);
-    let guards = protect::guards(view, rules.keep_last);
+    let mut refusals = refusals::Refusals::default();
+    let guards = protect::Guards::of(view, rules.keep_last);
     let judge = judge::Judge {
         view,
         rules,
@@ -130,8 +170,9 @@ fn decide(view: &PlaceView, rules: &Rules, others: &Others, now: Timestamp) -> P
         guards,
     };
     for run in view.newest_first() {
-        judge.pass(run, &mut plan);
+        judge.pass(run, &mut plan, &mut refusals);
     }
+    plan.refused = refusals.into_lines();
     plan.expire.reverse();
     plan.finish.reverse();
     let going: BTreeSet<RunId> = plan.expire.iter().chain(&plan.finish).map(|r| r.run.run).collect();
@@ -191,9 +232,6 @@ impl Plan {
 
 /// Packs by their bytes.
 type Sized = Vec<(PackId, u64)>;
-
-/// Artefacts that must stay.
-type Guards = BTreeMap<ArtefactId, Keep>;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use holdfast_service::{Context, JobError, Stage, WorkerSpec};
 use holdfast_storage::Put;
 use holdfast_telemetry::metrics;
 
+use crate::plan::Keep;
 use crate::{Action, Applied, Places, apply_place};
 
 /// Applies retention at the configured places, after the runs that ask for it.
@@ -94,6 +95,11 @@ impl Janitor {
             } else {
                 tracing::info!(%place, reason, "retention holds back");
             }
+        }
+        let unproven = plan.keep.iter().filter(|(_, keep)| matches!(keep, Keep::Unproven(..)));
+        let unproven = unproven.count();
+        if unproven > 0 {
+            tracing::warn!(%place, runs = unproven, "retention keeps runs past their time, since no newer backup was verified");
         }
         tracing::info!(
             %place,

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Bed, LOCAL, WEEK, expired, has_refused, hold, name, pack, three};
-use holdfast_format::{Class, Damaged, ObjectKey, PackId};
+use holdfast_format::{Class, Damaged, Failure, FailureSubject, Level, ObjectKey, PackId, Stage};
 use holdfast_janitor::{ApplyError, apply_place, plan_place};
 use holdfast_telemetry::clock::Clock as _;
 use jiff::SignedDuration;
@@ -60,10 +60,83 @@ async fn without_retention_nothing_goes() {
     assert_eq!(bed.keys(LOCAL).await, before);
 }
 
+/// Somebody without any key puts this at a key.
+fn forge(bed: &Bed, place: &str, key: &ObjectKey) {
+    let path = bed.file(place, key);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "garbage").unwrap();
+}
+
+#[tokio::test]
+async fn a_forged_mark_or_record_takes_no_guard_off_and_is_named() {
+    let bed = Bed::new(WEEK).await;
+    let [(first, _), (second, b), (third, c)] = three(&bed, &[]).await;
+    assert_eq!(expired(&bed.plan(LOCAL).await), [first, second]);
+    let marks = [
+        ObjectKey::Damaged(PackId::from_bytes([4; 32])),
+        ObjectKey::ArtefactFailed(third, c, None),
+        ObjectKey::Verified(c, uuid::Uuid::from_u128(7)),
+        ObjectKey::Verified(b, uuid::Uuid::from_u128(7)),
+        ObjectKey::Tombstone(third),
+        ObjectKey::Condemned(PackId::from_bytes([4; 32])),
+        ObjectKey::Hold(first),
+    ];
+    for key in &marks {
+        let bed = bed.copy().await;
+        forge(&bed, LOCAL, key);
+        let before = bed.keys(LOCAL).await;
+        for _ in 0..2 {
+            let plan = bed.cleaned(LOCAL).await;
+            assert!(
+                plan.blocked && has_refused(&plan, &key.to_string()),
+                "{key}: {:?}",
+                plan.refused
+            );
+            bed.pass(30);
+        }
+        assert_eq!(bed.keys(LOCAL).await, before, "{key}");
+        // Once it is taken away, all is as before.
+        std::fs::remove_file(bed.file(LOCAL, key)).unwrap();
+        bed.pass(-60);
+        assert_eq!(expired(&bed.plan(LOCAL).await), [first, second], "{key}");
+    }
+    let all: Vec<ObjectKey> = marks
+        .into_iter()
+        .filter(|key| !matches!(key, ObjectKey::Hold(_)))
+        .collect();
+    for key in &all {
+        forge(&bed, LOCAL, key);
+    }
+    let plan = bed.plan(LOCAL).await;
+    for key in &all {
+        assert!(
+            has_refused(&plan, &key.to_string()),
+            "{key} is not named: {:?}",
+            plan.refused
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_holds_everything() {
     let bed = Bed::new(WEEK).await;
     let [(first, a), (_, b), (third, c)] = three(&bed, &[]).await;
+    let pack = PackId::from_bytes([1; 32]);
+    let mark = Damaged {
+        pack,
+        at: bed.clock.now(),
+        artefact: a,
+        problem: "torn".to_owned(),
+    };
+    bed.write(ObjectKey::Damaged(pack), &mark).await;
+    let failure = Failure {
+        run: first,
+        subject: FailureSubject::Artefact(a),
+        stage: Stage::Verify,
+        reason: "torn".to_owned(),
+        at: bed.clock.now(),
+    };
+    bed.write(failure.key(), &failure).await;
     bed.verify(c, LOCAL, true).await;
     bed.write(ObjectKey::Hold(third), &hold(&bed, third, None)).await;
     let all: Vec<ObjectKey> = bed
@@ -148,7 +221,7 @@ async fn a_missing_pack_holds_everything_until_it_is_known() {
 #[tokio::test]
 async fn a_damaged_packs_mark_goes_with_it() {
     let bed = Bed::new(WEEK).await;
-    let [(_, a), ..] = three(&bed, &[]).await;
+    let [(_, a), _, (_, c)] = three(&bed, &[]).await;
     for number in [1, 3] {
         let pack = PackId::from_bytes([number; 32]);
         let (at, problem) = (bed.clock.now(), "torn".to_owned());
@@ -163,7 +236,10 @@ async fn a_damaged_packs_mark_goes_with_it() {
         )
         .await;
     }
-    // The new run names pack 3 as well, so of three damaged ones none is left: nothing good is given up for it.
+    // The new run names pack 3 as well, so of three damaged ones none is left: nothing goes.
+    assert!(bed.cleaned(LOCAL).await.expire.is_empty());
+    // Found good after all.
+    bed.verify(c, LOCAL, true).await;
     bed.cleaned(LOCAL).await;
     bed.pass(2);
     bed.cleaned(LOCAL).await;
@@ -181,15 +257,49 @@ async fn a_failed_artefact_stands_in_for_no_good_one() {
     bed.record(failed, true).await;
     bed.pass(9);
     let plan = bed.plan(LOCAL).await;
-    assert_eq!(expired(&plan), [failed]);
-    assert!(
-        has_refused(&plan, &good.to_string()),
-        "the last good one stays: {:?}",
-        plan.refused
-    );
+    assert!(expired(&plan).is_empty());
+    for stays in [good, failed] {
+        assert!(
+            has_refused(&plan, &stays.to_string()),
+            "the last good one and what is newer stay: {:?}",
+            plan.refused
+        );
+    }
     // Found good after all.
     bed.verify(artefact, LOCAL, true).await;
     assert_eq!(expired(&bed.plan(LOCAL).await), [good]);
+}
+
+#[tokio::test]
+async fn what_was_not_verified_lets_nothing_go() {
+    let bed = Bed::new(WEEK).await;
+    let mut runs = Vec::new();
+    for number in [1, 2, 3] {
+        let run = bed.begin(Class::Daily, |_| {}).await;
+        let artefact = bed.seal(run, &[number]).await;
+        bed.record_as(run, false, None).await;
+        runs.push((run, artefact));
+        bed.pass(10);
+    }
+    let plan = bed.cleaned(LOCAL).await;
+    assert!(
+        plan.expire.is_empty() && !plan.blocked && has_refused(&plan, "no newer good backup of database main/shop"),
+        "{:?}",
+        plan.refused
+    );
+    // Nobody verifies deeper, so integrity is proof; and the report says so.
+    bed.verify_to(runs[1].1, LOCAL, Level::Integrity, true).await;
+    let plan = bed.plan(LOCAL).await;
+    assert_eq!(expired(&plan), [runs[0].0]);
+    assert!(
+        plan.expire[0]
+            .rule
+            .contains("to level integrity, and nobody verifies deeper")
+    );
+    bed.verify(runs[0].1, LOCAL, true).await;
+    assert!(expired(&bed.plan(LOCAL).await).is_empty(), "somebody does");
+    bed.verify(runs[2].1, LOCAL, true).await;
+    assert_eq!(expired(&bed.cleaned(LOCAL).await), [runs[0].0, runs[1].0]);
 }
 
 #[tokio::test]

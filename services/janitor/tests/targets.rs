@@ -35,6 +35,68 @@ async fn a_target_that_lags_holds_local_runs() {
 }
 
 #[tokio::test]
+async fn forged_objects_at_a_target_let_nothing_go_here() {
+    let bed = Bed::new(WEEK).await;
+    let [(first, a), (second, b), (third, c)] = three(&bed, &[S3]).await;
+    bed.sync(third, c, true).await;
+    assert!(expired(&bed.plan(LOCAL).await).is_empty());
+    let forge = |key: &ObjectKey| {
+        let path = bed.file(S3, key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "garbage").unwrap();
+    };
+    // As if the target had one, and had given the other up.
+    forge(&ObjectKey::Manifest(a));
+    forge(&ObjectKey::Tombstone(second));
+    let plan = bed.cleaned(LOCAL).await;
+    assert!(
+        plan.expire.is_empty() && has_refused(&plan, "target s3 lacks its database main/shop"),
+        "{:?}",
+        plan.refused
+    );
+    assert_eq!(plan.refused.len(), 2);
+    for key in [ObjectKey::Manifest(a), ObjectKey::Tombstone(second)] {
+        std::fs::remove_file(bed.file(S3, &key)).unwrap();
+    }
+    bed.sync(first, a, true).await;
+    bed.sync(second, b, true).await;
+    // A verification that nobody signed, of a copy: the copy counts as lacking.
+    let forged = ObjectKey::Verified(b, uuid::Uuid::from_u128(7));
+    forge(&forged);
+    assert_eq!(expired(&bed.plan(LOCAL).await), [first]);
+    std::fs::remove_file(bed.file(S3, &forged)).unwrap();
+    assert_eq!(expired(&bed.cleaned(LOCAL).await), [first, second]);
+}
+
+#[tokio::test]
+async fn a_forged_tombstone_here_holds_everything_at_a_target() {
+    let bed = Bed::new("[retention.s3]\ndaily = \"7d\"").await;
+    let [(first, a), (second, b), (third, c)] = three(&bed, &[S3]).await;
+    for (run, artefact) in [(first, a), (second, b), (third, c)] {
+        bed.sync(run, artefact, true).await;
+    }
+    // It would name a pack at the target that only runs name which go.
+    let (late, _) = bed.whole(&[1, 7], &[S3]).await;
+    std::fs::create_dir_all(bed.dir.path().join(LOCAL).join("tombstones")).unwrap();
+    std::fs::write(bed.file(LOCAL, &ObjectKey::Tombstone(late)), "garbage").unwrap();
+    let plan = bed.cleaned(S3).await;
+    assert!(
+        plan.blocked && has_refused(&plan, &format!("{} at place local", ObjectKey::Tombstone(late))),
+        "{:?}",
+        plan.refused
+    );
+}
+
+#[tokio::test]
+async fn what_nothing_here_depends_on_is_not_asked_of_targets() {
+    let bed = Bed::new(WEEK).await;
+    bed.whole(&[1], &["away"]).await;
+    bed.pass(30);
+    let plan = bed.cleaned(LOCAL).await;
+    assert!(!has_refused(&plan, "target away"), "{:?}", plan.refused);
+}
+
+#[tokio::test]
 async fn a_target_that_is_away_holds_local_runs_and_is_told() {
     let bed = Bed::new(WEEK).await;
     three(&bed, &["away"]).await;

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream;
 use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, CleanReport, Expected, Failure, Finished, Listed, ObjectKey, PackId, PlaceName,
-    Record, RestorePoint, RunId, SourceName, Verification,
+    Record, RestorePoint, RunId, SourceName, Tombstone, Verification,
 };
 use holdfast_storage::Prefix;
 
@@ -218,18 +218,24 @@ impl Catalogue {
         Ok(None)
     }
 
+    /// Whether retention gave a run up: a tombstone says so. One that cannot be read says nothing, and is an error.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn is_given_up(&self, run: RunId) -> Result<bool, RepositoryError> {
+        // Read anew each time: a tombstone comes at any time, and goes when nothing is left of its run.
+        let tombstone = self.repository.read::<Tombstone>(&ObjectKey::Tombstone(run)).await?;
+        Ok(tombstone.is_some())
+    }
+
     async fn may_build_on(&self, run: RunId, id: ArtefactId) -> Result<bool, RepositoryError> {
-        let tombstone = ObjectKey::Tombstone(run);
-        if self.repository.place().head(&tombstone).await?.is_some() {
-            return Ok(false);
-        }
-        match self.is_known_bad(id).await {
-            Ok(bad) => Ok(!bad),
-            Err(error) if error.is_damage() => {
-                tracing::warn!(artefact = %id, %error, "a verification cannot be read; its artefact is passed over");
+        let judged = async { Ok(!self.is_given_up(run).await? && !self.is_known_bad(id).await?) };
+        match judged.await {
+            Err(error) if RepositoryError::is_damage(&error) => {
+                tracing::warn!(artefact = %id, %error, "a verification or tombstone cannot be read; its artefact is passed over");
                 Ok(false)
             }
-            Err(error) => Err(error),
+            judged => judged,
         }
     }
 

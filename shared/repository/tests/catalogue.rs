@@ -219,12 +219,19 @@ async fn bad_and_given_up_artefacts_are_no_parents_but_count_in_the_sequence() {
         .await
         .unwrap();
     assert_eq!(newest(&catalogue, None).await, Some(shop(run(2)).id));
+    assert!(catalogue.is_given_up(run(3)).await.unwrap() && !catalogue.is_given_up(run(2)).await.unwrap());
     verify(&bed, 5, run(4), "local", Level::Restore, true).await;
     assert_eq!(
         newest(&catalogue, None).await,
         Some(shop(run(4)).id),
         "a deeper look clears it"
     );
+    // What somebody without a key puts there says nothing; nobody builds on what it may be about.
+    let forged = bed.file(ObjectKey::Tombstone(run(4)));
+    std::fs::write(forged, "garbage").unwrap();
+    let error = catalogue.is_given_up(run(4)).await.unwrap_err();
+    assert!(error.is_damage(), "{error:?}");
+    assert_eq!(newest(&catalogue, None).await, Some(shop(run(2)).id));
 }
 
 #[tokio::test]

@@ -50,7 +50,22 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
         let advice = "add a [[target]]: a disk fails, and whoever takes the host over can delete what is on it";
         checks.push(Check::warn("targets", "none: there is no copy off this place", advice));
     }
+    checks.extend(retention(settings));
     checks
+}
+
+/// Warns of a retention that has no proof to go by: of a name it deletes only what is older than a verified backup.
+fn retention(settings: &Settings) -> Option<Check> {
+    let schedules = &settings.schedule;
+    let proves = schedules.iter().any(|schedule| schedule.verify.is_some());
+    if settings.retention.is_empty() || schedules.is_empty() || proves {
+        return None;
+    }
+    Some(Check::warn(
+        "retention",
+        "no schedule verifies: what nobody verified lets nothing older go, so places grow",
+        "give a [[schedule]] verify = \"decrypt\", or \"integrity\" where there is no secret key",
+    ))
 }
 
 /// Whether the records of all runs can be read.

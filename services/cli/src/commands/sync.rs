@@ -113,10 +113,9 @@ async fn to_target(copier: &Copier, access: &Access, views: &[RunView]) -> Targe
     };
     for view in views.iter().rev() {
         // Given up here: what is left of it is not to be spread.
-        let tombstone = holdfast_format::ObjectKey::Tombstone(view.run);
-        match access.repository.place().head(&tombstone).await {
-            Ok(None) => {}
-            Ok(Some(_)) => continue,
+        match catalog::is_given_up(&access.catalogue, view.run).await {
+            Ok(false) => {}
+            Ok(true) => continue,
             Err(error) => {
                 report.failures.push(holdfast_fault::chain(&error).to_string());
                 break;

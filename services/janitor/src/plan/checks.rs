@@ -18,15 +18,22 @@ pub(super) fn blocks(view: &PlaceView, now: Timestamp) -> Vec<String> {
         .collect()
 }
 
+/// How many objects that cannot be read are named.
+const NAMED: usize = 20;
+
 /// What cannot be read may name any pack and hold any run.
 fn unreadable(view: &PlaceView) -> Option<String> {
-    let first = view.unreadable.first()?;
-    let more = match view.unreadable.len() - 1 {
+    if view.unreadable.is_empty() {
+        return None;
+    }
+    let named: Vec<&str> = view.unreadable.iter().take(NAMED).map(String::as_str).collect();
+    let more = match view.unreadable.len() - named.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     Some(format!(
-        "{first}{more} cannot be read, and may name or hold anything: nothing is deleted until that is mended"
+        "{}{more} cannot be read, and may name or hold anything: nothing is deleted until that is mended",
+        named.join(", ")
     ))
 }
 

@@ -3,7 +3,9 @@
 use holdfast_format::PlaceName;
 use jiff::Timestamp;
 
-use super::{Guards, Hold, Keep, Other, Others, PlaceView, Plan, Removal, Rules, RunView, Tombstoned, steps};
+use super::protect::Guards;
+use super::refusals::Refusals;
+use super::{ArtefactView, Hold, Keep, Other, Others, PlaceView, Plan, Removal, Rules, RunView, Tombstoned, steps};
 
 pub(super) struct Judge<'a> {
     pub(super) view: &'a PlaceView,
@@ -15,9 +17,9 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// Puts the run where it belongs in the plan.
-    pub(super) fn pass(&self, run: &RunView, plan: &mut Plan) {
+    pub(super) fn pass(&self, run: &RunView, plan: &mut Plan, refusals: &mut Refusals) {
         if let Some(tombstone) = &run.tombstone {
-            return self.finish(run, tombstone, plan);
+            return self.finish(run, tombstone, plan, refusals);
         }
         let rule = match self.age(run) {
             Ok(rule) => rule,
@@ -26,15 +28,25 @@ impl Judge<'_> {
                 return;
             }
         };
-        let kept_back = self.held(run).or_else(|| self.guard(run)).or_else(|| self.lacking(run));
+        let kept_back = self
+            .held(run)
+            .or_else(|| self.guards.keep(run))
+            .or_else(|| self.lacking(run));
         match kept_back {
             Some(keep) => {
-                plan.refused
-                    .push(format!("run {} is {rule}, but stays: {keep}", run.run));
+                refusals.add(&format!("run {} is {rule}, but stays", run.run), &keep);
                 plan.keep.push((run.described(), keep));
             }
-            None => plan.expire.push(removal(run, rule)),
+            None => plan.expire.push(removal(run, self.with_proof(run, rule))),
         }
+    }
+
+    /// The rule, and what the proof of newer ones is if it is not all that it could be.
+    fn with_proof(&self, run: &RunView, mut rule: String) -> String {
+        if self.guards.rests_on_integrity(run) {
+            rule.push_str("; newer ones are proven to level integrity, and nobody verifies deeper");
+        }
+        rule
     }
 
     /// The rule by which it is past its time, else why it is not.
@@ -63,11 +75,9 @@ impl Judge<'_> {
         }))
     }
 
-    fn guard(&self, run: &RunView) -> Option<Keep> {
-        run.artefacts.iter().find_map(|a| self.guards.get(&a.id).cloned())
-    }
-
     /// What a target still lacks of it. The local place alone is what targets are filled from.
+    ///
+    /// A bad artefact is never copied. The target has to have one that can stand in for it.
     fn lacking(&self, run: &RunView) -> Option<Keep> {
         if self.view.place != PlaceName::local() {
             return None;
@@ -76,16 +86,17 @@ impl Judge<'_> {
             Other::Unseen(why) => Some(Keep::Unseen(target.clone(), why.clone())),
             Other::Seen { given_up, .. } if given_up.contains(&run.run) => None,
             Other::Seen { artefacts, .. } => {
-                let lacks = |a: &&super::ArtefactView| a.is_good() && !artefacts.contains(&a.id);
-                let first = run.artefacts.iter().find(lacks)?;
+                let stands_in = |a: &ArtefactView| !self.guards.stand_ins(self.view, run, a).is_disjoint(artefacts);
+                let has = |a: &ArtefactView| artefacts.contains(&a.id) || (a.bad && stands_in(a));
+                let first = run.artefacts.iter().find(|a| a.manifest && !has(a))?;
                 Some(Keep::Lacks(target.clone(), first.subject.clone()))
             }
         })
     }
 
-    /// What becomes of a run that was given up earlier. Since then it may have been held, or all better ones may have
+    /// What becomes of a run that was given up earlier. Since then it may have been held, or all newer ones may have
     /// turned out bad: then what is left of it stays.
-    fn finish(&self, run: &RunView, tombstone: &Tombstoned, plan: &mut Plan) {
+    fn finish(&self, run: &RunView, tombstone: &Tombstoned, plan: &mut Plan, refusals: &mut Refusals) {
         let mut left = removal(run, tombstone.rule.clone());
         if left.objects.is_empty() {
             if self.may_forget(run, tombstone) {
@@ -93,14 +104,11 @@ impl Judge<'_> {
             }
             return;
         }
-        match self.held(run).or_else(|| self.guard(run)) {
+        match self.held(run).or_else(|| self.guards.keep(run)) {
             Some(keep) => {
                 let since = tombstone.at;
-                let refused = format!(
-                    "run {} was given up at {since}, but what is left of it stays: {keep}",
-                    run.run
-                );
-                plan.refused.push(refused);
+                let what = format!("run {} was given up at {since}, but what is left of it stays", run.run);
+                refusals.add(&what, &keep);
                 plan.keep.push((run.described(), keep));
             }
             None => {

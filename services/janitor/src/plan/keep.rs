@@ -3,7 +3,7 @@
 use std::fmt;
 
 use holdfast_config::Span;
-use holdfast_format::{Class, PlaceName};
+use holdfast_format::{ArtefactId, Class, Level, PlaceName};
 use jiff::Timestamp;
 
 use super::Subject;
@@ -29,8 +29,14 @@ pub enum Keep {
     Within(Class, Span),
     /// It has one of the last good ones of this.
     LastGood(Subject),
+    /// It has one of this that is newer than the last good ones.
+    Newest(Subject),
     /// It has the last verified one of this.
     LastVerified(Subject),
+    /// It has one of this, and no newer good one was verified to this level.
+    Unproven(Subject, Level),
+    /// What it has of this artefact cannot be read.
+    Unknown(ArtefactId),
     /// A target does not have this yet.
     Lacks(PlaceName, Option<Subject>),
     /// A target could not be looked at.
@@ -52,7 +58,16 @@ impl fmt::Display for Keep {
             Self::NoPeriod(class) => write!(f, "no period is set for {class} runs or for what they also count as"),
             Self::Within(class, span) => write!(f, "within {class} = {span}"),
             Self::LastGood(subject) => write!(f, "among the last good backups of {subject}"),
+            Self::Newest(subject) => write!(f, "among the newest backups of {subject}, good or not"),
             Self::LastVerified(subject) => write!(f, "the last verified backup of {subject}"),
+            Self::Unproven(subject, level) => write!(
+                f,
+                "no newer good backup of {subject} was verified to level {level}; `holdfast verify --latest` does it"
+            ),
+            Self::Unknown(artefact) => write!(
+                f,
+                "artefact {artefact} cannot be read, so it is not known whether a newer one was verified"
+            ),
             Self::Lacks(target, Some(subject)) => write!(f, "target {target} lacks its {subject}"),
             Self::Lacks(target, None) => write!(f, "target {target} lacks part of it"),
             Self::Unseen(target, why) => write!(f, "target {target} could not be looked at: {why}"),

@@ -1,31 +1,162 @@
-//! Artefacts that stay whatever their age: the last good ones, and the last verified one, of each database or directory.
+//! Artefacts that stay whatever their age.
+//!
+//! A verdict only protects. What is known against an artefact never lets it, or another one, go; only a proof does:
+//! an artefact may go once a newer one of the same database or directory was verified and nothing is known against that
+//! one. Where nothing was verified, nothing goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ArtefactView, Guards, Keep, PlaceView, Subject};
+use holdfast_format::{ArtefactId, Level, RunId};
+use jiff::Timestamp;
 
-/// The artefacts that must stay, each with the reason.
-///
-/// Artefacts of runs that are already given up count last: they are going, so they must not stand in for one that
-/// stays; but if nothing else is left they are what is left, and their deletion is not finished.
-pub(super) fn guards(view: &PlaceView, keep_last: u32) -> Guards {
-    let mut of: BTreeMap<&Subject, Vec<(bool, &ArtefactView)>> = BTreeMap::new();
-    for run in view.newest_first() {
-        let given_up = run.tombstone.is_some();
-        for artefact in run.artefacts.iter().filter(|a| a.is_good()) {
-            if let Some(subject) = &artefact.subject {
-                of.entry(subject).or_default().push((given_up, artefact));
+use super::{ArtefactView, Keep, PlaceView, RunView, Subject};
+
+/// The level from which on a verification proves that an artefact can be restored.
+const PROOF: Level = Level::Decrypt;
+
+/// When a run was started, and its id: the order of artefacts of the same subject.
+type Order = (Timestamp, RunId);
+
+/// Tells which artefacts must stay.
+pub(super) struct Guards {
+    of: BTreeMap<Subject, Guard>,
+}
+
+/// What guards the artefacts of one subject.
+struct Guard {
+    /// The newest ones, down to the last of those good ones that are kept whatever their age.
+    newest: BTreeMap<ArtefactId, IsGood>,
+    /// The newest proven one. Older ones may go.
+    proof: Option<Proof>,
+    /// The level that counts as proof.
+    level: Level,
+}
+
+type IsGood = bool;
+
+struct Proof {
+    artefact: ArtefactId,
+    order: Order,
+}
+
+/// An artefact that is here, good or not, with its run.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    run: &'a RunView,
+    artefact: &'a ArtefactView,
+}
+
+impl Guards {
+    /// The guards of a place at which the last `keep_last` good artefacts of each subject are kept.
+    pub(super) fn of(view: &PlaceView, keep_last: u32) -> Self {
+        let mut all: BTreeMap<&Subject, Vec<Known<'_>>> = BTreeMap::new();
+        for run in view.newest_first() {
+            for artefact in run.artefacts.iter().filter(|a| a.manifest) {
+                if let Some(subject) = &artefact.subject {
+                    all.entry(subject).or_default().push(Known { run, artefact });
+                }
             }
         }
+        let keep_last = usize::try_from(keep_last.max(1)).unwrap_or(usize::MAX);
+        let guard = |(subject, known): (&Subject, Vec<Known<'_>>)| (subject.clone(), Guard::of(known, keep_last));
+        Self {
+            of: all.into_iter().map(guard).collect(),
+        }
     }
-    let keep_last = usize::try_from(keep_last.max(1)).unwrap_or(usize::MAX);
-    let mut guards = Guards::new();
-    for (subject, mut artefacts) in of {
-        artefacts.sort_by_key(|(given_up, _)| *given_up);
-        let verified = artefacts.iter().find(|(_, a)| a.verified.is_some());
-        guards.extend(verified.map(|(_, a)| (a.id, Keep::LastVerified(subject.clone()))));
-        let last = artefacts.iter().take(keep_last);
-        guards.extend(last.map(|(_, a)| (a.id, Keep::LastGood(subject.clone()))));
+
+    /// Why a run stays, if one of its artefacts must.
+    pub(super) fn keep(&self, run: &RunView) -> Option<Keep> {
+        let here = || run.artefacts.iter().filter(|a| a.manifest);
+        here()
+            .find_map(|artefact| self.among_newest(artefact))
+            .or_else(|| here().find_map(|artefact| self.unproven(run, artefact)))
     }
-    guards
+
+    fn guard<'a>(&self, artefact: &'a ArtefactView) -> Option<(&'a Subject, &Guard)> {
+        let subject = artefact.subject.as_ref()?;
+        Some((subject, self.of.get(subject)?))
+    }
+
+    fn among_newest(&self, artefact: &ArtefactView) -> Option<Keep> {
+        let (subject, guard) = self.guard(artefact)?;
+        let subject = subject.clone();
+        Some(match guard.newest.get(&artefact.id)? {
+            true => Keep::LastGood(subject),
+            false => Keep::Newest(subject),
+        })
+    }
+
+    /// Why nothing newer proves that the artefact is dispensable.
+    fn unproven(&self, run: &RunView, artefact: &ArtefactView) -> Option<Keep> {
+        let Some((subject, guard)) = self.guard(artefact) else {
+            return Some(Keep::Unknown(artefact.id));
+        };
+        let subject = subject.clone();
+        match &guard.proof {
+            Some(proof) if proof.artefact == artefact.id => Some(Keep::LastVerified(subject)),
+            Some(proof) if order(run) < proof.order => None,
+            _ => Some(Keep::Unproven(subject, guard.level)),
+        }
+    }
+
+    /// Whether what lets a run go is a proof to level integrity alone.
+    pub(super) fn rests_on_integrity(&self, run: &RunView) -> bool {
+        let mut here = run.artefacts.iter().filter(|a| a.manifest);
+        here.any(|artefact| self.guard(artefact).is_some_and(|(_, guard)| guard.level < PROOF))
+    }
+
+    /// The artefacts that can stand in for a bad one of `run`, which no target will ever get: newer, proven, and of a run
+    /// that is kept at least as long.
+    pub(super) fn stand_ins(&self, view: &PlaceView, run: &RunView, artefact: &ArtefactView) -> BTreeSet<ArtefactId> {
+        let Some((subject, guard)) = self.guard(artefact) else {
+            return BTreeSet::new();
+        };
+        let newer = view.runs.iter().filter(|other| order(other) > order(run));
+        let lasting = newer.filter(|other| other.tombstone.is_none() && other.class >= run.class);
+        let proven = lasting
+            .flat_map(|other| &other.artefacts)
+            .filter(|a| guard.is_proven(a));
+        proven
+            .filter(|a| a.subject.as_ref() == Some(subject))
+            .map(|a| a.id)
+            .collect()
+    }
+}
+
+impl Guard {
+    /// `known` are a subject's artefacts, newest first.
+    ///
+    /// Artefacts of runs that are already given up count last: they are going, so they must not stand in for one that
+    /// stays; but if nothing else is left they are what is left, and their deletion is not finished.
+    fn of(known: Vec<Known<'_>>, keep_last: usize) -> Self {
+        let deepest = known.iter().filter_map(|k| k.artefact.verified).max();
+        // Where nobody verifies deeper, integrity is all the proof there is.
+        let level = deepest.map_or(PROOF, |deepest| deepest.min(PROOF));
+        let (going, mut known): (Vec<_>, Vec<_>) = known.into_iter().partition(|k| k.run.tombstone.is_some());
+        let proof = known.iter().find(|k| is_proven(k.artefact, level)).map(|k| Proof {
+            artefact: k.artefact.id,
+            order: order(k.run),
+        });
+        known.extend(going);
+        let mut good = known.iter().enumerate().filter(|(_, k)| k.artefact.is_good());
+        let down_to = good.nth(keep_last - 1).map_or(known.len(), |(at, _)| at + 1);
+        let newest = known.iter().take(down_to);
+        Self {
+            newest: newest.map(|k| (k.artefact.id, k.artefact.is_good())).collect(),
+            proof,
+            level,
+        }
+    }
+
+    fn is_proven(&self, artefact: &ArtefactView) -> bool {
+        is_proven(artefact, self.level)
+    }
+}
+
+fn is_proven(artefact: &ArtefactView, level: Level) -> bool {
+    artefact.is_good() && artefact.verified >= Some(level)
+}
+
+fn order(run: &RunView) -> Order {
+    (run.started, run.run)
 }

@@ -102,9 +102,9 @@ pub struct ArtefactView {
     pub subject: Option<Subject>,
     /// Whether its manifest is here.
     pub manifest: bool,
-    /// Whether it is known to be damaged.
+    /// Whether something is known against it: its run failed on it, or it was found damaged, and not found good since.
     pub bad: bool,
-    /// The deepest verification that found it good.
+    /// The deepest level at which it was ever found good, whatever was found since.
     pub verified: Option<Level>,
     /// The packs that its manifest names.
     pub packs: Vec<PackId>,
@@ -126,16 +126,16 @@ pub struct Subject {
 /// The other places, by name. A target that is no longer configured is not among them and holds nothing back.
 pub type Others = BTreeMap<PlaceName, Other>;
 
-/// What another place holds.
+/// What another place holds, as far as was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Other {
     /// It was looked at.
     Seen {
         /// Runs of which anything is there and that are not given up there.
         runs: BTreeSet<RunId>,
-        /// Artefacts whose manifest is there, so that all of them is.
+        /// Artefacts whose manifest is there and was read, so that all of them is.
         artefacts: BTreeSet<ArtefactId>,
-        /// Runs that its own retention gave up: it had them.
+        /// Runs that its own retention gave up, as tombstones say that were read: it had them.
         given_up: BTreeSet<RunId>,
     },
     /// It could not be looked at; why, for people.
@@ -161,7 +161,7 @@ impl Hold {
 }
 
 impl ArtefactView {
-    /// Whether it can be restored, as far as is known.
+    /// Whether it is here and nothing is known against it.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.manifest && !self.bad

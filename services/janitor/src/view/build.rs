@@ -12,7 +12,7 @@ use crate::plan::{ArtefactView, Hold, Object, PlaceView, RunView, Subject, Tombs
 
 pub(super) fn sight(place: PlaceName, at: Timestamp, inventory: Inventory, records: Records) -> Sight {
     let mut builder = Builder {
-        known: Known::of(&inventory, &records),
+        known: Known::of(&records),
         place,
         inventory,
         records,
@@ -58,16 +58,12 @@ struct Known {
 }
 
 impl Known {
-    fn of(inventory: &Inventory, records: &Records) -> Self {
+    fn of(records: &Records) -> Self {
         let mut known = Self::default();
         for (run, tombstone) in &records.tombstones {
             known.owners.extend(tombstone.artefacts.iter().map(|id| (*id, *run)));
         }
-        for key in inventory.of_runs(|key| matches!(key, ObjectKey::ArtefactFailed(_, _, None))) {
-            if let ObjectKey::ArtefactFailed(_, id, None) = key {
-                known.failed.insert(id, Timestamp::MIN);
-            }
-        }
+        known.failed.extend(records.failed.iter().map(|(id, at)| (*id, *at)));
         let listed = records.listed.iter();
         let listed = listed.flat_map(|l| l.artefacts.iter().map(|a| (l.run, l.source.clone(), a)));
         let points = records.points.values();
@@ -82,7 +78,10 @@ impl Known {
                 .artefacts
                 .iter()
                 .filter(|a| matches!(a.status, PointStatus::Failed { .. }));
-            known.failed.extend(failed.map(|a| (a.artefact.id, point.recorded)));
+            for artefact in failed {
+                let since = known.failed.entry(artefact.artefact.id).or_insert(point.recorded);
+                *since = point.recorded.max(*since);
+            }
         }
         for (id, sealed) in &records.manifests {
             known.owners.insert(*id, sealed.run);
@@ -193,7 +192,7 @@ impl Builder {
             subject: self.known.subjects.get(&id).cloned(),
             manifest,
             bad,
-            verified: verified.filter(|_| !bad),
+            verified,
             packs: sealed.map(|sealed| sealed.packs.clone()).unwrap_or_default(),
             objects: self.inventory.artefacts.get(&id).cloned().unwrap_or_default(),
         }
@@ -209,9 +208,8 @@ impl Builder {
             .get(&id)
             .is_some_and(|at| good.is_none_or(|good| good < *at));
         let packs = sealed.map_or(&[][..], |sealed| sealed.packs.as_slice());
-        let marked = packs.iter().filter(|pack| self.inventory.damaged.contains_key(*pack));
-        // A mark that cannot be read counts.
-        let mut since = marked.map(|pack| self.records.damaged.get(pack).copied().unwrap_or(Timestamp::MAX));
+        // A mark that cannot be read says nothing; it holds all deletion back.
+        let mut since = packs.iter().filter_map(|pack| self.records.damaged.get(pack).copied());
         failed || is_known_bad(verifications, &self.place) || since.any(|at| good.is_none_or(|good| good < at))
     }
 
@@ -238,9 +236,10 @@ impl Builder {
         for (key, why) in std::mem::take(&mut self.records.unreadable) {
             let run = match &key {
                 ObjectKey::Manifest(id) | ObjectKey::Verified(id, _) => self.known.owners.get(id).copied(),
-                ObjectKey::Expected(run) | ObjectKey::Listed(run, _) | ObjectKey::RestorePoint(run) => Some(*run),
-                // It says nothing but that it is there.
-                ObjectKey::Damaged(_) => continue,
+                ObjectKey::Expected(run)
+                | ObjectKey::Listed(run, _)
+                | ObjectKey::RestorePoint(run)
+                | ObjectKey::ArtefactFailed(run, ..) => Some(*run),
                 _ => None,
             };
             if run.is_some_and(|run| gone.contains(&run)) {

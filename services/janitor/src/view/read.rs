@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, stream};
 use holdfast_fault::chain;
 use holdfast_format::{
-    ArtefactId, Class, Condemned, Damaged, Expected, Hold, Listed, Manifest, ObjectKey, PackId, Record, RestorePoint,
-    RunId, Tombstone, Verification,
+    ArtefactId, Class, Condemned, Damaged, Expected, Failure, FailureSubject, Hold, Listed, Manifest, ObjectKey,
+    PackId, PlaceName, Record, RestorePoint, RunId, Tombstone, Verification,
 };
 use holdfast_repository::{Repository, RepositoryError};
 use jiff::Timestamp;
@@ -43,6 +43,11 @@ impl<'a> Reader<'a> {
             unreadable: Vec::new(),
             newest: None,
         }
+    }
+
+    /// The place that it reads at.
+    pub(crate) fn place(&self) -> &PlaceName {
+        self.repository.place().name()
     }
 
     /// Reads the records of these keys; `summary` says of what time each is, and what to keep of it.
@@ -109,6 +114,15 @@ impl<'a> Reader<'a> {
         Ok(read.into_iter().map(|(_, found)| found).collect())
     }
 
+    /// Tombstones, by run.
+    pub(crate) async fn tombstones(
+        &mut self,
+        runs: impl Iterator<Item = RunId>,
+    ) -> Result<BTreeMap<RunId, Tombstone>, RepositoryError> {
+        let keys = runs.map(ObjectKey::Tombstone).collect();
+        Ok(by_key(self.all(keys, |t: Tombstone| (t.at, (t.run, t))).await?))
+    }
+
     /// Verifications, by artefact and time.
     pub(crate) async fn verifications(
         &mut self,
@@ -142,6 +156,8 @@ pub(super) struct Records {
     pub(super) verifications: BTreeMap<ArtefactId, Vec<Verification>>,
     /// When packs were found damaged.
     pub(super) damaged: BTreeMap<PackId, Timestamp>,
+    /// When artefacts failed.
+    pub(super) failed: BTreeMap<ArtefactId, Timestamp>,
     pub(super) unreadable: Vec<(ObjectKey, String)>,
     pub(super) newest: Option<Timestamp>,
 }
@@ -154,25 +170,22 @@ impl Records {
         let expected = inventory.of_runs(|key| matches!(key, ObjectKey::Expected(_)));
         let points = inventory.of_runs(|key| matches!(key, ObjectKey::RestorePoint(_)));
         let listed = inventory.of_runs(|key| matches!(key, ObjectKey::Listed(..)));
-        let tombstones = inventory.tombstones.iter().map(|run| ObjectKey::Tombstone(*run));
         let condemned = inventory.condemned.iter().map(|pack| ObjectKey::Condemned(*pack));
         let damaged = inventory.damaged.keys().map(|pack| ObjectKey::Damaged(*pack));
+        let failed = inventory.of_runs(|key| matches!(key, ObjectKey::ArtefactFailed(_, _, None)));
+        let listed = reader.all(listed, |l: Listed| (l.at, l)).await?;
+        let failed = reader.all(failed, |f: Failure| (f.at, (f.subject, f.at))).await?;
+        let artefact = |(_, (subject, at)): (ObjectKey, (FailureSubject, Timestamp))| match subject {
+            FailureSubject::Artefact(id) => Some((id, at)),
+            _ => None,
+        };
         Ok(Self {
             manifests: reader.manifests(manifests).await?,
             expected: by_key(reader.all(expected, |e: Expected| (e.created, (e.run, e))).await?),
             points: by_key(reader.all(points, |p: RestorePoint| (p.recorded, (p.run, p))).await?),
-            listed: reader
-                .all(listed, |l: Listed| (l.at, l))
-                .await?
-                .into_iter()
-                .map(|(_, l)| l)
-                .collect(),
+            listed: listed.into_iter().map(|(_, listed)| listed).collect(),
             holds: reader.holds(inventory.holds.keys().copied().collect()).await?,
-            tombstones: by_key(
-                reader
-                    .all(tombstones.collect(), |t: Tombstone| (t.at, (t.run, t)))
-                    .await?,
-            ),
+            tombstones: reader.tombstones(inventory.tombstones.iter().copied()).await?,
             condemned: by_key(
                 reader
                     .all(condemned.collect(), |c: Condemned| (c.at, (c.pack, c.at)))
@@ -184,6 +197,7 @@ impl Records {
                     .all(damaged.collect(), |d: Damaged| (d.at, (d.pack, d.at)))
                     .await?,
             ),
+            failed: failed.into_iter().filter_map(artefact).collect(),
             unreadable: reader.unreadable,
             newest: reader.newest,
         })

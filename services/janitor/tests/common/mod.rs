@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod captured;
 mod cases;
 mod records;
 
@@ -37,18 +38,21 @@ pub fn name(place: &str) -> PlaceName {
     place.parse().unwrap()
 }
 
-fn keys() -> RepositoryKeys {
+/// A deployment's keys, and the secret part of its backup key.
+fn keys() -> (RepositoryKeys, SecretKeys) {
     let key = |purpose, name| generate(purpose, name, None, SystemTime::now()).unwrap();
     let (backup, pipeline) = (key(KeyPurpose::Backup, "backup"), key(KeyPurpose::Pipeline, "pipeline"));
     let secret = pipeline.secret_armored.as_bytes();
     let signer = Signer::from_bytes(secret, None, SystemTime::now()).unwrap();
-    RepositoryKeys {
+    let opening = SecretKeys::from_bytes(backup.secret_armored.as_bytes(), None).unwrap();
+    let keys = RepositoryKeys {
         trusted: TrustedSigners::from_signer(&signer),
         signer: Some(signer),
         secret: SecretKeys::from_bytes(secret, None).unwrap(),
         recipients: Some(Recipients::from_bytes(&[backup.public_armored.into_bytes()], SystemTime::now()).unwrap()),
         profile: Profile::Gnupg,
-    }
+    };
+    (keys, opening)
 }
 
 async fn open(place: &str, path: &Path) -> Place {
@@ -59,6 +63,8 @@ async fn open(place: &str, path: &Path) -> Place {
 pub struct Bed {
     pub dir: TempDir,
     keys: RepositoryKeys,
+    /// The secret backup key.
+    pub backup: SecretKeys,
     pub repository: Repository,
     pub settings: Arc<Settings>,
     pub clock: ManualClock,
@@ -72,13 +78,14 @@ impl Bed {
             std::fs::create_dir_all(dir.path().join(place)).unwrap();
         }
         let settings = settings(dir.path(), retention);
-        let keys = keys();
+        let (keys, backup) = keys();
         let clock = ManualClock::new("2026-06-01T02:00:00Z".parse().unwrap());
         let place = open("local", &dir.path().join("local")).await;
         let repository = Repository::create(place, keys.clone(), clock.now()).await.unwrap();
         Self {
             dir,
             keys,
+            backup,
             repository,
             settings,
             clock,
@@ -96,6 +103,7 @@ impl Bed {
             repository: Repository::open(place, self.keys.clone()).await.unwrap(),
             settings: self.settings.clone(),
             keys: self.keys.clone(),
+            backup: self.backup.clone(),
             clock: ManualClock::new(self.clock.now()),
             dir,
         }
@@ -137,6 +145,7 @@ impl Bed {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&path, bytes).unwrap();
+        self.stamp(place, key);
     }
 
     pub fn pass(&self, days: i64) {
@@ -150,7 +159,7 @@ impl Bed {
     }
 
     /// The place's clock is ours.
-    fn stamp(&self, place: &str, key: &ObjectKey) {
+    pub fn stamp(&self, place: &str, key: &ObjectKey) {
         let file = std::fs::File::options()
             .append(true)
             .open(self.file(place, key))
@@ -239,8 +248,13 @@ impl Bed {
         artefact.id
     }
 
+    /// Ends a run: verified to level decrypt, or failed.
     pub async fn record(&self, run: RunId, failed: bool) {
-        let expected: Expected = self.repository.read(&ObjectKey::Expected(run)).await.unwrap().unwrap();
+        self.record_as(run, failed, Some(Level::Decrypt)).await;
+    }
+
+    /// Ends a run whose artefact was verified to this level.
+    pub async fn record_as(&self, run: RunId, failed: bool, verified: Option<Level>) {
         let source: SourceName = "main".parse().unwrap();
         let status = match failed {
             true => PointStatus::Failed {
@@ -249,15 +263,21 @@ impl Bed {
             },
             false => PointStatus::Good {
                 manifest: digest(b""),
-                verified: None,
+                verified,
             },
         };
         let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
+        self.write_point(run, artefact, status).await;
+    }
+
+    /// Writes the restore point of a run with this one artefact.
+    async fn write_point(&self, run: RunId, artefact: Artefact, status: PointStatus) {
+        let expected: Expected = self.repository.read(&ObjectKey::Expected(run)).await.unwrap().unwrap();
         let point = RestorePoint {
             run,
             started: expected.created,
             recorded: self.clock.now(),
-            complete: !failed,
+            complete: matches!(status, PointStatus::Good { .. }),
             reason: expected.reason,
             backup_type: expected.backup_type,
             stack: None,
@@ -265,7 +285,7 @@ impl Bed {
             label: expected.label,
             hold_until: expected.hold_until,
             artefacts: vec![PointArtefact {
-                source,
+                source: "main".parse().unwrap(),
                 artefact,
                 status,
             }],
@@ -287,15 +307,20 @@ impl Bed {
         (run, artefact)
     }
 
-    /// A verification, a minute after what came before it.
+    /// A verification to level decrypt, a minute after what came before it.
     pub async fn verify(&self, artefact: ArtefactId, place: &str, good: bool) {
+        self.verify_to(artefact, place, Level::Decrypt, good).await;
+    }
+
+    /// The same, to another level.
+    pub async fn verify_to(&self, artefact: ArtefactId, place: &str, level: Level, good: bool) {
         self.clock.advance(std::time::Duration::from_secs(60));
         let record = Verification {
             id: Uuid::new_v4(),
             artefact,
             run: None,
             place: name(place),
-            level: Level::Decrypt,
+            level,
             good,
             findings: Vec::new(),
             total_findings: 0,

@@ -1,7 +1,7 @@
 //! One rule each.
 
 use holdfast_format::Class::{Daily, Monthly, Pinned, Weekly};
-use holdfast_format::ObjectKey;
+use holdfast_format::{Level, ObjectKey};
 
 use super::model::Model;
 use super::*;
@@ -66,26 +66,118 @@ fn the_last_good_ones_and_the_last_verified_one_stay() {
     let mut model = Model::new(NOW);
     let oldest = model.whole(60, Daily, "shop");
     let verified = model.whole(50, Daily, "shop");
-    let good = model.whole(40, Daily, "shop");
-    let bad = model.whole(30, Daily, "shop");
-    let dropped = model.whole(55, Daily, "a\nb");
-    let of = |model: &Model, run: RunId| model.runs[&run].artefacts[0];
-    model.verify(of(&model, oldest));
-    model.verify(of(&model, verified));
-    let id = of(&model, bad);
-    model.artefacts.get_mut(&id).unwrap().bad = true;
+    let good = model.unverified(40, Daily, "shop");
+    let bad = model.unverified(30, Daily, "shop");
+    let dropped = model.unverified(55, Daily, "a\nb");
+    model.known(bad).bad = true;
     let mut rules = rules("7d", "", "");
     let plan = planned(&model, &rules);
-    assert_eq!(expired(&plan), [oldest, bad]);
+    assert_eq!(expired(&plan), [oldest]);
     assert_eq!(kept(&plan, good), "among the last good backups of database main/shop");
+    assert_eq!(
+        kept(&plan, bad),
+        "among the newest backups of database main/shop, good or not"
+    );
     assert_eq!(kept(&plan, verified), "the last verified backup of database main/shop");
     assert_eq!(
         kept(&plan, dropped),
         "among the last good backups of database main/a\\nb"
     );
-    assert_eq!(plan.refused.len(), 3);
+    assert_eq!(plan.refused.len(), 4);
     rules.keep_last = 3;
-    assert_eq!(expired(&planned(&model, &rules)), [bad]);
+    assert!(planned(&model, &rules).expire.is_empty());
+}
+
+#[test]
+fn without_a_proof_nothing_goes() {
+    let mut model = Model::new(NOW);
+    let old = model.unverified(60, Daily, "shop");
+    let middle = model.unverified(50, Daily, "shop");
+    let newest = model.unverified(2, Daily, "shop");
+    let rules = rules("7d", "", "");
+    let plan = planned(&model, &rules);
+    assert!(plan.is_idle() && !plan.blocked);
+    for run in [old, middle] {
+        assert_eq!(
+            kept(&plan, run),
+            "no newer good backup of database main/shop was verified to level decrypt; `holdfast verify --latest` does it"
+        );
+    }
+    // A proof of the one in the middle lets the one before it go, and no other.
+    model.known(middle).verified = Some(Level::Restore);
+    assert_eq!(expired(&planned(&model, &rules)), [old]);
+    model.known(newest).verified = Some(Level::Decrypt);
+    assert_eq!(expired(&planned(&model, &rules)), [old, middle]);
+}
+
+#[test]
+fn integrity_is_proof_where_nobody_verifies_deeper() {
+    let mut model = Model::new(NOW);
+    let old = model.unverified(60, Daily, "shop");
+    let newest = model.unverified(2, Daily, "shop");
+    model.known(newest).verified = Some(Level::Integrity);
+    let other = model.whole(60, Daily, "blog");
+    model.whole(2, Daily, "blog");
+    let rules = rules("7d", "", "");
+    let plan = planned(&model, &rules);
+    assert_eq!(expired(&plan), [old, other]);
+    let shallow = "older than daily = 7d; newer ones are proven to level integrity, and nobody verifies deeper";
+    assert_eq!(
+        (plan.expire[0].rule.as_str(), plan.expire[1].rule.as_str()),
+        (shallow, "older than daily = 7d")
+    );
+    // Somebody does, so the newest is not proven.
+    model.known(old).verified = Some(Level::Decrypt);
+    let plan = planned(&model, &rules);
+    assert_eq!(expired(&plan), [other]);
+    assert_eq!(kept(&plan, old), "the last verified backup of database main/shop");
+}
+
+#[test]
+fn a_verdict_takes_no_guard_off() {
+    // Proven every night; then a byte flips in what all share, and all are found bad, from the newest on.
+    let mut model = Model::new(NOW);
+    let runs: Vec<RunId> = [60, 50, 40, 2].map(|days| model.whole(days, Daily, "shop")).to_vec();
+    let rules = rules("7d", "", "");
+    assert_eq!(expired(&planned(&model, &rules)), runs[..3]);
+    for found in 1..=4 {
+        model.known(runs[4 - found]).bad = true;
+        let plan = planned(&model, &rules);
+        assert_eq!(expired(&plan), runs[..3_usize.saturating_sub(found)], "{found} are bad");
+        assert!(plan.keep.iter().any(|(run, _)| run.run == runs[3]));
+    }
+    // The next night's, proven, lets them go: but for those that the last good one is one of.
+    model.whole(1, Daily, "shop");
+    assert_eq!(expired(&planned(&model, &rules)), runs[..3]);
+}
+
+#[test]
+fn a_bad_newest_one_stays_with_the_last_good_ones() {
+    let mut model = Model::new(NOW);
+    let [oldest, good, bad] = [60, 50, 40].map(|days| model.whole(days, Daily, "shop"));
+    model.known(bad).bad = true;
+    let plan = planned(&model, &rules("7d", "", ""));
+    assert_eq!(expired(&plan), [oldest]);
+    assert_eq!(kept(&plan, good), "among the last good backups of database main/shop");
+    assert_eq!(
+        kept(&plan, bad),
+        "among the newest backups of database main/shop, good or not"
+    );
+}
+
+#[test]
+fn of_many_that_stay_for_one_reason_some_are_told() {
+    let mut model = Model::new(NOW);
+    for days in 10..40 {
+        model.unverified(days, Daily, "shop");
+    }
+    let plan = planned(&model, &rules("7d", "", ""));
+    assert_eq!((plan.keep.len(), plan.refused.len()), (30, 12));
+    let last = plan.refused.last().unwrap();
+    assert!(
+        last.starts_with("19 more runs past their time stay: no newer good backup"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -122,6 +214,12 @@ fn the_local_copy_waits_for_every_target() {
     model.runs.get_mut(&old).unwrap().targets = vec!["s3".parse().unwrap(), "gone".parse().unwrap()];
     let artefact = model.runs[&old].artefacts[0];
     let rules = rules("7d", "30d", "");
+    let asked = asked(&model.view(), Some(&rules), model.now);
+    let of_s3 = &asked[&"s3".parse().unwrap()];
+    assert_eq!(
+        (&of_s3.runs, &of_s3.artefacts),
+        (&BTreeSet::from([old]), &BTreeSet::from([artefact]))
+    );
     let with = |other: Other| {
         let others = Others::from([("s3".parse().unwrap(), other)]);
         plan(&model.view(), Some(&rules), &others, model.now, false)
@@ -136,6 +234,45 @@ fn the_local_copy_waits_for_every_target() {
     assert_eq!(expired(&with(seen(&[], &[old]))), [old]);
     model.place = "s3".parse().unwrap();
     assert_eq!(expired(&planned(&model, &rules)), [old]);
+}
+
+#[test]
+fn for_a_bad_one_the_target_has_to_have_one_that_stands_in() {
+    let mut model = Model::new(NOW);
+    let bad = model.whole(40, Weekly, "shop");
+    let daily = model.whole(3, Daily, "shop");
+    let weekly = model.whole(2, Weekly, "shop");
+    model.known(bad).bad = true;
+    let s3: PlaceName = "s3".parse().unwrap();
+    model.runs.get_mut(&bad).unwrap().targets = vec![s3.clone()];
+    let of = |run: RunId| model.runs[&run].artefacts[0];
+    let rules = rules("7d", "30d", "");
+    let with = |there: &[ArtefactId]| {
+        let others = Others::from([(s3.clone(), seen(there, &[]))]);
+        plan(&model.view(), Some(&rules), &others, model.now, false)
+    };
+    assert_eq!(kept(&with(&[]), bad), "target s3 lacks its database main/shop");
+    // What is not kept as long does not stand in.
+    assert!(expired(&with(&[of(daily)])).is_empty());
+    assert_eq!(expired(&with(&[of(weekly)])), [bad]);
+    assert_eq!(expired(&with(&[of(bad)])), [bad]);
+    let asked = asked(&model.view(), Some(&rules), model.now);
+    assert_eq!(asked[&s3].artefacts, BTreeSet::from([of(bad), of(weekly)]));
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let mut model = Model::new(NOW);
+    model.whole(40, Daily, "shop");
+    model.unreadable = (0..30).map(|n| format!("damaged/{n} (not signed)")).collect();
+    let plan = planned(&model, &rules("7d", "", ""));
+    assert!(plan.blocked && plan.is_idle());
+    assert!(
+        plan.refused[0].contains("damaged/0 (not signed), ")
+            && plan.refused[0].contains("damaged/19 (not signed) and 10 more"),
+        "{}",
+        plan.refused[0]
+    );
 }
 
 #[test]
@@ -162,10 +299,9 @@ fn nothing_goes_when_the_view_is_not_to_be_trusted() {
     let mut view = model.view();
     view.packs.clear();
     assert!(refused(&view).contains("2 packs that manifests name were not listed"));
-    let artefact = model.runs[&newest].artefacts[0];
-    let lost = model.artefacts[&artefact].packs[0];
+    let lost = model.known(newest).packs[0];
     model.packs.remove(&lost);
-    model.artefacts.get_mut(&artefact).unwrap().bad = true;
+    model.known(newest).bad = true;
     assert!(
         !planned(&model, &rules).blocked,
         "a lost pack that is known of blocks nothing"
@@ -257,11 +393,10 @@ fn a_begun_deletion_is_finished_unless_what_is_left_is_needed() {
     let again = planned(&model, &rules);
     assert_eq!((again.finish.len(), again.expire.len()), (1, 0));
     // Its successor turns out bad: what is left of the old one is the last.
-    let id = model.runs[&newest].artefacts[0];
-    model.artefacts.get_mut(&id).unwrap().bad = true;
+    model.known(newest).bad = true;
     let needed = planned(&model, &rules);
     assert!(needed.finish.is_empty() && needed.refused[0].contains("what is left of it stays"));
-    model.artefacts.get_mut(&id).unwrap().bad = false;
+    model.known(newest).bad = false;
     model.runs.get_mut(&old).unwrap().hold = Some(Hold::Forever);
     assert!(planned(&model, &rules).finish.is_empty());
 }

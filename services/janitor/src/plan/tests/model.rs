@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{Artefact, ArtefactId, ArtefactKind, Class, Level, ObjectKey, PackId, PlaceName, RunId};
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
 use super::super::*;
 use super::DAY;
@@ -25,6 +24,19 @@ pub(super) struct KnownArtefact {
     pub(super) packs: Vec<PackId>,
     pub(super) bad: bool,
     pub(super) verified: Option<Level>,
+}
+
+/// What a place must still have after a cleaning, whole or not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MustStay {
+    /// Subjects of which there is a good artefact.
+    good: BTreeSet<Subject>,
+    /// Subjects of which there is a good artefact that was verified.
+    verified: BTreeSet<Subject>,
+    /// The newest artefact of each subject, good or not.
+    newest: BTreeSet<ArtefactId>,
+    /// The newest artefact of each subject that was ever proven, whatever was found since.
+    ever_proven: BTreeSet<ArtefactId>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,24 +124,31 @@ impl Model {
         id
     }
 
-    pub(super) fn verify(&mut self, artefact: ArtefactId) {
-        self.artefacts.get_mut(&artefact).unwrap().verified = Some(Level::Decrypt);
-        self.objects
-            .insert(ObjectKey::Verified(artefact, Uuid::from_u128(1)), 5);
-    }
-
     pub(super) fn record(&mut self, run: RunId) {
         self.objects.insert(ObjectKey::RestorePoint(run), 30);
     }
 
-    /// A recorded run of `days` ago with one database `name` in one pack of its own.
+    /// A recorded run of `days` ago with one database `name` in one pack of its own, verified before it was recorded.
     pub(super) fn whole(&mut self, days: i64, class: Class, name: &str) -> RunId {
+        let run = self.unverified(days, class, name);
+        self.known(run).verified = Some(Level::Decrypt);
+        run
+    }
+
+    /// The same, verified by nobody.
+    pub(super) fn unverified(&mut self, days: i64, class: Class, name: &str) -> RunId {
         let run = self.begin(days, class);
         let started = self.runs[&run].started;
         let pack = self.store(self.next, started);
         self.seal(run, name, vec![pack]);
         self.record(run);
         run
+    }
+
+    /// The first artefact of a run.
+    pub(super) fn known(&mut self, run: RunId) -> &mut KnownArtefact {
+        let id = self.runs[&run].artefacts[0];
+        self.artefacts.get_mut(&id).unwrap()
     }
 
     pub(super) fn has(&self, key: &ObjectKey) -> bool {
@@ -188,7 +207,7 @@ impl Model {
             subject: manifest.then(|| known.subject.clone()),
             manifest,
             bad: known.bad,
-            verified: known.verified.filter(|_| !known.bad),
+            verified: known.verified,
             packs: if manifest { known.packs.clone() } else { Vec::new() },
             objects: self.select(|key| {
                 matches!(key, ObjectKey::Manifest(a) | ObjectKey::Contents(a) | ObjectKey::Verified(a, _) if *a == id)
@@ -244,16 +263,65 @@ impl Model {
         }
     }
 
-    /// Subjects of which a good artefact is left, and whether a verified one is.
-    pub(super) fn restorable(&self) -> (BTreeSet<Subject>, BTreeSet<Subject>) {
-        let there = self
-            .artefacts
+    /// The artefacts whose manifests are here.
+    fn here(&self) -> impl Iterator<Item = (&ArtefactId, &KnownArtefact)> {
+        self.artefacts
             .iter()
-            .filter(|(id, _)| self.has(&ObjectKey::Manifest(**id)));
-        let good: Vec<_> = there.map(|(_, known)| known).filter(|known| !known.bad).collect();
-        let subject = |known: &&KnownArtefact| known.subject.clone();
-        let verified = good.iter().filter(|known| known.verified.is_some());
-        (good.iter().map(subject).collect(), verified.map(subject).collect())
+            .filter(|(id, _)| self.has(&ObjectKey::Manifest(**id)))
+    }
+
+    /// What a cleaning must leave.
+    pub(super) fn must_stay(&self) -> MustStay {
+        let subjects = |which: &dyn Fn(&KnownArtefact) -> bool| {
+            let all = self.here().filter(|(_, known)| which(known));
+            all.map(|(_, known)| known.subject.clone()).collect()
+        };
+        let mut newest: BTreeMap<&Subject, (bool, RunId, ArtefactId)> = BTreeMap::new();
+        let mut ever_proven = newest.clone();
+        for (run, known) in &self.runs {
+            for id in known.artefacts.iter().filter(|id| self.has(&ObjectKey::Manifest(**id))) {
+                let artefact = &self.artefacts[id];
+                let found = (!self.tombstones.contains_key(run), *run, *id);
+                let keep = |of: &mut BTreeMap<_, (bool, RunId, ArtefactId)>| {
+                    let last = of.entry(&artefact.subject).or_insert(found);
+                    *last = found.max(*last);
+                };
+                keep(&mut newest);
+                if artefact.verified >= Some(Level::Decrypt) {
+                    keep(&mut ever_proven);
+                }
+            }
+        }
+        let ids = |of: BTreeMap<_, (bool, RunId, ArtefactId)>| of.into_values().map(|(.., id)| id).collect();
+        MustStay {
+            good: subjects(&|known| !known.bad),
+            verified: subjects(&|known| !known.bad && known.verified.is_some()),
+            newest: ids(newest),
+            ever_proven: ids(ever_proven),
+        }
+    }
+
+    /// Whether a newer artefact than this one, of the same subject and in a run that is not given up, is here, proven, and
+    /// nothing is known against it.
+    pub(super) fn is_dispensable(&self, id: ArtefactId) -> bool {
+        let subject = &self.artefacts[&id].subject;
+        let deepest = self
+            .here()
+            .filter(|(_, a)| a.subject == *subject)
+            .filter_map(|(_, a)| a.verified)
+            .max();
+        let level = deepest.map_or(Level::Decrypt, |deepest| deepest.min(Level::Decrypt));
+        let run_of = |id: &ArtefactId| {
+            self.runs
+                .iter()
+                .find(|(_, run)| run.artefacts.contains(id))
+                .map(|(run, _)| *run)
+        };
+        let newer = |other: &ArtefactId| run_of(other) > run_of(&id);
+        let stays = |other: &ArtefactId| run_of(other).is_some_and(|run| !self.tombstones.contains_key(&run));
+        self.here().any(|(other, a)| {
+            a.subject == *subject && !a.bad && a.verified >= Some(level) && newer(other) && stays(other)
+        })
     }
 
     pub(super) fn objects_of(&self, run: RunId) -> Vec<Object> {

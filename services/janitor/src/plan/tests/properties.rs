@@ -1,6 +1,6 @@
 //! Random places, random time, random stops: what may never happen does not.
 
-use holdfast_format::{Class, ObjectKey, PackId};
+use holdfast_format::{Class, Level, ObjectKey, PackId};
 use proptest::prelude::*;
 
 use super::model::Model;
@@ -19,8 +19,8 @@ enum Event {
     Land,
     /// The n-th artefact is found bad.
     Damage(usize),
-    /// The n-th artefact is verified.
-    Verify(usize),
+    /// The n-th artefact is verified to this level.
+    Verify(usize, Level),
     /// The n-th run is held for some days.
     Hold(usize, i64),
     /// Time passes, in hours.
@@ -33,6 +33,10 @@ fn class() -> impl Strategy<Value = Class> {
     prop_oneof![6 => Just(Class::Daily), 2 => Just(Class::Weekly), 1 => Just(Class::Monthly), 1 => Just(Class::Pinned)]
 }
 
+fn level() -> impl Strategy<Value = Level> {
+    prop_oneof![1 => Just(Level::Integrity), 4 => Just(Level::Decrypt), 1 => Just(Level::Restore)]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let artefacts = prop::collection::vec((0..NAMES.len(), 1u8..40), 0..3);
     prop_oneof![
@@ -40,7 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..NAMES.len(), 1u8..40).prop_map(|(name, pack)| Event::Begin(name, pack)),
         2 => Just(Event::Land),
         1 => (0usize..20).prop_map(Event::Damage),
-        2 => (0usize..20).prop_map(Event::Verify),
+        6 => (0usize..20, level()).prop_map(|(n, level)| Event::Verify(n, level)),
         1 => (0usize..20, 0i64..20).prop_map(|(run, days)| Event::Hold(run, days)),
         6 => (1i64..60).prop_map(Event::Pass),
         6 => prop::option::of(0usize..30).prop_map(Event::Clean),
@@ -103,7 +107,10 @@ impl World {
             }
             Event::Land => self.land(),
             Event::Damage(n) => self.nth(*n, |known| known.bad = true),
-            Event::Verify(n) => self.nth(*n, |known| known.verified = Some(holdfast_format::Level::Decrypt)),
+            Event::Verify(n, level) => self.nth(*n, |known| {
+                known.verified = known.verified.max(Some(*level));
+                known.bad = false;
+            }),
             Event::Hold(n, days) => {
                 let until = self
                     .model
@@ -148,13 +155,18 @@ impl World {
             .filter(|r| r.hold.is_some_and(|h| h.is_in_force(self.model.now)))
             .collect();
         let held: Vec<_> = held.iter().map(|r| (r.run, self.model.objects_of(r.run))).collect();
-        let before = self.model.restorable();
+        let before = self.model.must_stay();
         let steps = plan.steps();
         let stop = stop.unwrap_or(steps.len()).min(steps.len());
         for step in &steps[..stop] {
+            if let Action::Delete { object, .. } = step
+                && let ObjectKey::Manifest(id) = object.key
+            {
+                assert!(self.model.is_dispensable(id), "before {step}");
+            }
             self.model.apply(step);
             self.model.assert_whole();
-            assert_eq!(self.model.restorable(), before, "after {step}");
+            assert_eq!(self.model.must_stay(), before, "after {step}");
             for (run, objects) in &held {
                 assert_eq!(self.model.objects_of(*run), *objects, "held run {run} after {step}");
             }
@@ -186,11 +198,23 @@ fn some_rules() -> impl Strategy<Value = Rules> {
     })
 }
 
+/// What a plan takes away.
+fn gone(plan: &Plan) -> BTreeSet<ObjectKey> {
+    let deleted = |action: Action| match action {
+        // A mark of a condemned pack is taken off to save the pack.
+        Action::Delete { object, .. } => Some(object.key).filter(|key| !matches!(key, ObjectKey::Condemned(_))),
+        Action::Condemn(pack) => Some(ObjectKey::Pack(pack)),
+        Action::WriteTombstone { .. } => None,
+    };
+    plan.steps().into_iter().filter_map(deleted).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// No manifest is ever left without its packs, the last good and the last verified one of everything stay, what
-    /// is held is not touched, and a plan that was carried out leaves nothing to do.
+    /// No manifest is ever left without its packs; of everything the newest one, the last good, the last verified one, and
+    /// the last that was ever proven stay; what goes has a newer one that is proven; what is held is not touched, and a
+    /// plan that was carried out leaves nothing to do.
     #[test]
     fn stopping_anywhere_does_no_harm(rules in some_rules(), events in prop::collection::vec(event(), 1..80)) {
         let mut world = World { model: Model::new("2026-11-24T03:00:00Z"), rules, writers: Vec::new(), stored: 0 };
@@ -198,6 +222,29 @@ proptest! {
             world.happen(event);
         }
         world.happen(&Event::Clean(None));
+    }
+
+    /// However many artefacts are found bad, nothing goes that would not have gone without that.
+    #[test]
+    fn a_verdict_only_protects(
+        rules in some_rules(),
+        events in prop::collection::vec(event(), 1..60),
+        found_bad in prop::collection::vec(0usize..20, 1..6),
+    ) {
+        let mut world = World { model: Model::new("2026-11-24T03:00:00Z"), rules, writers: Vec::new(), stored: 0 };
+        for event in &events {
+            world.happen(event);
+        }
+        let planned = |world: &World| {
+            plan(&world.model.view(), Some(&world.rules), &Others::new(), world.model.now, true)
+        };
+        let mut before = gone(&planned(&world));
+        for n in found_bad {
+            world.happen(&Event::Damage(n));
+            let after = gone(&planned(&world));
+            prop_assert!(after.is_subset(&before), "{:?}", after.difference(&before));
+            before = after;
+        }
     }
 
     /// Whatever the place looks like, an unreadable record or a missing section deletes nothing.
