@@ -166,10 +166,10 @@ impl Access {
 
 /// The local place or a target.
 pub(crate) async fn named_place(settings: &Settings, place: Option<&PlaceName>) -> Result<Place, CliError> {
-    let Some(name) = place.filter(|name| **name != PlaceName::local()) else {
+    let Some(name) = place.filter(|name| !name.is_local()) else {
         return Ok(open_place(settings).await?);
     };
-    let Some(target) = settings.target(name.as_str()) else {
+    let Some(target) = settings.target(name) else {
         let names: Vec<&str> = settings
             .target
             .iter()
@@ -187,7 +187,7 @@ pub(crate) async fn named_place(settings: &Settings, place: Option<&PlaceName>) 
 fn options_of(url: &str) -> Result<PlaceOptions, CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(format!("--repository {error}"));
     let parsed = PlaceUrl::parse(url, Path::new(".")).map_err(|error| usage(&error))?;
-    let mut options = PlaceOptions::new(url::Url::parse(&parsed.to_string()).map_err(|error| usage(&error))?);
+    let mut options = PlaceOptions::new(parsed.url().clone());
     if parsed.is_s3() {
         // Credentials come from the usual variables by the client's own means.
         let first = |names: [&str; 2]| {
@@ -230,10 +230,7 @@ pub(crate) fn reading_keys(
         secret,
         recipients: recipients.ok(),
         trusted: trusted(settings, signers)?,
-        profile: match section.profile {
-            holdfast_config::Profile::Gnupg => Profile::Gnupg,
-            holdfast_config::Profile::Rfc9580 => Profile::Rfc9580,
-        },
+        profile: section.profile,
     })
 }
 

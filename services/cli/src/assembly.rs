@@ -150,10 +150,8 @@ pub(crate) fn private_options(settings: &Settings, url: &str, auth: holdfast_bus
 
 /// Every stage, over one staging folder.
 pub(crate) async fn stages(cx: &Context, staging: Arc<Staging>) -> Result<Vec<Arc<dyn Stage>>, CliError> {
-    let syncer = Syncer::open(cx)
-        .await
-        .map_err(|error| CliError::because("open the targets", error))?;
-    let janitor = Janitor::open(cx).map_err(|error| CliError::because("open the places", error))?;
+    let syncer = Syncer::open(cx).await;
+    let janitor = Janitor::new(cx);
     let keys =
         secret_keys(&cx.settings).map_err(|error| CliError::keys("verifier.secret_keys cannot be used", error))?;
     let verifier = Verifier::new(cx, keys);

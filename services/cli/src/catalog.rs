@@ -139,7 +139,7 @@ impl RunView {
             .map(|p| &p.reason)
             .or(self.expected.as_ref().map(|e| &e.reason));
         match reason {
-            Some(holdfast_format::Reason::Schedule { name, .. }) => name.clone(),
+            Some(holdfast_format::Reason::Schedule { name, .. }) => name.to_string(),
             Some(holdfast_format::Reason::Manual) => "manual".to_owned(),
             None => String::new(),
         }

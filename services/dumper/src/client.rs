@@ -67,7 +67,7 @@ impl Clients {
         match choose(&all, server) {
             Some(program) => Ok(program.clone()),
             None => Err(PgError::NoClient {
-                source_name: source.name.clone(),
+                source_name: source.label().to_owned(),
                 program,
                 needed: server,
                 found: describe(&all),

@@ -35,17 +35,17 @@ pub async fn connect(source: &Postgres, database: &str) -> Result<Client, PgErro
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => DriverMode::Require,
     });
     let connector = connector(source).map_err(|e| PgError::Tls {
-        source_name: source.name.clone(),
+        source_name: source.label().to_owned(),
         source: e,
     })?;
     let Ok(connected) = tokio::time::timeout(READY_WITHIN, config.connect(connector)).await else {
         return Err(PgError::Silent {
-            source_name: source.name.clone(),
+            source_name: source.label().to_owned(),
             database: database.to_owned(),
         });
     };
     let (client, connection) = connected.map_err(|error| PgError::Connect {
-        source_name: source.name.clone(),
+        source_name: source.label().to_owned(),
         database: database.to_owned(),
         hint: hint(&error),
         source: error,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use holdfast_config::{Period, Postgres, Secret, Settings, SslMode};
+use holdfast_config::{DockerPart, Period, Postgres, Secret, Settings, SslMode};
 use holdfast_events::{DockerAsk, DockerQuestion};
 use holdfast_format::{Artefact, ArtefactKind, Class, RunId, SourceName};
 use holdfast_service::{Context, JobError};
@@ -16,8 +16,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(DockerAsk::HOLDS_SECONDS / 4);
 
 /// Whether the source is databases in containers.
 pub(crate) fn is_source(settings: &Settings, source: &SourceName) -> bool {
-    let mut docker = settings.docker_sources().into_iter();
-    docker.any(|found| found.name == source.as_str() && found.part == holdfast_config::DockerPart::Databases)
+    let mut docker = settings.docker_sources().iter();
+    docker.any(|found| found.name == *source && found.part == DockerPart::Databases)
 }
 
 /// The artefacts that a run is to bring: `CONTAINER/DATABASE` for each database, `CONTAINER` for its globals. What cannot be
@@ -160,9 +160,15 @@ fn server(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgr
             "container {container} has an address, user or database that makes no sense"
         ))
     })?;
+    let mut sources = cx.settings.docker_sources().iter();
+    let source = sources.find(|source| source.part == DockerPart::Databases && source.site == cx.site);
+    let source = source.ok_or_else(|| {
+        JobError::Fail("this worker's configuration has no databases in containers at its site".to_owned())
+    })?;
     let docker = cx.settings.docker.as_ref();
     Ok(Postgres {
-        name: container.to_owned(),
+        name: source.name.clone(),
+        container: Some(container.to_owned()),
         site: None,
         url,
         password: reachable.password.as_deref().map(Secret::new),

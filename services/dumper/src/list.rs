@@ -26,7 +26,7 @@ pub struct Databases {
 /// [`PgError`] if the server does not tell.
 pub async fn databases(source: &Postgres, client: &Client) -> Result<Databases, PgError> {
     let rows = client.query(DATABASES, &[]).await.map_err(|e| PgError::Query {
-        source_name: source.name.clone(),
+        source_name: source.label().to_owned(),
         what: "list the databases".to_owned(),
         source: e,
     })?;
@@ -54,7 +54,7 @@ pub(crate) async fn artefacts(source: &Postgres, run: RunId, name: &SourceName) 
     let Databases { open, closed } = databases(source, &client).await?;
     for database in closed {
         tracing::warn!(
-            source = source.name,
+            source = source.label(),
             database,
             "it does not allow connections, and is not backed up"
         );

@@ -49,7 +49,7 @@ impl Snapshot {
     pub(crate) async fn open(source: &Postgres, database: &str) -> Result<Self, PgError> {
         let client = connect(source, database).await?;
         let failed = |what: &str| {
-            let (source_name, what) = (source.name.clone(), format!("{what} in database {database:?}"));
+            let (source_name, what) = (source.label().to_owned(), format!("{what} in database {database:?}"));
             move |source| PgError::Query {
                 source_name,
                 what,
@@ -86,7 +86,7 @@ impl Snapshot {
             .map_err(failed("ask for the properties"))?;
         let version: String = version.get(0);
         Ok(Self {
-            source_name: source.name.clone(),
+            source_name: source.label().to_owned(),
             id,
             server_version: version.split_whitespace().next().unwrap_or_default().to_owned(),
             major,

@@ -75,7 +75,7 @@ impl Stage for Dumper {
 }
 
 fn configured<'a>(settings: &'a Settings, source: &SourceName) -> Result<&'a Postgres, JobError> {
-    settings.postgres.iter().find(|p| p.name == source.as_str()).ok_or_else(|| {
+    settings.postgres.iter().find(|p| p.name == *source).ok_or_else(|| {
         JobError::Fail(format!(
             "source {source} is not in this worker's configuration: its site must have it, or the run be started again"
         ))

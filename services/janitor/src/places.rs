@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_config::{Settings, Target};
-use holdfast_format::{NameError, PlaceName};
+use holdfast_format::PlaceName;
 use holdfast_repository::Repository;
 use holdfast_service::target_place;
 use holdfast_telemetry::clock::SharedClock;
@@ -30,7 +30,7 @@ struct Lane {
 
 impl Lane {
     fn new(settings: &Settings, place: &PlaceName, target: Option<Target>, open: Option<Repository>) -> Self {
-        let retention = settings.retention(place.as_str());
+        let retention = settings.retention(place);
         Self {
             target,
             repository: OnceCell::new_with(open),
@@ -42,20 +42,17 @@ impl Lane {
 
 impl Places {
     /// The places of `settings`, `local` being the repository at its own place.
-    ///
-    /// # Errors
-    /// A target has a name that is no token; configuration checks this first.
-    pub fn new(local: Repository, settings: &Settings, clock: SharedClock) -> Result<Self, NameError> {
+    #[must_use]
+    pub fn new(local: Repository, settings: &Settings, clock: SharedClock) -> Self {
         let mut lanes = BTreeMap::new();
         for target in &settings.target {
-            let place: PlaceName = target.name.parse()?;
-            let lane = Lane::new(settings, &place, Some(target.clone()), None);
-            lanes.insert(place, lane);
+            let lane = Lane::new(settings, &target.name, Some(target.clone()), None);
+            lanes.insert(target.name.clone(), lane);
         }
         let place = PlaceName::local();
         let lane = Lane::new(settings, &place, None, Some(local.clone()));
         lanes.insert(place, lane);
-        Ok(Self { lanes, local, clock })
+        Self { lanes, local, clock }
     }
 
     /// Their names.

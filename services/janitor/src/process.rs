@@ -12,6 +12,6 @@ use crate::Janitor;
 #[must_use]
 pub fn main() -> ExitCode {
     run_process("janitor", &[SecretSection::Target], async |cx, _| {
-        Ok(vec![Arc::new(Janitor::open(cx)?) as Arc<dyn Stage>])
+        Ok(vec![Arc::new(Janitor::new(cx)) as Arc<dyn Stage>])
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use holdfast_bus::Delivery;
 use holdfast_events::{Job, What, Work, WorkStage};
-use holdfast_format::{CleanReport, NameError, ObjectKey, PlaceName, RunId};
+use holdfast_format::{CleanReport, ObjectKey, PlaceName, RunId};
 use holdfast_service::{Context, JobError, Stage, WorkerSpec};
 use holdfast_storage::Put;
 use holdfast_telemetry::metrics;
@@ -29,11 +29,9 @@ pub struct Janitor {
 
 impl Janitor {
     /// The stage over the places of the configuration. They are opened when they are needed.
-    ///
-    /// # Errors
-    /// If a target has an impossible name.
-    pub fn open(cx: &Context) -> Result<Self, NameError> {
-        let places = Places::new(cx.repository.clone(), &cx.settings, cx.clock.clone())?;
+    #[must_use]
+    pub fn new(cx: &Context) -> Self {
+        let places = Places::new(cx.repository.clone(), &cx.settings, cx.clock.clone());
         let blocked: Arc<Mutex<BTreeMap<PlaceName, bool>>> = Arc::default();
         let shown = Arc::clone(&blocked);
         let help = "Whether retention deletes nothing at a place until somebody has looked, by place";
@@ -43,11 +41,11 @@ impl Janitor {
                 |(place, is): (&PlaceName, &bool)| (vec![("place", place.to_string())], f64::from(u8::from(*is)));
             shown.iter().map(sample).collect()
         });
-        Ok(Self {
+        Self {
             places,
             begun: Mutex::default(),
             blocked,
-        })
+        }
     }
 
     async fn clean(&self, cx: &Context, run: RunId, place: &PlaceName, delivery: &Delivery) -> Result<(), JobError> {

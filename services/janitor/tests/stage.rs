@@ -49,7 +49,7 @@ impl Rig {
         bus.ensure_topology().await.unwrap();
         let mut cx = Context::with(bed.settings.clone(), bed.repository.clone(), bus).unwrap();
         cx.clock = bed.clock.shared();
-        let janitor = Janitor::open(&cx).unwrap();
+        let janitor = Janitor::new(&cx);
         Self {
             bed,
             cx,

@@ -1,63 +1,50 @@
 //! Conversion of the configuration into the scheduler's own values.
 
-use holdfast_config::{
-    Class as ConfiguredClass, DockerPart, Level as ConfiguredLevel, Schedule as Configured, Settings,
-};
+use holdfast_config::{DockerPart, Schedule as Configured, Settings};
 use holdfast_events::Trigger;
-use holdfast_format::{Class, Level, NameError, Site, SourceName};
+use holdfast_format::SourceName;
 use jiff::SignedDuration;
 
 use crate::{Calendar, CalendarError, Known, KnownSource, Role, Schedule};
 
-/// The time limit of a run that no schedule starts and whose request sets none.
+/// How long a run may take if it was not started by a schedule and nobody said.
 const TIMEOUT: SignedDuration = SignedDuration::from_hours(12);
 
 impl Known {
-    /// Reads the facts that expectations depend on from the configuration.
-    ///
-    /// # Errors
-    /// A name that the format does not allow; loaded settings have none.
-    pub fn of(settings: &Settings) -> Result<Self, NameError> {
-        let site: Site = settings.site.parse()?;
-        let databases = settings.postgres.iter().map(|source| (&source.name, Role::Database));
-        let volumes = settings.directory.iter().map(|source| (&source.name, Role::Volume));
-        let system = settings.system.iter().map(|source| (&source.name, Role::System));
-        let known = |(name, role): (&String, Role)| {
-            let site = settings
-                .site_of(name)
-                .map_or_else(|| Ok(site.clone()), |site| site.parse())?;
-            Ok(KnownSource::new(name.parse()?, role, site))
+    /// Returns what is configured.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let known = |name: &SourceName, role| {
+            let site = settings.site_of(name).unwrap_or(&settings.site);
+            KnownSource::new(name.clone(), role, site.clone())
         };
-        let docker = settings.docker_sources();
-        let docker = docker.iter().map(|source| {
+        let databases = settings
+            .postgres
+            .iter()
+            .map(|source| known(&source.name, Role::Database));
+        let volumes = settings
+            .directory
+            .iter()
+            .map(|source| known(&source.name, Role::Volume));
+        let docker = settings.docker_sources().iter().map(|source| {
             let role = match source.part {
                 DockerPart::Volumes => Role::Volume,
                 DockerPart::Databases => Role::Database,
             };
-            known((&source.name, role)).map(KnownSource::with_stacks)
+            KnownSource::new(source.name.clone(), role, source.site.clone()).with_stacks()
         });
-        let docker = docker.collect::<Result<Vec<_>, _>>()?;
-        let configured = databases.chain(volumes).map(known).collect::<Result<Vec<_>, _>>()?;
-        let system = system.map(known).collect::<Result<Vec<_>, _>>()?;
-        let sources = configured.into_iter().chain(docker).chain(system).collect();
+        let system = settings.system.iter().map(|source| known(&source.name, Role::System));
+        let sources = databases.chain(volumes).chain(docker).chain(system).collect();
         let grace = duration(settings.janitor.grace);
-        Ok(Self {
+        Self {
             sources,
-            targets: settings
-                .target
-                .iter()
-                .map(|t| t.name.parse())
-                .collect::<Result<_, _>>()?,
-            retention: settings
-                .retention
-                .keys()
-                .map(|place| place.parse())
-                .collect::<Result<_, _>>()?,
+            targets: settings.target.iter().map(|target| target.name.clone()).collect(),
+            retention: settings.retention.keys().cloned().collect(),
             // A short grace, as tests have it, must not make every run impossible.
             timeout: TIMEOUT.min(grace / 2),
             grace,
-            site,
-        })
+            site: settings.site.clone(),
+        }
     }
 }
 
@@ -77,56 +64,38 @@ impl Schedule {
 }
 
 /// The request that a schedule makes when it comes due.
-///
-/// # Errors
-/// A source's name that the format does not allow; loaded settings have none.
-pub fn trigger_of(configured: &Configured) -> Result<Trigger, NameError> {
-    let sources: Vec<SourceName> = configured.sources.iter().map(|s| s.parse()).collect::<Result<_, _>>()?;
+#[must_use]
+pub fn trigger_of(configured: &Configured) -> Trigger {
     // Seconds are what a trigger can say; a fraction is rounded up, so that no timeout becomes none.
     let timeout = configured.timeout.as_std();
     let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-    Ok(Trigger {
+    Trigger {
         backup_type: configured.backup_type.as_str().to_owned(),
-        sources,
+        sources: configured.sources.clone(),
         stack: None,
-        verify: configured.verify.map(level),
+        verify: configured.verify,
         sync_offsite: configured.sync_offsite,
         cleanup: configured.cleanup,
         label: None,
         hold_seconds: None,
-        class: configured.class.map(class),
+        class: configured.class,
         fresh: false,
         timeout_seconds: Some(seconds),
         run: None,
         wait: false,
-    })
+    }
 }
 
 fn duration(period: holdfast_config::Period) -> SignedDuration {
     SignedDuration::try_from(period.as_std()).unwrap_or(SignedDuration::MAX)
 }
 
-fn level(level: ConfiguredLevel) -> Level {
-    match level {
-        ConfiguredLevel::Integrity => Level::Integrity,
-        ConfiguredLevel::Decrypt => Level::Decrypt,
-        ConfiguredLevel::Restore => Level::Restore,
-    }
-}
-
-fn class(class: ConfiguredClass) -> Class {
-    match class {
-        ConfiguredClass::Daily => Class::Daily,
-        ConfiguredClass::Weekly => Class::Weekly,
-        ConfiguredClass::Monthly => Class::Monthly,
-        ConfiguredClass::Pinned => Class::Pinned,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
+
+    use holdfast_format::{Class, Level};
 
     use super::*;
 
@@ -167,7 +136,7 @@ daily = "7d"
         let file = dir.path().join("holdfast.toml");
         std::fs::write(&file, FILE).unwrap();
         let settings = Settings::load(&file, &BTreeMap::new()).unwrap();
-        let known = Known::of(&settings).unwrap();
+        let known = Known::of(&settings);
         let sources: Vec<_> = known
             .sources
             .iter()
@@ -191,7 +160,7 @@ daily = "7d"
         );
         let schedule = Schedule::of(&settings.schedule[0]).unwrap();
         assert_eq!((schedule.name.as_str(), schedule.catch_up), ("nightly", true));
-        let trigger = trigger_of(&settings.schedule[0]).unwrap();
+        let trigger = trigger_of(&settings.schedule[0]);
         assert_eq!(
             (trigger.verify, trigger.class, trigger.timeout_seconds),
             (Some(Level::Decrypt), Some(Class::Weekly), Some(2))

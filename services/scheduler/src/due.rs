@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use holdfast_format::ScheduleName;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Calendar;
@@ -17,7 +18,7 @@ const REMEMBERED: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// The name, unique in the configuration.
-    pub name: String,
+    pub name: ScheduleName,
     /// The times at which the schedule comes due.
     pub calendar: Calendar,
     /// The longest delay between a slot and the start of its run, which also never reaches the next slot. The delay of
@@ -62,7 +63,7 @@ impl Schedule {
         let most = room.min(i128::try_from(self.jitter.as_millis()).unwrap_or(i128::MAX));
         let mut hasher = blake3::Hasher::new_derive_key("holdfast 2026-11 schedule jitter");
         hasher.update(&slot.as_millisecond().to_le_bytes());
-        hasher.update(self.name.as_bytes());
+        hasher.update(self.name.as_str().as_bytes());
         let mut number = [0; 8];
         hasher.finalize_xof().fill(&mut number);
         let late = u64::from_le_bytes(number) % u64::try_from(most + 1).unwrap_or(1).max(1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use holdfast_bus::BusError;
 use holdfast_events::{Fact, Job, Outcome, Refusal, Trigger, TriggerReply, Work};
-use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, SourceName};
+use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, ScheduleName, SourceName};
 use holdfast_service::{Context, JobError, none_if_damaged, unfinished};
 use holdfast_telemetry::failpoint;
 use holdfast_telemetry::http::Health;
@@ -165,7 +165,7 @@ impl Scheduler {
             return Ok(run);
         }
         self.check_ready()?;
-        let known = Known::of(&self.cx.settings).map_err(|e| Refusal::NotReady(e.to_string()))?;
+        let known = Known::of(&self.cx.settings);
         let mut expected = expect(
             trigger,
             &known,
@@ -262,14 +262,13 @@ impl Scheduler {
     async fn tick(self: Arc<Self>) {
         let mut followed: Vec<Followed> = Vec::new();
         for configured in &self.cx.settings.schedule {
-            match (Schedule::of(configured), trigger_of(configured)) {
-                (Ok(schedule), Ok(trigger)) => followed.push(Followed {
+            match Schedule::of(configured) {
+                Ok(schedule) => followed.push(Followed {
                     schedule,
-                    trigger,
+                    trigger: trigger_of(configured),
                     watch: None,
                 }),
-                (Err(error), _) => tracing::error!(schedule = configured.name, %error, "a schedule is not followed"),
-                (_, Err(error)) => tracing::error!(schedule = configured.name, %error, "a schedule is not followed"),
+                Err(error) => tracing::error!(schedule = %configured.name, %error, "a schedule is not followed"),
             }
         }
         loop {
@@ -308,7 +307,7 @@ impl Scheduler {
             return Ok(wake.map_or(LOOK_AGAIN, |wake| wake.duration_since(now).unsigned_abs()));
         };
         if missed > 0 {
-            tracing::warn!(schedule = name, missed, "slots were missed; one run makes up for them");
+            tracing::warn!(schedule = %name, missed, "slots were missed; one run makes up for them");
         }
         let reason = Reason::Schedule {
             name: name.clone(),
@@ -316,17 +315,17 @@ impl Scheduler {
             missed,
         };
         let zone = one.schedule.calendar.zone().clone();
-        let span = tracing::info_span!("tick", schedule = name);
+        let span = tracing::info_span!("tick", schedule = %name);
         let started = self.start_as(run_id(&name, slot), &one.trigger, reason, &zone, now);
         match started.instrument(span).await {
             Ok(_) => {}
             Err(Refusal::Overlap(other)) => {
                 tracing::warn!(
-                    schedule = name, %slot, %other,
+                    schedule = %name, %slot, %other,
                     "a scheduled run was skipped: the run before it has not ended"
                 );
             }
-            Err(Refusal::Invalid(why)) => tracing::error!(schedule = name, why, "a schedule cannot be run"),
+            Err(Refusal::Invalid(why)) => tracing::error!(schedule = %name, why, "a schedule cannot be run"),
             Err(Refusal::NotReady(why)) => return Err(JobError::Retry(why)),
         }
         watch.emitted(slot);
@@ -334,7 +333,7 @@ impl Scheduler {
     }
 
     /// Returns the slots of a schedule for which runs were started, as far back as the search goes.
-    async fn emitted(&self, schedule: &str) -> Result<Vec<Timestamp>, JobError> {
+    async fn emitted(&self, schedule: &ScheduleName) -> Result<Vec<Timestamp>, JobError> {
         let mut slots = Vec::new();
         for run in self.cx.catalogue.runs().await?.into_iter().take(SLOTS) {
             let expected = self.cx.catalogue.expected(run).await.or_else(none_if_damaged)?;

@@ -32,13 +32,9 @@ impl CopyOptions {
     /// Reads the options of a configured target.
     #[must_use]
     pub fn of(target: &Target, scratch: PathBuf) -> Self {
-        let class = |(class, name): (&holdfast_config::Class, &String)| {
-            let class: Class = class.as_str().parse().ok()?;
-            Some((class, name.clone()))
-        };
         Self {
             concurrency: target.concurrency,
-            storage_class: target.storage_class.iter().filter_map(class).collect(),
+            storage_class: target.storage_class.clone(),
             scratch,
         }
     }

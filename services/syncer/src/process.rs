@@ -12,6 +12,6 @@ use crate::Syncer;
 #[must_use]
 pub fn main() -> ExitCode {
     run_process("syncer", &[SecretSection::Target], async |cx, _| {
-        Ok(vec![Arc::new(Syncer::open(cx).await?) as Arc<dyn Stage>])
+        Ok(vec![Arc::new(Syncer::open(cx).await) as Arc<dyn Stage>])
     })
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use holdfast_bus::Delivery;
 use holdfast_config::Target;
 use holdfast_events::{Fact, Job, RunState, Work, WorkStage, missing};
-use holdfast_format::{ArtefactId, Damaged, NameError, ObjectKey, PlaceName, RunId};
+use holdfast_format::{ArtefactId, Damaged, ObjectKey, PlaceName, RunId};
 use holdfast_repository::Repository;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec, target_place};
 use holdfast_telemetry::metrics::{self, Flow};
@@ -47,10 +47,7 @@ impl Lane {
 impl Syncer {
     /// Makes the stage for the configured targets. A target that cannot be used now gets a warning; later its jobs
     /// report the same.
-    ///
-    /// # Errors
-    /// If a target's name is not allowed.
-    pub async fn open(cx: &Context) -> Result<Self, NameError> {
+    pub async fn open(cx: &Context) -> Self {
         let mut lanes = BTreeMap::new();
         for target in &cx.settings.target {
             let lane = Lane {
@@ -61,19 +58,19 @@ impl Syncer {
             };
             if let Err(error) = lane.copier().await {
                 tracing::warn!(
-                    target = target.name,
+                    target = %target.name,
                     reason = error.reason(),
                     "a target cannot be used now"
                 );
             }
-            lanes.insert(target.name.parse()?, lane);
+            lanes.insert(target.name.clone(), lane);
         }
         let proofs = Proofs::new(cx.bus.reconnected());
-        Ok(Self {
+        Self {
             lanes,
             parallel: cx.settings.workers.sync,
             proofs,
-        })
+        }
     }
 
     async fn copier(&self, target: &PlaceName) -> Result<&Copier, JobError> {

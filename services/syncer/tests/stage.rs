@@ -72,7 +72,7 @@ async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     let bed = Bed::new().await;
     let to = target(&bed).await;
     let cx = context(&bed, &nats, &table(&bed)).await;
-    let syncer = Syncer::open(&cx).await.unwrap();
+    let syncer = Syncer::open(&cx).await;
     assert_eq!(syncer.workers().len(), 1);
     assert!(syncer.workers()[0].takes(&sync(run(1))) && syncer.workers()[0].takes(&sync_point(run(1))));
     let stray = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();
@@ -99,7 +99,7 @@ async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     assert!(keys(&to).await.contains(&ObjectKey::RestorePoint(run(1))));
 
     // Another process, which knows nothing yet, looks at the target and publishes.
-    let fresh = Syncer::open(&cx).await.unwrap();
+    let fresh = Syncer::open(&cx).await;
     assert_eq!(fresh.missing(&cx, &state).await.unwrap(), []);
     let told = facts(&cx, run(1), 4).await;
     assert!(matches!(told[1], What::PointSynced { .. }), "{told:?}");
@@ -115,7 +115,7 @@ async fn a_target_that_is_away_is_tried_again_and_one_that_is_not_configured_is_
     begin_run(&bed, run(1), &[shop(run(1))]).await;
     // The directory is not there, as if a disk were not mounted.
     let cx = context(&bed, &nats, &table(&bed)).await;
-    let syncer = Syncer::open(&cx).await.unwrap();
+    let syncer = Syncer::open(&cx).await;
     let away = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();
     assert!(
         matches!(&away, JobError::Retry(reason) if reason.contains("offsite")),
@@ -149,7 +149,7 @@ async fn no_later_capture_builds_on_a_pack_that_cannot_be_copied() {
     begin_run(&bed, run(1), &[shop(run(1))]).await;
     bed.flip(ObjectKey::Pack(only.id));
     let cx = context(&bed, &nats, &table(&bed)).await;
-    let syncer = Syncer::open(&cx).await.unwrap();
+    let syncer = Syncer::open(&cx).await;
     let error = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();
     assert!(matches!(error, JobError::Fail(_)), "{error:?}");
     let mark = bed

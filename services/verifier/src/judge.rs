@@ -58,10 +58,10 @@ pub(crate) async fn judge(
         Err(error) => return Err(failed(error)),
     };
     let manifest = opened.manifest();
-    if level >= Level::Decrypt {
+    if level.opens() {
         check_keys(manifest, keys, level)?;
     }
-    if level >= Level::Restore && !is_tree(manifest) {
+    if level.restores() && !is_tree(manifest) {
         return Err(VerifyError::NoServer {
             artefact,
             kind: manifest.captured.kind.as_str(),
@@ -166,7 +166,7 @@ fn examine(
         source: Box::new(source),
     })?;
     let mut judged = judged(manifest, level, report)?;
-    if level >= Level::Restore && judged.total == 0 {
+    if level.restores() && judged.total == 0 {
         trial(opened, options, &mut judged)?;
     }
     Ok(judged)

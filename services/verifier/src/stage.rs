@@ -94,7 +94,7 @@ async fn known_good(cx: &Context, artefact: ArtefactId, level: Level) -> Result<
     let since = sealed.manifest.captured.finished;
     let good = all
         .iter()
-        .filter(|v| v.good && v.place == *here && v.finished >= since && v.level >= level);
+        .filter(|v| v.good && v.place == *here && v.finished >= since && v.level.includes(level));
     Ok(good.map(|v| v.level).max())
 }
 

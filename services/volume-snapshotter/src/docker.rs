@@ -34,7 +34,7 @@ const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
 /// The engine of this worker's site.
 pub(crate) struct Docker {
     section: Section,
-    source: String,
+    source: SourceName,
     state_dir: PathBuf,
     staging: Arc<Staging>,
     engine: OnceCell<Engine>,
@@ -53,11 +53,11 @@ pub(crate) struct Seen {
 impl Docker {
     /// The engine that the configuration gives this worker's site, if it does.
     pub(crate) fn of(settings: &Settings, staging: &Arc<Staging>) -> Option<Self> {
-        let mut sources = settings.docker_sources().into_iter();
+        let mut sources = settings.docker_sources().iter();
         let here = sources.find(|source| source.site == settings.site && source.part == DockerPart::Volumes)?;
         Some(Self {
             section: settings.docker.clone()?,
-            source: here.name,
+            source: here.name.clone(),
             state_dir: settings.state_dir.clone(),
             staging: staging.clone(),
             engine: OnceCell::new(),
@@ -68,7 +68,7 @@ impl Docker {
 
     /// Whether it brings this source.
     pub(crate) fn brings(&self, source: &SourceName) -> bool {
-        self.source == source.as_str()
+        self.source == *source
     }
 
     async fn engine(&self) -> Result<&Engine, JobError> {

@@ -115,7 +115,7 @@ struct Configured<'a> {
 
 impl<'a> Configured<'a> {
     fn find(settings: &'a Settings, source: &SourceName) -> Result<Self, JobError> {
-        if let Some(directory) = settings.directory.iter().find(|d| d.name == source.as_str()) {
+        if let Some(directory) = settings.directory.iter().find(|d| d.name == *source) {
             return Ok(Self {
                 kind: ArtefactKind::Directory,
                 roots: vec![Root::directory(&directory.path)],
@@ -124,7 +124,7 @@ impl<'a> Configured<'a> {
             });
         }
         match &settings.system {
-            Some(system) if system.name == source.as_str() => Ok(Self {
+            Some(system) if system.name == *source => Ok(Self {
                 kind: ArtefactKind::System,
                 roots: system.paths.iter().map(|p| Root::system(p)).collect(),
                 exclude: &system.exclude,

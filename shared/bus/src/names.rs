@@ -1,7 +1,7 @@
 //! Names on the server that only this crate uses. The names of messages are in `holdfast_events::Subjects`.
 
 use holdfast_events::{EVENTS_STREAM, Subjects, WORK_STREAM};
-use holdfast_format::RunId;
+use holdfast_format::{RunId, SubjectPrefix};
 
 const PARKED_STREAM: &str = "PARKED";
 const ADVISORIES_STREAM: &str = "ADVISORIES";
@@ -14,7 +14,7 @@ pub(crate) const TRIGGER_GROUP: &str = "scheduler";
 /// Streams and wildcards below one prefix.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    prefix: String,
+    prefix: SubjectPrefix,
     pub(crate) work: String,
     pub(crate) events: String,
     pub(crate) parked: String,
@@ -22,10 +22,10 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &SubjectPrefix) -> Self {
         let subjects = Subjects::new(prefix);
         Self {
-            prefix: prefix.to_owned(),
+            prefix: prefix.clone(),
             work: subjects.stream(WORK_STREAM),
             events: subjects.stream(EVENTS_STREAM),
             parked: subjects.stream(PARKED_STREAM),
@@ -59,11 +59,12 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn names_follow_the_prefix() {
-        let names = Names::new("my-backup");
+        let names = Names::new(&"my-backup".parse().unwrap());
         assert_eq!(names.work, "MY_BACKUP_WORK");
         assert_eq!(names.all_parked(), "my-backup.parked.>");
         assert_eq!(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_format::SubjectPrefix;
 use secrecy::SecretString;
 
 /// The credentials that this program shows to the server.
@@ -31,8 +32,8 @@ pub struct BusOptions {
     pub auth: Auth,
     /// Certificates of the authorities to believe besides the system's.
     pub tls_ca: Option<PathBuf>,
-    /// One token that subjects and, in upper case, streams begin with.
-    pub prefix: String,
+    /// The first part of subjects and, in upper case, of streams.
+    pub prefix: SubjectPrefix,
     /// Copies that a cluster keeps of each stream: 1, 3 or 5.
     pub replicas: usize,
     /// The name of this connection in the server's reports.
@@ -52,7 +53,7 @@ impl BusOptions {
             servers: Vec::new(),
             auth: Auth::None,
             tls_ca: None,
-            prefix: "holdfast".to_owned(),
+            prefix: SubjectPrefix::default(),
             replicas: 1,
             name: "holdfast".to_owned(),
             connect_timeout: Duration::from_secs(10),

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::ValueKind;
+use holdfast_format::{Class, Level, PlaceName, Profile, ScheduleName, Site, SourceName, SubjectPrefix};
 
 use crate::error::Fault;
-use crate::settings::SecretSection;
+use crate::secret_section::SecretSection;
 
 /// A value of the layered tree.
 pub(crate) type Kind = ValueKind;
@@ -124,6 +125,44 @@ macro_rules! read_from_str {
     };
 }
 pub(crate) use read_from_str;
+
+/// `Read` of the format's enums: one of a few words.
+macro_rules! read_words {
+    ($($type:ty),+) => {
+        $(impl Read for $type {
+            fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
+                let word = match kind {
+                    Kind::String(text) => text,
+                    _ => String::new(),
+                };
+                let known = <$type>::ALL;
+                let found = known.iter().find(|known| known.as_str() == word).copied();
+                found.or_else(|| at.refuse(one_of(known.iter().map(|known| known.as_str()))))
+            }
+        })+
+    };
+}
+read_words!(Class, Level, Profile);
+
+/// The rule of a word that is one of a few.
+pub(crate) fn one_of(words: impl Iterator<Item = &'static str>) -> String {
+    format!("must be one of {}", words.collect::<Vec<_>>().join(", "))
+}
+
+/// The rule of all names: they become parts of paths and subjects.
+pub(crate) const NAME: &str = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a letter or digit";
+
+/// `Read` of the format's names.
+macro_rules! read_names {
+    ($($type:ty),+) => {
+        $(impl Read for $type {
+            fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
+                String::read(at, kind)?.parse().ok().or_else(|| at.refuse(NAME))
+            }
+        })+
+    };
+}
+read_names!(PlaceName, ScheduleName, Site, SourceName, SubjectPrefix);
 
 impl Read for String {
     fn read(at: &At<'_>, kind: Kind) -> Option<Self> {

@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use holdfast_format::{PlaceName, Site, SourceName};
 use serde::Serialize;
 
-use crate::choice::choice;
 use crate::error::{ConfigError, Fault};
+use crate::known::Known;
+use crate::layers;
 use crate::reader::Context;
+use crate::secret_section::SecretSection;
 use crate::sections::directory::Directory;
 use crate::sections::docker::{Docker, DockerSource};
 use crate::sections::encryption::Encryption;
@@ -24,41 +27,19 @@ use crate::sections::target::Target;
 use crate::sections::telemetry::Telemetry;
 use crate::sections::verifier::Verifier;
 use crate::sections::workers::Workers;
-use crate::table::{Table, is_token};
-use crate::{layers, suggest};
+use crate::table::Table;
 
 /// Where [`Settings::find`] looks when no file is named.
-pub const DEFAULT_FILES: [&str; 2] = ["holdfast.toml", "/etc/holdfast/holdfast.toml"];
-
-/// The name of the repository's own place; no target may have it.
-pub const LOCAL_PLACE: &str = "local";
-
-choice! {
-    /// The sections that hold secrets: what a service names to say which it needs.
-    SecretSection {
-        /// Credentials of the repository's bucket.
-        Repository = "repository",
-        /// The pipeline key's passphrase.
-        Encryption = "encryption",
-        /// Credentials of the NATS server.
-        Nats = "nats",
-        /// Passwords of the PostgreSQL servers.
-        Postgres = "postgres",
-        /// Credentials of the off-site targets.
-        Target = "target",
-        /// The backup key's passphrase.
-        Verifier = "verifier",
-    }
-}
+pub(crate) const DEFAULT_FILES: [&str; 2] = ["holdfast.toml", "/etc/holdfast/holdfast.toml"];
 
 /// The configuration in force: valid as far as can be told without touching the network.
 ///
-/// Every path is absolute (relative ones are taken from the file's directory), every name a token, every reference
-/// to another section resolved.
+/// Every path is absolute (relative ones are taken from the file's directory), every reference to another section
+/// resolved.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// What this host's workers serve, as a token. Default: the host's name in lower case.
-    pub site: String,
+    /// The site that this host's workers serve. Default: the host's name in lower case.
+    pub site: Site,
     /// Where services keep what must survive a restart. Default: `/var/lib/holdfast`.
     pub state_dir: PathBuf,
     /// `[repository]`
@@ -82,7 +63,7 @@ pub struct Settings {
     /// `[[target]]`
     pub target: Vec<Target>,
     /// `[retention.<place>]`
-    pub retention: BTreeMap<String, Retention>,
+    pub retention: BTreeMap<PlaceName, Retention>,
     /// `[verifier]`
     pub verifier: Verifier,
     /// `[janitor]`
@@ -173,55 +154,39 @@ impl Settings {
     }
 
     fn read(mut root: Table<'_>) -> Option<Self> {
-        let site = root
-            .optional("site")
-            .and_then(|site| root.token("site", site))
-            .unwrap_or_else(host_site);
+        let site = root.optional("site").or_else(|| host_site(&root))?;
         let state_dir = root.or("state_dir", PathBuf::from("/var/lib/holdfast"));
         let repository = Repository::read(root.table("repository"));
         let encryption = Encryption::read(root.table("encryption"));
         let staging = Staging::read(root.table("staging"));
         let nats = Nats::read(root.table("nats"));
-        let postgres = all(root.tables("postgres").into_iter().map(Postgres::read));
-        let directory = all(root.tables("directory").into_iter().map(Directory::read));
-        let docker = (root.has("docker"), root.table("docker"));
-        let docker = docker.0.then(|| Docker::read(docker.1));
-        let system = (root.has("system"), root.table("system"));
-        let system = system.0.then(|| System::read(system.1));
-        let target = all(root.tables("target").into_iter().map(Target::read));
-        let any_target = target.as_ref().is_none_or(|target| !target.is_empty());
-        let schedule = all(root
-            .tables("schedule")
-            .into_iter()
-            .map(|table| Schedule::read(table, any_target)));
-        let retention = retention::read(root.table("retention"));
+        let sources = Sources::read(&mut root, &site);
+        let known = sources.known();
+        let target: Vec<Option<Target>> = root.tables("target").into_iter().map(Target::read).collect();
+        let schedule = root.tables("schedule").into_iter();
+        let schedule: Vec<Option<Schedule>> = schedule
+            .map(|table| Schedule::read(table, &known, !target.is_empty()))
+            .collect();
+        let retention = retention::read(root.table("retention"), &places(&target));
         let verifier = Verifier::read(root.table("verifier"));
         let janitor = Janitor::read(root.table("janitor"));
         let telemetry = Telemetry::read(root.table("telemetry"));
         let workers = Workers::read(root.table("workers"));
         let cx = root.cx;
         root.finish();
-        let system = match system {
-            Some(system) => Some(system?),
-            None => None,
-        };
-        let docker = match docker {
-            Some(docker) => Some(docker?),
-            None => None,
-        };
         let settings = Self {
             site,
             state_dir,
             repository: repository?,
             encryption: encryption?,
             staging,
-            nats: nats?,
-            postgres: postgres?,
-            directory: directory?,
-            docker,
-            system,
-            schedule: schedule?,
-            target: target?,
+            nats,
+            postgres: all(sources.postgres)?,
+            directory: all(sources.directory)?,
+            docker: section(sources.docker)?,
+            system: section(sources.system)?,
+            schedule: all(schedule)?,
+            target: all(target)?,
             retention,
             verifier,
             janitor,
@@ -234,68 +199,29 @@ impl Settings {
 
     /// The rules that span sections.
     fn check(&self, cx: &Context<'_>) {
-        let postgres = self
-            .postgres
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (format!("postgres[{i}].name"), s.name.as_str()));
-        let directory = self
-            .directory
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (format!("directory[{i}].name"), s.name.as_str()));
+        let postgres = keys("postgres", &self.postgres, |source| source.name.as_str());
+        let directory = keys("directory", &self.directory, |source| source.name.as_str());
         let system = self.system.iter().map(|s| ("system.name".to_owned(), s.name.as_str()));
-        let docker = self.docker_sources();
-        let docker = docker.iter().map(|s| ("docker".to_owned(), s.name.as_str()));
+        let docker = self.docker_sources().iter();
+        let docker = docker.map(|source| ("docker".to_owned(), source.name.as_str()));
         unique(cx, "source", postgres.chain(directory).chain(system).chain(docker));
         unique(
             cx,
             "schedule",
-            self.schedule
-                .iter()
-                .enumerate()
-                .map(|(i, s)| (format!("schedule[{i}].name"), s.name.as_str())),
+            keys("schedule", &self.schedule, |schedule| schedule.name.as_str()),
         );
         unique(
             cx,
             "target",
-            self.target
-                .iter()
-                .enumerate()
-                .map(|(i, t)| (format!("target[{i}].name"), t.name.as_str())),
+            keys("target", &self.target, |target| target.name.as_str()),
         );
         self.check_places(cx);
-        let names = self.source_names();
-        let sources: Vec<&str> = names.iter().map(String::as_str).collect();
         for (index, schedule) in self.schedule.iter().enumerate() {
-            for (at, source) in schedule.sources.iter().enumerate() {
-                if !sources.contains(&source.as_str()) {
-                    let hint = suggest::hint(source, sources.iter().copied());
-                    cx.fault(
-                        &format!("schedule[{index}].sources[{at}]"),
-                        format!("must name a configured source{hint}"),
-                    );
-                }
-            }
             // Condemned packs wait out the grace so that no run can still refer to them.
             if schedule.timeout >= self.janitor.grace {
                 cx.fault(
                     &format!("schedule[{index}].timeout"),
                     "must be shorter than janitor.grace",
-                );
-            }
-        }
-        for place in self.retention.keys() {
-            if place != LOCAL_PLACE && self.target(place).is_none() {
-                let places = self
-                    .target
-                    .iter()
-                    .map(|target| target.name.as_str())
-                    .chain([LOCAL_PLACE]);
-                let hint = suggest::hint(place, places);
-                cx.fault(
-                    &format!("retention.{place}"),
-                    format!("must be `local` or the name of a target{hint}"),
                 );
             }
         }
@@ -322,58 +248,105 @@ impl Settings {
         }
     }
 
-    /// The names of all configured sources: PostgreSQL servers, directories, Docker engines, the system.
-    #[must_use]
-    pub fn source_names(&self) -> Vec<String> {
-        let postgres = self.postgres.iter().map(|source| source.name.clone());
-        let directory = self.directory.iter().map(|source| source.name.clone());
-        let docker = self.docker_sources().into_iter().map(|source| source.name);
-        let system = self.system.iter().map(|source| source.name.clone());
-        postgres.chain(directory).chain(docker).chain(system).collect()
+    /// All configured sources (PostgreSQL servers, directories, Docker engines, the system), and the site whose workers capture
+    /// each: its own, else the configuration's.
+    pub fn sources(&self) -> impl Iterator<Item = (&SourceName, &Site)> {
+        let postgres = self.postgres.iter().map(|s| (&s.name, s.site.as_ref()));
+        let directory = self.directory.iter().map(|s| (&s.name, s.site.as_ref()));
+        let docker = self.docker_sources().iter().map(|s| (&s.name, Some(&s.site)));
+        let system = self.system.iter().map(|s| (&s.name, s.site.as_ref()));
+        let all = postgres.chain(directory).chain(docker).chain(system);
+        all.map(|(name, site)| (name, site.unwrap_or(&self.site)))
     }
 
     /// The sources that `[docker]` makes.
     #[must_use]
-    pub fn docker_sources(&self) -> Vec<DockerSource> {
-        self.docker
-            .as_ref()
-            .map(|docker| docker.sources(&self.site))
-            .unwrap_or_default()
+    pub fn docker_sources(&self) -> &[DockerSource] {
+        self.docker.as_ref().map_or(&[], |docker| &docker.sources)
     }
 
-    /// The site whose workers capture the named source: its own, else the configuration's.
+    /// The site whose workers capture the named source.
     #[must_use]
-    pub fn site_of(&self, source: &str) -> Option<String> {
-        if let Some(docker) = self.docker_sources().into_iter().find(|docker| docker.name == source) {
-            return Some(docker.site);
-        }
-        let postgres = self.postgres.iter().map(|s| (&s.name, &s.site));
-        let directory = self.directory.iter().map(|s| (&s.name, &s.site));
-        let system = self.system.iter().map(|s| (&s.name, &s.site));
-        let found = postgres
-            .chain(directory)
-            .chain(system)
-            .find(|(name, _)| *name == source);
-        found.map(|(_, site)| site.clone().unwrap_or_else(|| self.site.clone()))
+    pub fn site_of(&self, source: &SourceName) -> Option<&Site> {
+        let found = self.sources().find(|(name, _)| *name == source);
+        found.map(|(_, site)| site)
     }
 
     /// The target of that name.
     #[must_use]
-    pub fn target(&self, name: &str) -> Option<&Target> {
-        self.target.iter().find(|target| target.name == name)
+    pub fn target(&self, name: &PlaceName) -> Option<&Target> {
+        self.target.iter().find(|target| target.name == *name)
     }
 
     /// The retention of a place: `local` or a target's name. `None`: nothing is ever deleted there.
     #[must_use]
-    pub fn retention(&self, place: &str) -> Option<&Retention> {
+    pub fn retention(&self, place: &PlaceName) -> Option<&Retention> {
         self.retention.get(place)
     }
 }
 
-/// All or nothing, after every one was read.
-fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
-    let items: Vec<Option<T>> = items.collect();
+/// The sections that make sources, as they were read: `None` for one at fault.
+struct Sources {
+    postgres: Vec<Option<Postgres>>,
+    directory: Vec<Option<Directory>>,
+    docker: Option<Option<Docker>>,
+    system: Option<Option<System>>,
+}
+
+impl Sources {
+    /// `own` is the configuration's site.
+    fn read(root: &mut Table<'_>, own: &Site) -> Self {
+        Self {
+            postgres: root.tables("postgres").into_iter().map(Postgres::read).collect(),
+            directory: root.tables("directory").into_iter().map(Directory::read).collect(),
+            docker: root.optional_table("docker").map(|table| Docker::read(table, own)),
+            system: root.optional_table("system").map(System::read),
+        }
+    }
+
+    fn known(&self) -> Known<SourceName> {
+        let postgres = self.postgres.iter().flatten().map(|source| &source.name);
+        let directory = self.directory.iter().flatten().map(|source| &source.name);
+        let docker = self.docker.iter().flatten().flat_map(|docker| &docker.sources);
+        let docker = docker.map(|source| &source.name);
+        let system = self.system.iter().flatten().map(|source| &source.name);
+        let names = postgres.chain(directory).chain(docker).chain(system).cloned().collect();
+        let at_fault = self.postgres.iter().any(Option::is_none)
+            || self.directory.iter().any(Option::is_none)
+            || matches!(self.docker, Some(None))
+            || matches!(self.system, Some(None));
+        Known::new(names, !at_fault)
+    }
+}
+
+/// The places that there are, with the repository's own.
+fn places(targets: &[Option<Target>]) -> Known<PlaceName> {
+    let names = targets.iter().flatten().map(|target| target.name.clone());
+    let names = names.chain([PlaceName::local()]).collect();
+    Known::new(names, targets.iter().all(Option::is_some))
+}
+
+/// All or nothing.
+fn all<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
     items.into_iter().collect()
+}
+
+/// A section that may be left out; `None` if it is at fault.
+fn section<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        Some(read) => read.map(Some),
+        None => Some(None),
+    }
+}
+
+/// The names of a list's entries, with the keys that give them.
+fn keys<'a, T>(
+    list: &'static str,
+    entries: &'a [T],
+    name: impl Fn(&'a T) -> &'a str,
+) -> impl Iterator<Item = (String, &'a str)> {
+    let key = move |(index, entry)| (format!("{list}[{index}].name"), name(entry));
+    entries.iter().enumerate().map(key)
 }
 
 fn unique<'a>(cx: &Context<'_>, noun: &str, names: impl Iterator<Item = (String, &'a str)>) {
@@ -395,8 +368,8 @@ fn in_file_order(a: &Fault, b: &Fault) -> std::cmp::Ordering {
     a.line.unwrap_or(usize::MAX).cmp(&b.line.unwrap_or(usize::MAX))
 }
 
-/// This host's name as a token, else `local`.
-fn host_site() -> String {
+/// This host's name as a site, else `local`.
+fn host_site(root: &Table<'_>) -> Option<Site> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let short = name.split('.').next().unwrap_or_default();
     let fit = |c: char| {
@@ -406,9 +379,9 @@ fn host_site() -> String {
             '-'
         }
     };
-    let token: String = short.chars().map(fit).take(63).collect();
-    let token = token.trim_matches('-').to_owned();
-    if is_token(&token) { token } else { "local".to_owned() }
+    let fitting: String = short.chars().map(fit).take(63).collect();
+    let site = fitting.trim_matches('-').parse().ok();
+    site.or_else(|| root.named("site", "local"))
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use crate::reader::{At, Context, Kind, Read};
+use crate::reader::{self, At, Context, Kind, Read};
 use crate::secret::{self, Secret};
 use crate::suggest;
 
@@ -92,6 +93,20 @@ impl<'a> Table<'a> {
         self.optional(key)
     }
 
+    /// The key's name, else the default.
+    pub(crate) fn or_name<T: Read + FromStr>(&mut self, key: &str, default: &str) -> Option<T> {
+        if self.has(key) {
+            return self.optional(key);
+        }
+        self.known.insert(key.to_owned());
+        self.named(key, default)
+    }
+
+    /// A name that is made here and belongs to `key`.
+    pub(crate) fn named<T: FromStr>(&self, key: &str, name: &str) -> Option<T> {
+        name.parse().map_err(|_| self.fault(key, reader::NAME)).ok()
+    }
+
     /// A whole number within bounds.
     pub(crate) fn number<T: TryFrom<i64> + Copy>(&mut self, key: &str, default: T, from: i64, to: i64) -> T {
         let Some(number) = self.optional::<i64>(key) else {
@@ -104,24 +119,6 @@ impl<'a> Table<'a> {
                 default
             }
         }
-    }
-
-    /// A required name: a token that is safe in paths and subjects.
-    pub(crate) fn name(&mut self, key: &str) -> Option<String> {
-        let name = self.required(key)?;
-        self.token(key, name)
-    }
-
-    /// Checks that `name`, given by `key`, is a token.
-    pub(crate) fn token(&self, key: &str, name: String) -> Option<String> {
-        if is_token(&name) {
-            return Some(name);
-        }
-        self.fault(
-            key,
-            "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a letter or digit",
-        );
-        None
     }
 
     /// Shell-like patterns, checked.
@@ -175,6 +172,13 @@ impl<'a> Table<'a> {
         Table::new(self.cx, self.key(key), kind)
     }
 
+    /// A table within this one, if there is one.
+    pub(crate) fn optional_table(&mut self, key: &str) -> Option<Table<'a>> {
+        let there = self.has(key);
+        let table = self.table(key);
+        there.then_some(table)
+    }
+
     /// A list of tables within this one.
     pub(crate) fn tables(&mut self, key: &str) -> Vec<Table<'a>> {
         let path = self.key(key);
@@ -215,10 +219,4 @@ impl<'a> Table<'a> {
             self.fault(key, format!("is not a known key{hint}"));
         }
     }
-}
-
-/// Whether `name` may name a site, source, target or schedule.
-pub(crate) fn is_token(name: &str) -> bool {
-    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 63 && name.starts_with(lower) && name.chars().all(|c| lower(c) || matches!(c, '_' | '-'))
 }

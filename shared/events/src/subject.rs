@@ -1,6 +1,6 @@
 //! Subjects and names on the server: the only place where they are built.
 
-use holdfast_format::{PlaceName, RunId, Site};
+use holdfast_format::{PlaceName, RunId, Site, SubjectPrefix};
 
 use crate::{Fact, Job, Work, WorkStage};
 
@@ -12,22 +12,20 @@ pub const EVENTS_STREAM: &str = "EVENTS";
 /// Builds subjects below one prefix: two deployments on one server use different ones and never meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subjects {
-    prefix: String,
+    prefix: SubjectPrefix,
 }
 
 impl Subjects {
-    /// Subjects below `prefix`, which must be one token (configuration checks it).
+    /// Subjects below `prefix`.
     #[must_use]
-    pub fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-        }
+    pub fn new(prefix: &SubjectPrefix) -> Self {
+        Self { prefix: prefix.clone() }
     }
 
     /// A stream's name: `HOLDFAST_WORK` for the default prefix.
     #[must_use]
     pub fn stream(&self, name: &str) -> String {
-        format!("{}_{name}", self.prefix.to_uppercase().replace('-', "_"))
+        format!("{}_{name}", self.prefix.as_str().to_uppercase().replace('-', "_"))
     }
 
     /// The subject of one job: `<prefix>.work.<stage>.<site>.<run>.<what>[.<detail>]`. The same job always has the same

@@ -14,6 +14,7 @@ mod record;
 mod retention;
 mod run;
 mod verification;
+mod vocabulary;
 
 pub use artefact::{Artefact, ArtefactKind, StreamFormat};
 pub use chunk::{ChunkKey, ChunkerParams, Cutter, ExtentDigest, PACK_MAX, PACK_TARGET, PackNamer};
@@ -26,11 +27,12 @@ pub use manifest::{
     Captured, ContentsRef, Counts, DatabaseGrant, DatabaseInfo, DatabaseSetting, Manifest, NewBytes, PackRef,
     Predecessor, Stream, VolumeInfo, VolumeUser, Warning, Warnings,
 };
-pub use name::{NameError, PlaceName, Site, SourceName, Token};
+pub use name::{NameError, PlaceName, ScheduleName, Site, SourceName, SubjectPrefix};
 pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
 pub use run::{
-    Class, Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Level, Listed, PointArtefact,
-    PointStatus, Reason, RestorePoint, SourceKind, Stage, Steps,
+    Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact, PointStatus,
+    Reason, RestorePoint, Steps,
 };
 pub use verification::{Finding, RepositoryInfo, Verification};
+pub use vocabulary::{Class, Level, Profile, SourceKind, Stage};

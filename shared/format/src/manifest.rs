@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::run::Class;
+use crate::vocabulary::Class;
 use crate::{ArtefactId, ArtefactKind, Digest, ObjectKey, PackId, Record, RunId, Site, SourceName, StreamFormat};
 
 /// The signed record of an artefact: what was captured, where its bytes are, and how they are checked.

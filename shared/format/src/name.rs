@@ -1,4 +1,4 @@
-//! Names that people choose: sources, sites, places. They become parts of object keys and NATS subjects, so their
+//! Names that people choose: sources, sites, places, schedules. They become parts of object keys and NATS subjects, so their
 //! alphabet is narrow.
 
 use std::fmt;
@@ -36,9 +36,15 @@ macro_rules! token {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.pad(&self.0)
             }
         }
 
@@ -88,8 +94,12 @@ token!(
     PlaceName, "place name"
 );
 token!(
-    /// Any other token that goes into a subject or key.
-    Token, "token"
+    /// A configured schedule.
+    ScheduleName, "schedule name"
+);
+token!(
+    /// The first part of a deployment's subjects and streams: several deployments can share a server.
+    SubjectPrefix, "prefix of subjects"
 );
 
 impl PlaceName {
@@ -97,6 +107,18 @@ impl PlaceName {
     #[must_use]
     pub fn local() -> Self {
         Self("local".to_owned())
+    }
+
+    /// True for the name of the repository's own place, which no target may have.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.0 == "local"
+    }
+}
+
+impl Default for SubjectPrefix {
+    fn default() -> Self {
+        Self("holdfast".to_owned())
     }
 }
 

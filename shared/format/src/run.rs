@@ -1,108 +1,14 @@
 //! The records of a run: its expectations, listings, failures, and the restore point (docs/format.md, section 6).
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Artefact, ArtefactId, Digest, ObjectKey, PlaceName, Record, RunId, Site, SourceName};
-
-macro_rules! word_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
-        }
-
-        impl $name {
-            /// All values, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// Returns the word for it in records, commands and output.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|v| v.as_str() == text).ok_or_else(|| {
-                    let words: Vec<&str> = Self::ALL.iter().map(|v| v.as_str()).collect();
-                    format!("{text:?} is not one of {}", words.join(", "))
-                })
-            }
-        }
-    };
-}
-
-word_enum!(
-    /// The class of a run, by which retention keeps it. Ordered: a monthly backup also counts as a weekly and a daily
-    /// one.
-    Class {
-        /// Kept for the shortest period.
-        Daily = "daily",
-        /// The first run of a week.
-        Weekly = "weekly",
-        /// The first run of a month.
-        Monthly = "monthly",
-        /// Kept until somebody says otherwise.
-        Pinned = "pinned",
-    }
-);
-
-word_enum!(
-    /// The depth of a verification. Each level includes those before it.
-    Level {
-        /// Every object is there, with the size and SHA-256 that the signed manifest names.
-        Integrity = "integrity",
-        /// Every pack opens; every chunk has its id; the stream has its digest; a dump's table of contents reads.
-        Decrypt = "decrypt",
-        /// Restored into a scratch server or directory, and compared.
-        Restore = "restore",
-    }
-);
-
-word_enum!(
-    /// The kind of a source. It decides who lists and captures it.
-    SourceKind {
-        /// A PostgreSQL server.
-        Postgres = "postgres",
-        /// Directories and system paths.
-        Files = "files",
-    }
-);
-
-word_enum!(
-    /// A stage of the pipeline, as failures name it.
-    Stage {
-        /// Listing the artefacts of a source.
-        List = "list",
-        /// Capturing an artefact.
-        Capture = "capture",
-        /// Sealing the packs of an artefact.
-        Seal = "seal",
-        /// Writing an artefact's contents and manifest.
-        Close = "close",
-        /// Reading an artefact back.
-        Verify = "verify",
-        /// Copying an artefact or a restore point to a target.
-        Sync = "sync",
-        /// Applying retention at a place.
-        Clean = "clean",
-    }
-);
+use crate::{
+    Artefact, ArtefactId, Class, Digest, Level, ObjectKey, PlaceName, Record, RunId, ScheduleName, Site, SourceKind,
+    SourceName, Stage,
+};
 
 /// The cause of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +19,7 @@ pub enum Reason {
     /// A schedule's slot came due.
     Schedule {
         /// Name of the schedule.
-        name: String,
+        name: ScheduleName,
         /// The time at which the run was due.
         slot: Timestamp,
         /// Number of earlier slots that were missed and are not made up for.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::run::Level;
+use crate::vocabulary::Level;
 use crate::{ArtefactId, ChunkKey, ChunkerParams, ObjectKey, PlaceName, Record, RunId};
 
 /// `repository.pgp`: what every reader and writer of the repository must know.

@@ -147,18 +147,20 @@ pub fn check(
         packs: &examined,
         ..origin
     };
-    match (level, origin.manifest.captured.stream.format) {
-        (Level::Integrity, _) => {
+    match level {
+        Level::Integrity => {
             survey::survey(origin, &findings, false)?;
             each_pack(inside, &[], options.limits, progress, &findings, &|pack, _| {
                 sealed_only(inside, progress, pack)
             })?;
         }
-        (_, StreamFormat::PgDump) => dump::check(inside, &examined, options, progress, &findings)?,
-        (_, StreamFormat::Tar | StreamFormat::Sql) => {
-            let survey = survey::survey(origin, &findings, true)?;
-            check_chunks(inside, survey, options.limits, progress, &findings)?;
-        }
+        Level::Decrypt | Level::Restore => match origin.manifest.captured.stream.format {
+            StreamFormat::PgDump => dump::check(inside, &examined, options, progress, &findings)?,
+            StreamFormat::Tar | StreamFormat::Sql => {
+                let survey = survey::survey(origin, &findings, true)?;
+                check_chunks(inside, survey, options.limits, progress, &findings)?;
+            }
+        },
     }
     let recipients_proven = options.recipients.is_some() && examined.all_proven();
     Ok(findings.report(progress.read(), recipients_proven))

@@ -22,7 +22,6 @@ mod error;
 mod generate;
 mod open;
 mod opening;
-mod profile;
 mod recipients;
 mod seal;
 mod secret;
@@ -32,9 +31,9 @@ mod verify;
 
 pub use error::{KeyError, OpenError, SealError};
 pub use generate::{GeneratedKey, KeyPurpose, generate};
+pub use holdfast_format::Profile;
 pub use open::recipients_of;
 pub use opening::Opening;
-pub use profile::{Profile, UnknownProfile};
 pub use recipients::Recipients;
 pub use seal::{PackSealer, seal, seal_stream};
 pub use secret::SecretKeys;

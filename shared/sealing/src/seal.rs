@@ -18,7 +18,7 @@ use sequoia_openpgp::{
         Serialize,
         stream::{Encryptor, LiteralWriter, Message},
     },
-    types::SymmetricAlgorithm,
+    types::{AEADAlgorithm, SymmetricAlgorithm},
 };
 
 use crate::{Profile, Recipients, SealError, certs::PublicKey, seipd1};
@@ -27,6 +27,14 @@ const CIPHER: SymmetricAlgorithm = SymmetricAlgorithm::AES256;
 
 /// Bytes of one read from a stream.
 const STREAM_BUFFER: usize = 256 * 1024;
+
+/// The AEAD mode of the encryption container; none means SEIPDv1.
+fn aead(profile: Profile) -> Option<AEADAlgorithm> {
+    match profile {
+        Profile::Gnupg => None,
+        Profile::Rfc9580 => Some(AEADAlgorithm::OCB),
+    }
+}
 
 /// Seals any number of packs under one session key, with the same PKESK packets before each, so that whoever opens them
 /// needs one secret-key operation for all. Each sealed pack stays a complete message of its own: the salt (or the random
@@ -93,7 +101,7 @@ impl PackSealer {
         self.recipients().check(SystemTime::now()).map_err(SealError::Key)?;
         sealed.clear();
         sealed.reserve(self.sealed_size(plaintext.len()));
-        if self.shared.profile.aead().is_none() {
+        if aead(self.shared.profile).is_none() {
             sealed.extend_from_slice(&self.shared.header);
             return seipd1::append(&self.shared.session_key, plaintext, sealed).map_err(encrypt);
         }
@@ -120,7 +128,7 @@ impl PackSealer {
             .map_err(|source| SealError::Write { source })?;
         let mut encryptor =
             Encryptor::with_session_key(Message::new(to), CIPHER, self.shared.session_key.clone()).map_err(encrypt)?;
-        if let Some(aead) = self.shared.profile.aead() {
+        if let Some(aead) = aead(self.shared.profile) {
             encryptor = encryptor.aead_algo(aead);
         }
         encryptor.build().map_err(encrypt)

@@ -9,10 +9,9 @@ use holdfast_config::{PlaceUrl, S3Options, Secret, Settings, Target};
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 use holdfast_repository::{Repository, RepositoryError, RepositoryKeys};
-use holdfast_sealing::{KeyError, Profile, Recipients, SecretKeys, Signer, TrustedSigners};
+use holdfast_sealing::{KeyError, Recipients, SecretKeys, Signer, TrustedSigners};
 use holdfast_storage::{Place, PlaceOptions, StorageError};
 use secrecy::SecretString;
-use url::Url;
 
 /// Why something that the configuration names cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +43,6 @@ pub enum OpenError {
     /// A folder cannot be made.
     #[error("folder {0} cannot be made")]
     Folder(PathBuf, #[source] std::io::Error),
-    /// An address that is no URL; configuration checks this first.
-    #[error("{0} is not the address of a place")]
-    Url(String),
-    /// A name that is no token; configuration checks this first.
-    #[error(transparent)]
-    Name(#[from] holdfast_format::NameError),
 }
 
 impl Retryable for OpenError {
@@ -60,7 +53,6 @@ impl Retryable for OpenError {
             Self::Repository(source) => source.retry(),
             Self::Bus(source) => source.retry(),
             Self::Folder(_, source) => Retry::of_io(source),
-            Self::Url(_) | Self::Name(_) => Retry::Never,
         }
     }
 }
@@ -95,14 +87,6 @@ pub async fn open_bus(options: &BusOptions) -> Result<Bus, OpenError> {
     Ok(bus)
 }
 
-fn url_of(place: &PlaceUrl) -> Result<Url, OpenError> {
-    let url = match place {
-        PlaceUrl::Directory(path) => Url::from_directory_path(path).ok(),
-        PlaceUrl::S3 { .. } => Url::parse(&place.to_string()).ok(),
-    };
-    url.ok_or_else(|| OpenError::Url(place.to_string()))
-}
-
 fn auth(settings: &Settings) -> Auth {
     let nats = &settings.nats;
     let some = |s: &Secret| SecretString::from(s.expose().to_owned());
@@ -124,7 +108,7 @@ fn auth(settings: &Settings) -> Auth {
     }
 }
 
-fn place_options(url: Url, s3: &S3Options) -> PlaceOptions {
+fn place_options(url: &PlaceUrl, s3: &S3Options) -> PlaceOptions {
     PlaceOptions {
         endpoint: s3.endpoint.clone(),
         region: s3.region.clone(),
@@ -133,7 +117,7 @@ fn place_options(url: Url, s3: &S3Options) -> PlaceOptions {
         session_token: secret(s3.session_token.as_ref()),
         allow_http: s3.allow_http,
         path_style: s3.path_style,
-        ..PlaceOptions::new(url)
+        ..PlaceOptions::new(url.url().clone())
     }
 }
 
@@ -151,7 +135,7 @@ async fn open_named(name: PlaceName, options: PlaceOptions) -> Result<Place, Ope
 /// [`OpenError::Place`].
 pub async fn open_place(settings: &Settings) -> Result<Place, OpenError> {
     let section = &settings.repository;
-    open_named(PlaceName::local(), place_options(url_of(&section.url)?, &section.s3)).await
+    open_named(PlaceName::local(), place_options(&section.url, &section.s3)).await
 }
 
 /// The place of a target.
@@ -159,11 +143,11 @@ pub async fn open_place(settings: &Settings) -> Result<Place, OpenError> {
 /// # Errors
 /// [`OpenError::Place`].
 pub async fn target_place(target: &Target) -> Result<Place, OpenError> {
-    let mut options = place_options(url_of(&target.url)?, &target.s3);
+    let mut options = place_options(&target.url, &target.s3);
     options.bandwidth = target.bandwidth.map(|b| b.as_u64());
     options.concurrency = target.concurrency;
     options.timeout = target.timeout.as_std();
-    open_named(target.name.parse()?, options).await
+    open_named(target.name.clone(), options).await
 }
 
 /// The keys that services hold: public backup keys, and the pipeline key. Recipients that expire within 30 days are
@@ -194,16 +178,12 @@ pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError>
         let more = TrustedSigners::from_files(&section.trusted_signers);
         trusted.add(&more.map_err(named("encryption.trusted_signers"))?);
     }
-    let profile = match section.profile {
-        holdfast_config::Profile::Gnupg => Profile::Gnupg,
-        holdfast_config::Profile::Rfc9580 => Profile::Rfc9580,
-    };
     Ok(RepositoryKeys {
         signer: Some(signer),
         secret,
         recipients: Some(recipients),
         trusted,
-        profile,
+        profile: section.profile,
     })
 }
 
@@ -258,10 +238,10 @@ impl crate::Context {
     /// The context around a repository and a bus that are open already.
     ///
     /// # Errors
-    /// [`OpenError::Folder`], [`OpenError::Name`].
+    /// [`OpenError::Folder`].
     pub fn with(settings: Arc<Settings>, repository: Repository, bus: Bus) -> Result<Self, OpenError> {
         Ok(Self {
-            site: settings.site.parse()?,
+            site: settings.site.clone(),
             scratch: scratch_dir(&settings)?,
             catalogue: Arc::new(holdfast_repository::Catalogue::new(repository.clone())),
             repository,

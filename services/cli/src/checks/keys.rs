@@ -70,7 +70,7 @@ fn pipeline(settings: &Settings, now: SystemTime) -> Vec<Check> {
         Ok(both) => both,
         Err(error) => return vec![Check::error(name, &error)],
     };
-    let mut checks = vec![match signs_and_opens(&signer, &secret, profile(settings)) {
+    let mut checks = vec![match signs_and_opens(&signer, &secret, settings.encryption.profile) {
         Ok(()) => Check::ok(
             &name,
             format!("{}: signs and opens a test message", signer.fingerprint()),
@@ -84,14 +84,6 @@ fn pipeline(settings: &Settings, now: SystemTime) -> Vec<Check> {
     }];
     checks.extend(exposed(&name, path));
     checks
-}
-
-/// The profile that the configuration asks for.
-fn profile(settings: &Settings) -> Profile {
-    match settings.encryption.profile {
-        holdfast_config::Profile::Gnupg => Profile::Gnupg,
-        holdfast_config::Profile::Rfc9580 => Profile::Rfc9580,
-    }
 }
 
 fn signs_and_opens(signer: &Signer, secret: &SecretKeys, profile: Profile) -> Result<(), String> {
@@ -136,7 +128,7 @@ fn matching(name: &str, settings: &Settings, secret: &SecretKeys, now: SystemTim
             ),
         );
     };
-    let opened = seal(&recipients, profile(settings), TEST)
+    let opened = seal(&recipients, settings.encryption.profile, TEST)
         .map_err(|error| holdfast_fault::chain(&error).to_string())
         .and_then(|sealed| {
             secret

@@ -119,7 +119,7 @@ async fn probe(name: &str, place: &Place, url: &PlaceUrl) -> Vec<Check> {
             "set both by NTP: retention goes by these clocks",
         ));
     }
-    if let PlaceUrl::Directory(path) = url
+    if let Some(path) = url.directory()
         && let Ok(stat) = rustix::fs::statvfs(path)
     {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);

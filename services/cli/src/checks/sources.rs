@@ -5,12 +5,14 @@ use std::path::Path;
 use holdfast_config::{Postgres, Settings};
 use holdfast_dumper::{Clients, Databases, PgError, connect, databases};
 
+use holdfast_format::SourceName;
+
 use super::{Check, docker};
 use crate::human;
 
 /// Looks at every configured source of this site.
 pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
-    let ours = |name: &str| settings.site_of(name).is_none_or(|site| site == settings.site);
+    let ours = |name: &SourceName| settings.site_of(name).is_none_or(|site| *site == settings.site);
     let mut checks = Vec::new();
     for source in &settings.postgres {
         if ours(&source.name) {
@@ -39,14 +41,15 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
     {
         checks.extend(docker::all(docker, settings.nats.url.is_some()).await);
     }
-    let elsewhere: Vec<String> = settings.source_names().into_iter().filter(|name| !ours(name)).collect();
+    let elsewhere = settings.sources().filter(|(_, site)| **site != settings.site);
+    let elsewhere: Vec<&str> = elsewhere.map(|(name, _)| name.as_str()).collect();
     if !elsewhere.is_empty() {
         checks.push(Check::ok(
             "sources elsewhere",
             format!("{}: ask doctor at their sites", elsewhere.join(", ")),
         ));
     }
-    if settings.source_names().is_empty() {
+    if settings.sources().next().is_none() {
         let advice = "add [[postgres]], [[directory]], [docker] or [system] to the configuration";
         checks.push(Check::fail("sources", "none are configured", advice));
     }
@@ -78,7 +81,7 @@ async fn ask(source: &Postgres) -> Result<Server, PgError> {
          has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
     let client = connect(source, &source.database()).await?;
     let row = client.query_one(QUESTION, &[]).await.map_err(|error| PgError::Query {
-        source_name: source.name.clone(),
+        source_name: source.label().to_owned(),
         what: "ask for version and privileges".to_owned(),
         source: error,
     })?;

@@ -66,8 +66,7 @@ pub(crate) async fn run(global: &Global, args: &CleanupArgs) -> Result<Exit, Cli
     let names = chosen(&settings, args)?;
     let access = Access::open(&settings, None).await?;
     let clock = holdfast_telemetry::clock::system();
-    let places = Places::new(access.repository.clone(), &settings, clock);
-    let places = Arc::new(places.map_err(|error| CliError::because("open the places", error))?);
+    let places = Arc::new(Places::new(access.repository.clone(), &settings, clock));
     let stop = super::restore::interrupt();
     let mut reports = Vec::new();
     for name in &names {
@@ -88,11 +87,7 @@ fn chosen(settings: &Settings, args: &CleanupArgs) -> Result<Vec<PlaceName>, Cli
     if !args.places.is_empty() {
         return Ok(args.places.clone());
     }
-    let names: Vec<PlaceName> = settings
-        .retention
-        .keys()
-        .filter_map(|place| place.parse().ok())
-        .collect();
+    let names: Vec<PlaceName> = settings.retention.keys().cloned().collect();
     if names.is_empty() {
         return Err(CliError::Usage(
             "nothing is ever deleted: there is no [retention.PLACE] section".to_owned(),

@@ -142,7 +142,8 @@ pub(crate) fn schedule_faults(settings: &Settings) -> Vec<(String, String)> {
 
 /// Why the runs of a schedule would be refused.
 fn refusal(settings: &Settings, schedule: &holdfast_config::Schedule) -> Option<String> {
-    let (trigger, known) = (trigger_of(schedule).ok()?, Known::of(settings).ok()?);
+    let trigger = trigger_of(schedule);
+    let known = Known::of(settings);
     let now = jiff::Timestamp::now();
     let start = Start {
         run: new_run_id(now),

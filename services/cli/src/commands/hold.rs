@@ -168,7 +168,7 @@ fn places(settings: &Settings, only: Option<&PlaceName>) -> Vec<PlaceName> {
     match only {
         Some(place) => vec![place.clone()],
         None => {
-            let targets = settings.target.iter().filter_map(|target| target.name.parse().ok());
+            let targets = settings.target.iter().map(|target| target.name.clone());
             std::iter::once(PlaceName::local()).chain(targets).collect()
         }
     }

@@ -199,12 +199,12 @@ fn template(args: &InitArgs, new: &Folder<'_>) -> Result<Template, CliError> {
 }
 
 async fn make_repository(settings: &Settings, made: &mut Made) -> Result<Repository, CliError> {
-    if let PlaceUrl::Directory(path) = &settings.repository.url {
+    if let Some(path) = settings.repository.url.directory() {
         let new = !path.exists();
         // Parents too: this is the one moment at which a missing directory is no missing mount.
         make_private_dir(path)?;
         if new {
-            made.paths.push(path.clone());
+            made.paths.push(path.to_owned());
         }
     }
     let place = open_place(settings).await?;

@@ -98,7 +98,7 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     fn trigger(&self, settings: &Settings) -> Trigger {
-        let configured = || settings.verifier.level.as_str().parse().unwrap_or(Level::Decrypt);
+        let configured = || settings.verifier.level;
         Trigger {
             backup_type: self
                 .backup_type
@@ -156,7 +156,7 @@ async fn back_up(args: &RunArgs, settings: Arc<Settings>, view: &mut View) -> Re
 fn check_first(settings: &Settings, trigger: &Trigger) -> Result<(), CliError> {
     repository_keys(settings)?;
     let here = settings.nats.url.is_none();
-    if here && trigger.verify.is_some_and(|level| level >= Level::Decrypt) {
+    if here && trigger.verify.is_some_and(Level::opens) {
         check_verifier(settings)?;
     }
     Ok(())

@@ -109,11 +109,7 @@ pub(crate) async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, CliE
 
 /// Configured sources, then those of which only backups are left.
 fn source_names(settings: &Settings, views: &[RunView]) -> Vec<SourceName> {
-    let mut names: Vec<SourceName> = settings
-        .source_names()
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
+    let mut names: Vec<SourceName> = settings.sources().map(|(name, _)| name.clone()).collect();
     for known in views.iter().flat_map(|view| &view.artefacts) {
         if !names.contains(&known.source) {
             names.push(known.source.clone());
@@ -129,9 +125,8 @@ async fn status_of(
     source: SourceName,
     now: Timestamp,
 ) -> Result<SourceStatus, CliError> {
-    let configured = settings.source_names().iter().any(|name| name == source.as_str());
-    let docker = settings.docker_sources();
-    let docker = docker.iter().any(|known| known.name == source.as_str());
+    let configured = settings.sources().any(|(name, _)| *name == source);
+    let docker = settings.docker_sources().iter().any(|known| known.name == source);
     // A run of one stack is no backup of the whole engine.
     let of_source = |view: &&RunView| {
         let has = view.expected.as_ref().is_none_or(|e| e.source(&source).is_some());
@@ -153,7 +148,7 @@ async fn status_of(
             });
         }
         if whole {
-            let verified = rows.iter().all(|row| row.verified >= Some(Level::Decrypt));
+            let verified = rows.iter().all(|row| row.verified.is_some_and(Level::opens));
             let backup = backup(view.run, &rows, now);
             newest_verified = newest_verified.or_else(|| verified.then(|| backup.clone()));
             newest_good = newest_good.or(Some(backup));

@@ -66,7 +66,7 @@ pub(crate) async fn run(global: &Global, args: &SyncArgs) -> Result<Exit, CliErr
         reports.push(match target_place(target).await {
             Ok(place) => to_target(&Copier::new(access.repository.clone(), place, options), &access, &views).await,
             Err(error) => TargetReport {
-                target: target.name.clone(),
+                target: target.name.to_string(),
                 failures: vec![holdfast_fault::chain(&error).to_string()],
                 ..TargetReport::default()
             },
@@ -89,7 +89,7 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&PlaceName>) -> Result<Vec<&'
     }
     match name {
         None => Ok(settings.target.iter().collect()),
-        Some(name) => match settings.target(name.as_str()) {
+        Some(name) => match settings.target(name) {
             Some(target) => Ok(vec![target]),
             None => {
                 let names: Vec<&str> = settings.target.iter().map(|t| t.name.as_str()).collect();

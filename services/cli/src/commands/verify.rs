@@ -117,12 +117,12 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CliE
 
 fn level(args: &VerifyArgs, settings: &Settings, has_key: bool) -> Result<Level, CliError> {
     match args.level {
-        Some(level) if level > Level::Integrity && !has_key => Err(CliError::no_key(format!(
+        Some(level) if level.opens() && !has_key => Err(CliError::no_key(format!(
             "level {level} needs a secret backup key: name it with --key FILE or in verifier.secret_keys, or verify to \
              level integrity"
         ))),
         Some(level) => Ok(level),
-        None if has_key => Ok(settings.verifier.level.as_str().parse().unwrap_or(Level::Decrypt)),
+        None if has_key => Ok(settings.verifier.level),
         None => Ok(Level::Integrity),
     }
 }

@@ -110,7 +110,7 @@ impl Bed {
     }
 
     pub fn places(&self) -> Places {
-        Places::new(self.repository.clone(), &self.settings, self.clock.shared()).unwrap()
+        Places::new(self.repository.clone(), &self.settings, self.clock.shared())
     }
 
     pub async fn plan(&self, place: &str) -> Plan {

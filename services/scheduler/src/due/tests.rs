@@ -17,7 +17,7 @@ fn later(at: Timestamp, seconds: i64) -> Timestamp {
 
 fn schedule(cron: &str, jitter: u64, catch_up: bool) -> Schedule {
     Schedule {
-        name: "nightly".into(),
+        name: "nightly".parse().unwrap(),
         calendar: Calendar::parse(cron, "Europe/Berlin").unwrap(),
         jitter: Duration::from_secs(jitter),
         catch_up,
@@ -128,7 +128,7 @@ fn jitter_is_the_same_for_all_and_keeps_the_order() {
     }
     assert!(starts.len() > 150, "jitter spreads");
     let other = Schedule {
-        name: "other".into(),
+        name: "other".parse().unwrap(),
         ..jittered.clone()
     };
     assert_ne!(other.start_of(slot), jittered.start_of(slot));

@@ -20,10 +20,9 @@ impl Docker {
         let seen = self.look().await?;
         if let Some(stack) = stack.filter(|stack| !seen.inventory.stacks.contains_key(*stack)) {
             let sources = cx.settings.docker_sources();
-            let engines = sources.iter().filter(|source| {
-                let name = source.name.parse::<SourceName>();
-                source.part == DockerPart::Volumes && name.is_ok_and(|name| expected.source(&name).is_some())
-            });
+            let engines = sources
+                .iter()
+                .filter(|source| source.part == DockerPart::Volumes && expected.source(&source.name).is_some());
             // Of several engines, another one may have it.
             if engines.count() <= 1 {
                 return Err(JobError::Fail(no_stack(stack, &seen)));

@@ -79,7 +79,7 @@ async fn two_prefixes_on_one_server_never_meet() {
     let rig = Rig::start().await;
     let bus = rig.bus().await;
     let mut options = rig.options();
-    options.prefix = "other".into();
+    options.prefix = "other".parse().unwrap();
     let other = Bus::connect(&options).await.unwrap();
     other.ensure_topology().await.unwrap();
     let work = seal(run(), 1);

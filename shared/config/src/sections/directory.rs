@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::{Site, SourceName};
 use serde::Serialize;
 
 use crate::table::Table;
@@ -10,9 +11,9 @@ use crate::table::Table;
 #[derive(Clone, Debug, Serialize)]
 pub struct Directory {
     /// The source's name. Required.
-    pub name: String,
+    pub name: SourceName,
     /// The site whose workers capture it. Default: the configuration's `site`.
-    pub site: Option<String>,
+    pub site: Option<Site>,
     /// The directory. Required.
     pub path: PathBuf,
     /// Patterns of what to leave out, relative to `path`. Default: none.
@@ -23,8 +24,8 @@ pub struct Directory {
 
 impl Directory {
     pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
-        let name = table.name("name");
-        let site = table.optional("site").and_then(|site| table.token("site", site));
+        let name = table.required("name");
+        let site = table.optional("site");
         let path = table.required("path");
         let exclude = table.globs("exclude", &[]);
         let one_file_system = table.or("one_file_system", false);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::{Site, SourceName};
 use serde::Serialize;
 
 use crate::choice::choice;
@@ -28,7 +29,7 @@ pub struct Docker {
     /// `unix:///path`, a path, or `tcp://address:port` of a socket proxy. Default: `unix:///var/run/docker.sock`.
     pub host: String,
     /// The sites that have an engine. Default: the configuration's `site`.
-    pub sites: Vec<String>,
+    pub sites: Vec<Site>,
     /// Which volumes, and how.
     pub volumes: DockerVolumes,
     /// Where the engine's volumes folder is seen by the worker, if not where the engine says. Default: none.
@@ -37,6 +38,10 @@ pub struct Docker {
     pub databases: bool,
     /// Further places to look for `pg_dump`: `DIR/bin/pg_dump` or `DIR/pg_dump`. Default: none.
     pub client_dirs: Vec<PathBuf>,
+    /// The sources that this section makes: of each site's databases, then of each site's volumes. With sites, they are the
+    /// same on every host.
+    #[serde(skip)]
+    pub sources: Vec<DockerSource>,
 }
 
 /// `docker.volumes`
@@ -64,64 +69,78 @@ pub enum DockerPart {
 /// A source that `[docker]` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerSource {
-    /// Its name: `docker` and `docker-postgres` at the first site, elsewhere with the site's name behind it.
-    pub name: String,
+    /// `docker` or `docker-postgres` at the first site, elsewhere with the site's name behind it.
+    pub name: SourceName,
     /// The site.
-    pub site: String,
-    /// What it brings.
+    pub site: Site,
+    /// The part of the engine.
     pub part: DockerPart,
 }
 
 impl Docker {
-    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+    /// `own` is the configuration's site.
+    pub(crate) fn read(mut table: Table<'_>, own: &Site) -> Option<Self> {
         let host = table.or("host", HOST.to_owned());
         let known = ["unix:///", "/", "tcp://", "http://"];
         if !known.iter().any(|start| host.starts_with(start)) {
             table.fault("host", "must be unix:///path, /path or tcp://address:port");
         }
-        let sites: Vec<String> = table.or("sites", Vec::new());
-        let tokens: Vec<Option<String>> = sites.into_iter().map(|site| table.token("sites", site)).collect();
+        let sites: Vec<Site> = table.or("sites", Vec::new());
+        for (index, site) in sites.iter().enumerate() {
+            if sites[..index].contains(site) {
+                table.fault(&format!("sites[{index}]"), "must not be named twice");
+            }
+        }
         let volumes_dir = table.optional("volumes_dir");
         let databases = table.or("databases", true);
         let client_dirs = table.or("client_dirs", Vec::new());
         let volumes = DockerVolumes::read(table.table("volumes"));
+        let at = if sites.is_empty() {
+            std::slice::from_ref(own)
+        } else {
+            &sites
+        };
+        // Databases first: their dumps are of the same moment as the volumes beside them, or a little older.
+        let parts = [
+            (DockerPart::Databases, "docker-postgres"),
+            (DockerPart::Volumes, "docker"),
+        ];
+        let wanted = parts
+            .iter()
+            .filter(|(part, _)| databases || *part == DockerPart::Volumes);
+        let sources = wanted.map(|(part, name)| sources_at(&table, at, *part, name));
+        let sources: Option<Vec<Vec<DockerSource>>> = sources.collect();
         table.finish();
         Some(Self {
             host,
-            sites: tokens.into_iter().collect::<Option<_>>()?,
+            sources: sources?.concat(),
+            sites,
             volumes,
             volumes_dir,
             databases,
             client_dirs,
         })
     }
+}
 
-    /// The sources that it makes; if it names no sites, for the configuration's own. With sites they are the same on every host.
-    #[must_use]
-    pub fn sources(&self, own: &str) -> Vec<DockerSource> {
-        let own_alone = [own.to_owned()];
-        let sites = if self.sites.is_empty() {
-            &own_alone[..]
+/// The sources of one part of the engines, called `name` at the first site.
+fn sources_at(table: &Table<'_>, sites: &[Site], part: DockerPart, name: &str) -> Option<Vec<DockerSource>> {
+    let source = |(index, site): (usize, &Site)| {
+        let name = if index == 0 {
+            table.named("sites", name)
         } else {
-            &self.sites
+            let named = format!("{name}-{site}");
+            let rule = || format!("must be shorter: `{named}` names a source, and a name has at most 63 characters");
+            let parsed = named.parse();
+            parsed.map_err(|_| table.fault(&format!("sites[{index}]"), rule())).ok()
         };
-        let source = |site: &String, part, name: &str| DockerSource {
-            name: if sites.first() == Some(site) {
-                name.to_owned()
-            } else {
-                format!("{name}-{site}")
-            },
+        Some(DockerSource {
+            name: name?,
             site: site.clone(),
             part,
-        };
-        let volumes = sites.iter().map(|site| source(site, DockerPart::Volumes, "docker"));
-        let databases = sites
-            .iter()
-            .filter(|_| self.databases)
-            .map(|site| source(site, DockerPart::Databases, "docker-postgres"));
-        // Databases first: their dumps are of the same moment as the volumes beside them, or a little older.
-        databases.chain(volumes).collect()
-    }
+        })
+    };
+    sites.iter().enumerate().map(source).collect()
 }
 
 impl DockerVolumes {

@@ -2,21 +2,11 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::Profile;
 use serde::Serialize;
 
-use crate::choice::choice;
 use crate::secret::Secret;
 use crate::table::Table;
-
-choice! {
-    /// How sealed objects are written, and so what can read them.
-    Profile {
-        /// What GnuPG 2.2 reads. The default.
-        Gnupg = "gnupg",
-        /// OpenPGP of RFC 9580 with authenticated encryption: about five times faster, read by `sq`, not by GnuPG 2.2.
-        Rfc9580 = "rfc9580",
-    }
-}
 
 /// `[encryption]`
 #[derive(Clone, Debug, Serialize)]
@@ -41,7 +31,7 @@ impl Encryption {
         if recipients.as_ref().is_some_and(Vec::is_empty) {
             table.fault("recipients", "must name at least one certificate");
         }
-        let profile = table.or("profile", Profile::Gnupg);
+        let profile = table.or("profile", Profile::default());
         let pipeline_key = table.required("pipeline_key");
         let pipeline_key_passphrase = table.secret("pipeline_key_passphrase");
         let trusted_signers = table.or("trusted_signers", Vec::new());

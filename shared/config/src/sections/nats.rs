@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::SubjectPrefix;
 use serde::Serialize;
 use url::Url;
 
@@ -33,7 +34,7 @@ pub struct Nats {
     /// Certificates of the authorities to believe instead of the system's.
     pub tls_ca: Option<PathBuf>,
     /// What subjects and streams begin with, so that several deployments can share a server. Default: `holdfast`.
-    pub prefix: String,
+    pub prefix: SubjectPrefix,
     /// Copies that a cluster keeps of each stream: 1, 3 or 5. Default: 1.
     pub replicas: usize,
     /// How long to wait for a connection. Default: `10s`.
@@ -44,7 +45,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
+    pub(crate) fn read(mut table: Table<'_>) -> Self {
         let means = Means::of(&table);
         let mut nats = Self {
             url: table.optional("url"),
@@ -56,13 +57,11 @@ impl Nats {
             credentials_file: table.optional("credentials_file"),
             nkey_seed: table.secret("nkey_seed"),
             tls_ca: table.optional("tls_ca"),
-            prefix: String::new(),
+            prefix: table.or("prefix", SubjectPrefix::default()),
             replicas: table.or("replicas", 1_i64).try_into().unwrap_or(0),
             connect_timeout: table.or("connect_timeout", Period::seconds(10)),
             lease: table.or("lease", Period::seconds(60)),
         };
-        let prefix = table.or("prefix", "holdfast".to_owned());
-        let prefix = table.token("prefix", prefix);
         if !matches!(nats.replicas, 1 | 3 | 5) {
             table.fault("replicas", "must be 1, 3 or 5");
         }
@@ -73,8 +72,7 @@ impl Nats {
             let _ = open_private(path).map_err(|rule| table.fault("credentials_file", rule));
         }
         table.finish();
-        nats.prefix = prefix?;
-        Some(nats)
+        nats
     }
 
     fn check_servers(&self, table: &Table<'_>) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::{Site, SourceName};
 use serde::Serialize;
 use url::Url;
 
@@ -32,9 +33,12 @@ choice! {
 #[derive(Clone, Debug, Serialize)]
 pub struct Postgres {
     /// The source's name. Required.
-    pub name: String,
+    pub name: SourceName,
+    /// The container that the server runs in, for messages. No key: set for servers that are found at run time.
+    #[serde(skip)]
+    pub container: Option<String>,
     /// The site whose workers capture it. Default: the configuration's `site`.
-    pub site: Option<String>,
+    pub site: Option<Site>,
     /// `postgres://user@host:port/database`; the database is the one to connect to first. Required.
     ///
     /// `sslmode`, `sslrootcert` and a password are moved out of it into their own keys.
@@ -60,6 +64,12 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// The name in messages: the container's, else the source's.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.container.as_deref().unwrap_or(self.name.as_str())
+    }
+
     /// Where the server listens: host names, addresses, or the folder of a Unix socket (`?host=/run/postgresql`).
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
@@ -106,8 +116,8 @@ impl Postgres {
     }
 
     pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
-        let name = table.name("name");
-        let site = table.optional("site").and_then(|site| table.token("site", site));
+        let name = table.required("name");
+        let site = table.optional("site");
         let url = table.required("url").and_then(|url| FromUrl::new(url, &table));
         if url.as_ref().is_some_and(|url| url.password.is_some()) && table.has_secret("password") {
             table.fault("password", "must not be given when the url carries one");
@@ -129,6 +139,7 @@ impl Postgres {
         let url = url?;
         Some(Self {
             name: name?,
+            container: None,
             site,
             url: url.url,
             password: password.or(url.password.filter(|_| reveals)),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_format::PlaceName;
 use serde::Serialize;
 
+use crate::known::Known;
 use crate::table::Table;
 use crate::values::span::Span;
 
@@ -24,13 +26,17 @@ pub struct Retention {
     pub keep_last: u32,
 }
 
-/// Reads all places of `[retention]`.
-pub(crate) fn read(mut table: Table<'_>) -> BTreeMap<String, Retention> {
-    table
-        .rest_as_tables()
-        .into_iter()
-        .map(|(place, table)| (place, Retention::read(table)))
-        .collect()
+/// Reads all places of `[retention]`; `known` are those that there are.
+pub(crate) fn read(mut table: Table<'_>, known: &Known<PlaceName>) -> BTreeMap<PlaceName, Retention> {
+    let mut places = BTreeMap::new();
+    for (name, section) in table.rest_as_tables() {
+        let retention = Retention::read(section);
+        match known.find(&name) {
+            Ok(place) => drop(places.insert(place, retention)),
+            Err(hint) => table.fault(&name, format!("must be `local` or the name of a target{hint}")),
+        }
+    }
+    places
 }
 
 impl Retention {

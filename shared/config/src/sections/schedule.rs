@@ -1,10 +1,10 @@
 //! `[[schedule]]`: when to back up what.
 
+use holdfast_format::{Class, Level, ScheduleName, SourceName};
 use serde::Serialize;
 
-use super::target::Class;
-use super::verifier::Level;
 use crate::choice::choice;
+use crate::known::Known;
 use crate::table::Table;
 use crate::values::period::Period;
 
@@ -26,7 +26,7 @@ choice! {
 #[derive(Clone, Debug, Serialize)]
 pub struct Schedule {
     /// The schedule's name. Required.
-    pub name: String,
+    pub name: ScheduleName,
     /// Five fields: minute, hour, day of month, month, day of week. Required. (Its syntax is the scheduler's to check.)
     pub cron: String,
     /// The time zone that `cron` is read in, such as `Europe/Berlin`. Default: `UTC`.
@@ -34,7 +34,7 @@ pub struct Schedule {
     /// `all`, `databases`, `volumes` or `full`. Default: `all`.
     pub backup_type: BackupType,
     /// Names of the sources to back up. Default: none named, which means all of the backup type.
-    pub sources: Vec<String>,
+    pub sources: Vec<SourceName>,
     /// Verify afterwards, and how. Default: none.
     pub verify: Option<Level>,
     /// Copy to the off-site targets afterwards. Default: true if there are any.
@@ -52,13 +52,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `any_target`: whether any target is configured.
-    pub(crate) fn read(mut table: Table<'_>, any_target: bool) -> Option<Self> {
-        let name = table.name("name");
+    /// `known` are the configured sources.
+    pub(crate) fn read(mut table: Table<'_>, known: &Known<SourceName>, any_target: bool) -> Option<Self> {
+        let name = table.required("name");
         let cron = table.required("cron");
         let timezone = table.or("timezone", "UTC".to_owned());
         let backup_type = table.or("backup_type", BackupType::All);
-        let sources = table.or("sources", Vec::new());
+        let sources = sources(&mut table, known);
         let verify = table.optional("verify");
         let sync_offsite = table.or("sync_offsite", any_target);
         if sync_offsite && !any_target {
@@ -94,4 +94,18 @@ impl Schedule {
             class,
         })
     }
+}
+
+fn sources(table: &mut Table<'_>, known: &Known<SourceName>) -> Vec<SourceName> {
+    let named: Vec<String> = table.or("sources", Vec::new());
+    let source = |(index, name): (usize, &String)| {
+        let fault = |hint| {
+            table.fault(
+                &format!("sources[{index}]"),
+                format!("must name a configured source{hint}"),
+            )
+        };
+        known.find(name).map_err(fault).ok()
+    };
+    named.iter().enumerate().filter_map(source).collect()
 }

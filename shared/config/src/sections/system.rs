@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::{Site, SourceName};
 use serde::Serialize;
 
 use crate::table::Table;
@@ -10,9 +11,9 @@ use crate::table::Table;
 #[derive(Clone, Debug, Serialize)]
 pub struct System {
     /// The source's name. Default: `system`.
-    pub name: String,
+    pub name: SourceName,
     /// The site whose workers capture it. Default: the configuration's `site`.
-    pub site: Option<String>,
+    pub site: Option<Site>,
     /// Files and directories; one or more. Required.
     pub paths: Vec<PathBuf>,
     /// Patterns of what to leave out. Default: none.
@@ -21,9 +22,8 @@ pub struct System {
 
 impl System {
     pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
-        let name = table.or("name", "system".to_owned());
-        let name = table.token("name", name);
-        let site = table.optional("site").and_then(|site| table.token("site", site));
+        let name = table.or_name("name", "system");
+        let site = table.optional("site");
         let paths: Option<Vec<PathBuf>> = table.required("paths");
         if paths.as_ref().is_some_and(Vec::is_empty) {
             table.fault("paths", "must name at least one path");

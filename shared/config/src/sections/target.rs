@@ -2,36 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_format::{Class, PlaceName};
 use serde::Serialize;
 
 use super::s3::S3Options;
-use crate::choice::choice;
-use crate::settings::LOCAL_PLACE;
+use crate::reader::one_of;
 use crate::suggest;
 use crate::table::Table;
 use crate::values::bytesize::ByteSize;
 use crate::values::period::Period;
 use crate::values::place::PlaceUrl;
 
-choice! {
-    /// What retention takes a backup for.
-    Class {
-        /// The day's backup.
-        Daily = "daily",
-        /// The week's backup.
-        Weekly = "weekly",
-        /// The month's backup.
-        Monthly = "monthly",
-        /// Kept until it is released.
-        Pinned = "pinned",
-    }
-}
-
 /// `[[target]]`: one off-site place, a whole copy of the repository.
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
     /// The place's name; not `local`. Required.
-    pub name: String,
+    pub name: PlaceName,
     /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
     pub url: PlaceUrl,
     /// How to reach the bucket, if it is one.
@@ -50,8 +36,8 @@ pub struct Target {
 
 impl Target {
     pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
-        let name = table.name("name");
-        if name.as_deref() == Some(LOCAL_PLACE) {
+        let name: Option<PlaceName> = table.required("name");
+        if name.as_ref().is_some_and(PlaceName::is_local) {
             table.fault("name", "must not be `local`, which is the repository's own place");
         }
         let url: Option<PlaceUrl> = table.required("url");
@@ -89,9 +75,10 @@ fn storage_classes(mut table: Table<'_>) -> BTreeMap<Class, String> {
             Ok(class) => {
                 classes.insert(class, value);
             }
-            Err(rule) => {
-                let hint = suggest::hint(&key, Class::ALL.iter().map(|class| class.as_str()));
-                table.fault(&key, format!("{rule}{hint}"));
+            Err(_) => {
+                let words = || Class::ALL.iter().map(|class| class.as_str());
+                let hint = suggest::hint(&key, words());
+                table.fault(&key, format!("{}{hint}", one_of(words())));
             }
         }
     }

@@ -2,23 +2,11 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::Level;
 use serde::Serialize;
 
-use crate::choice::choice;
 use crate::secret::Secret;
 use crate::table::Table;
-
-choice! {
-    /// How thoroughly a backup is verified; each level includes those before it.
-    Level {
-        /// Every object is there, unchanged and signed. Needs no secret key.
-        Integrity = "integrity",
-        /// Everything is decrypted and compared with what was captured. The default.
-        Decrypt = "decrypt",
-        /// Everything is restored and compared.
-        Restore = "restore",
-    }
-}
 
 /// `[verifier]`
 #[derive(Clone, Debug, Serialize)]

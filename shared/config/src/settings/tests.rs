@@ -6,12 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use holdfast_format::{Class, Level, PlaceName, Profile, SourceName};
 use tempfile::TempDir;
 
-use crate::{
-    AllowDisk, BackupType, ByteSize, Class, ConfigError, Level, LogFormat, Period, PlaceUrl, Profile, SecretSection,
-    Settings, Span, SslMode,
-};
+use crate::{AllowDisk, BackupType, ByteSize, ConfigError, LogFormat, Period, SecretSection, Settings, Span, SslMode};
 
 mod environment;
 mod faults;
@@ -68,6 +66,10 @@ fn faults(result: Result<Settings, ConfigError>) -> Vec<String> {
         .collect()
 }
 
+fn place(name: &str) -> PlaceName {
+    name.parse().unwrap()
+}
+
 fn secret_file(dir: &Path, name: &str, text: &str, mode: u32) {
     let path = dir.join(name);
     fs::write(&path, text).unwrap();
@@ -78,11 +80,10 @@ fn secret_file(dir: &Path, name: &str, text: &str, mode: u32) {
 fn the_least_configuration_has_the_defaults() {
     let (dir, path) = folder(LEAST);
     let settings = Settings::load(&path, &BTreeMap::new()).unwrap();
-    assert!(crate::table::is_token(&settings.site));
     assert_eq!(settings.state_dir, Path::new("/var/lib/holdfast"));
     assert_eq!(
-        settings.repository.url,
-        PlaceUrl::Directory("/var/backups/holdfast".into())
+        settings.repository.url.directory(),
+        Some(Path::new("/var/backups/holdfast"))
     );
     assert_eq!(settings.encryption.recipients, [dir.path().join("keys/backup.pub.asc")]);
     assert_eq!(settings.encryption.pipeline_key, dir.path().join("keys/pipeline.asc"));
@@ -103,7 +104,7 @@ fn the_least_configuration_has_the_defaults() {
         ("info", LogFormat::Text)
     );
     assert_eq!((settings.workers.capture, settings.workers.sync), (2, 4));
-    assert!(settings.workers.seal >= 1 && settings.retention("local").is_none());
+    assert!(settings.workers.seal >= 1 && settings.retention(&place("local")).is_none());
 }
 
 const FULL: &str = r#"
@@ -228,26 +229,31 @@ fn a_full_configuration_is_read() {
         (settings.schedule[0].verify, settings.schedule[0].class),
         (Some(Level::Restore), Some(Class::Monthly))
     );
-    assert_eq!(settings.source_names(), ["main", "uploads", "system"]);
+    let sources: Vec<_> = settings
+        .sources()
+        .map(|(name, site)| (name.as_str(), site.as_str()))
+        .collect();
     assert_eq!(
-        (
-            settings.site_of("main"),
-            settings.site_of("uploads"),
-            settings.site_of("x")
-        ),
-        (Some("host-a".to_owned()), Some("host-b".to_owned()), None)
+        sources,
+        [("main", "host-a"), ("uploads", "host-b"), ("system", "host-a")]
     );
-    let target = settings.target("s3").unwrap();
+    let site_of = |source: &str| settings.site_of(&source.parse::<SourceName>().unwrap());
+    assert_eq!(site_of("uploads").unwrap().as_str(), "host-b");
+    assert_eq!(site_of("x"), None);
+    let target = settings.target(&place("s3")).unwrap();
     assert_eq!(target.storage_class[&Class::Monthly], "GLACIER");
     assert_eq!(
         (target.bandwidth, target.timeout),
         (Some(ByteSize::mib(10)), Period::seconds(30))
     );
-    assert_eq!(settings.retention("s3").unwrap().monthly, Some(Span::Months(12)));
+    assert_eq!(
+        settings.retention(&place("s3")).unwrap().monthly,
+        Some(Span::Months(12))
+    );
     assert_eq!(
         (
-            settings.retention("local").unwrap().keep_last,
-            settings.retention("disk").is_none()
+            settings.retention(&place("local")).unwrap().keep_last,
+            settings.retention(&place("disk")).is_none()
         ),
         (3, true)
     );
@@ -285,8 +291,9 @@ fn files_are_found_or_said_to_be_missing() {
 fn sources_of_docker_have_the_same_names_on_every_host() {
     let names = |section: &str, site: &str| {
         let settings = load_with(&format!("{LEAST}\n[docker]\n{section}"), &[("HOLDFAST__SITE", site)]).unwrap();
-        let sources = settings.docker_sources().into_iter();
-        sources.map(|source| (source.name, source.site)).collect::<Vec<_>>()
+        let sources = settings.docker_sources().iter();
+        let pair = |source: &crate::DockerSource| (source.name.to_string(), source.site.to_string());
+        sources.map(pair).collect::<Vec<_>>()
     };
     let pair = |name: &str, site: &str| (name.to_owned(), site.to_owned());
     assert_eq!(names("", "b"), [pair("docker-postgres", "b"), pair("docker", "b")]);

@@ -7,22 +7,23 @@ use url::Url;
 
 use super::serialize_as_display;
 use crate::InvalidValue;
-use crate::reader::{At, Kind, Read};
+use crate::reader::{self, At, Read};
 
 const RULE: &str = "must be a directory, \"file:///directory\" or \"s3://bucket/prefix\"";
 
 /// The address of a place: a directory or a bucket with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PlaceUrl {
-    /// A directory on this host (or mounted on it); an absolute path once it is configuration.
+pub struct PlaceUrl {
+    kind: Kind,
+    url: Url,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// On this host, or mounted on it; an absolute path.
     Directory(PathBuf),
-    /// A bucket of S3 or something that speaks like it.
-    S3 {
-        /// The bucket's name.
-        bucket: String,
-        /// Where in the bucket, without slashes at either end; may be empty.
-        prefix: String,
-    },
+    /// Of S3 or something that speaks like it. The prefix has no slashes at either end and may be empty.
+    Bucket { bucket: String, prefix: String },
 }
 
 impl PlaceUrl {
@@ -36,9 +37,8 @@ impl PlaceUrl {
             return Err(refused());
         }
         if !text.contains("://") {
-            return std::path::absolute(base.join(text))
-                .map(Self::Directory)
-                .map_err(|_| refused());
+            let path = std::path::absolute(base.join(text)).map_err(|_| refused())?;
+            return Self::directory_at(path).ok_or_else(refused);
         }
         let url = Url::parse(text).map_err(|_| refused())?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -52,10 +52,16 @@ impl PlaceUrl {
             ));
         }
         match url.scheme() {
-            "file" => url.to_file_path().map(Self::Directory).map_err(|()| refused()),
+            "file" => url.to_file_path().ok().and_then(Self::directory_at).ok_or_else(refused),
             "s3" => Self::bucket(text),
             _ => Err(refused()),
         }
+    }
+
+    fn directory_at(path: PathBuf) -> Option<Self> {
+        let url = Url::from_directory_path(&path).ok()?;
+        let kind = Kind::Directory(path);
+        Some(Self { kind, url })
     }
 
     /// Bucket and prefix from the text itself: a URL's host would be lower-cased and its path percent-encoded.
@@ -73,24 +79,41 @@ impl PlaceUrl {
         {
             return Err(InvalidValue::new("must have a prefix without empty, `.` or `..` parts"));
         }
-        Ok(Self::S3 {
+        let kind = Kind::Bucket {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
-        })
+        };
+        let url = Url::parse(&kind.to_string()).map_err(|_| InvalidValue::new(RULE))?;
+        Ok(Self { kind, url })
+    }
+
+    /// The address as a URL: `file:///directory/` or `s3://bucket/prefix`.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The directory, if the place is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Directory(path) => Some(path),
+            Kind::Bucket { .. } => None,
+        }
     }
 
     /// Whether one is the other or lies in it. Symbolic links are followed as far as they are there now; two names of one
     /// bucket are not found out.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Directory(one), Self::Directory(other)) => {
+        match (&self.kind, &other.kind) {
+            (Kind::Directory(one), Kind::Directory(other)) => {
                 let (one, other) = (real(one), real(other));
                 one.starts_with(&other) || other.starts_with(&one)
             }
             (
-                Self::S3 { bucket, prefix },
-                Self::S3 {
+                Kind::Bucket { bucket, prefix },
+                Kind::Bucket {
                     bucket: other_bucket,
                     prefix: other_prefix,
                 },
@@ -105,7 +128,7 @@ impl PlaceUrl {
     /// Whether the place is an S3 bucket.
     #[must_use]
     pub fn is_s3(&self) -> bool {
-        matches!(self, Self::S3 { .. })
+        matches!(self.kind, Kind::Bucket { .. })
     }
 }
 
@@ -124,13 +147,19 @@ fn real(path: &Path) -> PathBuf {
 
 impl fmt::Display for PlaceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => match Url::from_file_path(path) {
                 Ok(url) => write!(f, "{url}"),
                 Err(()) => write!(f, "{}", path.display()),
             },
-            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
-            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+            Self::Bucket { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
         }
     }
 }
@@ -138,7 +167,7 @@ impl fmt::Display for PlaceUrl {
 serialize_as_display!(PlaceUrl);
 
 impl Read for PlaceUrl {
-    fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
+    fn read(at: &At<'_>, kind: reader::Kind) -> Option<Self> {
         let text = at.text(kind, RULE)?;
         Self::parse(&text, at.dir()).map_err(|error| at.fault(error.rule)).ok()
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -90,25 +90,37 @@ fn spans_know_calendar_months() {
 fn places_are_directories_or_buckets() {
     let base = Path::new("/etc/holdfast");
     let parse = |text: &str| PlaceUrl::parse(text, base);
-    let directory = |path: &str| PlaceUrl::Directory(PathBuf::from(path));
-    let bucket = |bucket: &str, prefix: &str| PlaceUrl::S3 {
-        bucket: bucket.into(),
-        prefix: prefix.into(),
-    };
-    for (text, place, shown) in [
-        ("/var/backups", directory("/var/backups"), "file:///var/backups"),
+    for (text, directory, shown, url) in [
+        (
+            "/var/backups",
+            Some("/var/backups"),
+            "file:///var/backups",
+            "file:///var/backups/",
+        ),
         (
             "./copies",
-            directory("/etc/holdfast/copies"),
+            Some("/etc/holdfast/copies"),
             "file:///etc/holdfast/copies",
+            "file:///etc/holdfast/copies/",
         ),
-        ("file:///mnt/a%20b", directory("/mnt/a b"), "file:///mnt/a%20b"),
-        ("s3://Bucket_1/a/b/", bucket("Bucket_1", "a/b"), "s3://Bucket_1/a/b"),
-        ("s3://backups", bucket("backups", ""), "s3://backups"),
+        (
+            "file:///mnt/a%20b",
+            Some("/mnt/a b"),
+            "file:///mnt/a%20b",
+            "file:///mnt/a%20b/",
+        ),
+        ("s3://Bucket_1/a/b/", None, "s3://Bucket_1/a/b", "s3://Bucket_1/a/b"),
+        ("s3://backups", None, "s3://backups", "s3://backups"),
     ] {
-        let place = (parse(text).unwrap(), place);
-        assert_eq!(place.0, place.1, "{text}");
-        assert_eq!(place.0.to_string(), shown);
+        let place = parse(text).unwrap();
+        assert_eq!(place.directory(), directory.map(Path::new), "{text}");
+        assert_eq!(
+            (place.to_string().as_str(), place.url().as_str()),
+            (shown, url),
+            "{text}"
+        );
+        assert_eq!(place.is_s3(), directory.is_none());
+        assert_eq!(parse(shown).unwrap(), place);
     }
     for text in [
         "",

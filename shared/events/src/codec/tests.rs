@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
-use holdfast_format::{Artefact, ArtefactId, ArtefactKind, Digest, Level, PackId, PlaceName, RunId, SourceKind};
+use holdfast_format::{
+    Artefact, ArtefactId, ArtefactKind, Digest, Level, PackId, PlaceName, RunId, SourceKind, SubjectPrefix,
+};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -56,7 +58,7 @@ fn samples() -> Vec<Work> {
 
 #[test]
 fn work_and_its_subjects_are_the_documented_ones() {
-    let subjects = Subjects::new("holdfast");
+    let subjects = Subjects::new(&SubjectPrefix::default());
     let mut lines = String::new();
     for work in samples() {
         let bytes = encode(&work).unwrap();
@@ -75,7 +77,7 @@ fn work_and_its_subjects_are_the_documented_ones() {
 
 #[test]
 fn facts_are_the_documented_ones() {
-    let subjects = Subjects::new("holdfast");
+    let subjects = Subjects::new(&SubjectPrefix::default());
     let run = RunId::new(1_700_000_000_000, [1; 10]);
     let artefact = ArtefactId::from_bytes([2; 16]);
     let source: holdfast_format::SourceName = "main".parse().unwrap();

@@ -197,10 +197,8 @@ mod tests {
             .join("\n");
         // The files of secrets do not exist here.
         let settings = load(dir.path(), &all, &[]);
-        assert_eq!(
-            settings.source_names(),
-            ["main", "uploads", "docker-postgres", "docker", "system"]
-        );
+        let sources: Vec<&str> = settings.sources().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(sources, ["main", "uploads", "docker-postgres", "docker", "system"]);
         assert_eq!(
             (settings.schedule.len(), settings.target.len(), settings.retention.len()),
             (1, 1, 2)

@@ -30,7 +30,7 @@ fn the_environment_overrides_the_file() {
         ("pw", false)
     );
     assert_eq!(postgres.include, ["a", "b"]);
-    assert_eq!(settings.retention["s3"].daily, Some(Span::Seconds(9 * 86_400)));
+    assert_eq!(settings.retention[&place("s3")].daily, Some(Span::Seconds(9 * 86_400)));
     assert!(settings.encryption.recipients[0].ends_with("x.asc") && settings.encryption.recipients.len() == 1);
     assert!(settings.staging.dir.is_none());
 }
@@ -75,27 +75,36 @@ fn well_known_variables_add_and_never_override() {
     ];
     let text = format!("{LEAST}[[schedule]]\nname = \"n\"\ncron = \"0 2 * * *\"\n");
     let settings = load_with(&text, &variables).unwrap();
-    let s3 = settings.target("s3").unwrap();
+    let s3 = settings.target(&place("s3")).unwrap();
     assert_eq!(s3.url.to_string(), "s3://offsite/holdfast");
     assert_eq!(
         (s3.s3.access_key_id.as_ref().unwrap().expose(), s3.s3.region.as_deref()),
         ("awsid", Some("eu-west-1"))
     );
     assert_eq!((s3.bandwidth, s3.s3.path_style), (Some(ByteSize::mib(1)), false));
-    let b2 = settings.target("b2").unwrap();
+    let b2 = settings.target(&place("b2")).unwrap();
     assert_eq!(
         b2.s3.endpoint.as_ref().unwrap().as_str(),
         "https://s3.us-west-004.backblazeb2.com/"
     );
     assert_eq!(b2.s3.secret_access_key.as_ref().unwrap().expose(), "b2key");
-    assert_eq!(settings.retention["local"].daily, Some(Span::Seconds(14 * 86_400)));
+    assert_eq!(
+        settings.retention[&place("local")].daily,
+        Some(Span::Seconds(14 * 86_400))
+    );
     assert!(settings.schedule[0].sync_offsite);
 
     let text = format!("{LEAST}[[target]]\nname = \"s3\"\nurl = \"/mnt\"\n[retention.local]\ndaily = \"7d\"\n");
     let settings = load_with(&text, &variables).unwrap();
     assert_eq!(
-        (settings.target.len(), settings.target("s3").unwrap().url.is_s3()),
+        (
+            settings.target.len(),
+            settings.target(&place("s3")).unwrap().url.is_s3()
+        ),
         (2, false)
     );
-    assert_eq!(settings.retention["local"].daily, Some(Span::Seconds(7 * 86_400)));
+    assert_eq!(
+        settings.retention[&place("local")].daily,
+        Some(Span::Seconds(7 * 86_400))
+    );
 }

@@ -69,6 +69,7 @@ listen = "9464"
             "35 target[0].storage_class.yearly: must be one of daily, weekly, monthly, pinned",
             "37 retention.locl.daily: must be a time with a unit, such as \"12h\", \"7d\", \"12w\", \"12 months\" or \"2 years\"",
             "37 retention.locl.keep_last: must be between 1 and 1000000",
+            "37 retention.locl: must be `local` or the name of a target; did you mean `local`?",
             "39 telemetry.listen: must be an address and a port, such as \"127.0.0.1:9464\"",
         ]
     );
@@ -106,6 +107,63 @@ daily = "7d"
             "21 retention.locl: must be `local` or the name of a target; did you mean `local`?",
         ]
     );
+}
+
+#[test]
+fn names_that_refer_to_a_section_at_fault_are_not_at_fault_themselves() {
+    let text = format!(
+        r#"{LEAST}
+[[postgres]]
+name = "main"
+[[schedule]]
+name = "nightly"
+cron = "0 2 * * *"
+sources = ["main", "other", "Main"]
+[[target]]
+name = "s3"
+[retention.s3]
+daily = "7d"
+[retention."s 3"]
+daily = "7d"
+"#
+    );
+    assert_eq!(
+        faults(load(&text)),
+        [
+            "8 postgres[0].url: is required",
+            "13 schedule[0].sources[2]: must name a configured source",
+            "14 target[0].url: is required",
+            "18 retention.s 3: must be `local` or the name of a target",
+        ]
+    );
+}
+
+#[test]
+fn names_that_sources_of_docker_would_get_are_checked() {
+    let long = "x".repeat(50);
+    for (sites, expected) in [
+        (
+            format!("\"a\", \"{long}\""),
+            format!(
+                "docker.sites[1]: must be shorter: `docker-postgres-{long}` names a source, and a name has at most 63 \
+                 characters"
+            ),
+        ),
+        (
+            "\"a\", \"a\"".to_owned(),
+            "docker.sites[1]: must not be named twice".to_owned(),
+        ),
+        (
+            "\"A\"".to_owned(),
+            "docker.sites[0]: must be 1 to 63 of a-z, 0-9, _ and -, and begin with a letter or digit".to_owned(),
+        ),
+    ] {
+        let found = faults(load(&format!("{LEAST}[docker]\nsites = [{sites}]\n")));
+        assert!(found[0].ends_with(&expected), "{found:?}");
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+    // The first one's sources are called after nothing.
+    load(&format!("{LEAST}[docker]\nsites = [\"{long}\"]\n")).unwrap();
 }
 
 #[test]

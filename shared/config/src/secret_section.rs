@@ -1,0 +1,21 @@
+//! Which secrets a process reads.
+
+use crate::choice::choice;
+
+choice! {
+    /// The sections that hold secrets: what a service names to say which it needs.
+    SecretSection {
+        /// Credentials of the repository's bucket.
+        Repository = "repository",
+        /// The pipeline key's passphrase.
+        Encryption = "encryption",
+        /// Credentials of the NATS server.
+        Nats = "nats",
+        /// Passwords of the PostgreSQL servers.
+        Postgres = "postgres",
+        /// Credentials of the off-site targets.
+        Target = "target",
+        /// The backup key's passphrase.
+        Verifier = "verifier",
+    }
+}
