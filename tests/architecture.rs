@@ -20,7 +20,7 @@ const LEVELS: &[&[&str]] = &[
     &["events"],
     &["config"],
     &["telemetry"],
-    &["bus", "storage", "sealing", "docker"],
+    &["bus", "storage", "sealing", "docker", "postgres"],
     &["repository"],
     &["capture", "restore"],
     &["service"],

@@ -4,12 +4,14 @@
 
 mod cli;
 mod damage;
+mod encodings;
 mod full;
 mod incremental;
 mod keys;
 mod lock_in;
 mod neighbours;
 mod partial;
+mod reach;
 mod restores;
 mod services;
 mod trace;

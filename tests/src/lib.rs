@@ -8,6 +8,7 @@
 //!
 //! No test sleeps for a fixed time: [`wait_until`] waits for a condition, with a deadline.
 
+pub mod certificates;
 pub mod db;
 pub mod docker;
 pub mod http;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::certificates::Certificate;
 use crate::process::{Process, Signal, free_port};
 use crate::tools;
 use crate::wait_until;
@@ -69,23 +70,100 @@ impl Cluster {
     /// # Errors
     /// If PostgreSQL is not installed, or does not start. The error has its output.
     pub fn start() -> Result<Self> {
-        let account = Account::find()?;
+        let mut cluster = Self::unmade(Account::find()?)?;
+        cluster.initialise()?;
+        cluster.restart()?;
+        Ok(cluster)
+    }
+
+    /// One without a data directory.
+    fn unmade(account: Option<Account>) -> Result<Self> {
         // The path is short, since the path of a Unix socket is limited to 107 bytes.
         let dir = tempfile::Builder::new().prefix("hf-pg-").tempdir()?;
         if let Some(account) = &account {
             chown(dir.path(), Some(account.uid), Some(account.gid))
                 .context("give the folder to PostgreSQL's account")?;
         }
-        let mut cluster = Self {
+        Ok(Self {
             bin: tools::postgres_bin()?,
             account,
             port: 0,
             process: None,
             dir,
-        };
-        cluster.initialise()?;
-        cluster.restart()?;
+        })
+    }
+
+    /// Makes and starts one that speaks TLS with this certificate, and asks for those of users by this authority. `hba` is
+    /// its `pg_hba.conf`; the superuser is let in without TLS before any of it.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with_tls(certificate: &Certificate, authority: &Path, hba: &str) -> Result<Self> {
+        let mut cluster = Self::start()?;
+        for (name, file) in [
+            ("server.pem", certificate.certificate.as_path()),
+            ("server.key", &certificate.key),
+            ("authority.pem", authority),
+        ] {
+            cluster.put(name, &std::fs::read(file)?)?;
+        }
+        let own = format!("hostnossl all {SUPERUSER} 127.0.0.1/32 scram-sha-256\n");
+        cluster.put("pg_hba.conf", (own + hba).as_bytes())?;
+        cluster.set(
+            "ssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\nssl_ca_file = 'authority.pem'\n",
+        )?;
         Ok(cluster)
+    }
+
+    /// Makes and starts a standby of this one, which takes no writes.
+    ///
+    /// # Errors
+    /// If it cannot be copied, or as [`Cluster::start`].
+    pub fn standby(&self) -> Result<Self> {
+        let account = Account::find()?;
+        let mut standby = Self::unmade(account)?;
+        let mut copy = standby.as_account(&self.bin.join("pg_basebackup"));
+        copy.arg("-D").arg(standby.data_dir());
+        copy.args([
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            SUPERUSER,
+            "-w",
+        ]);
+        copy.args(["-p", &self.port.to_string()]).env("PGPASSWORD", PASSWORD);
+        tools::text_of(&mut copy)?;
+        standby.restart()?;
+        Ok(standby)
+    }
+
+    /// Adds settings to its configuration, and starts it anew.
+    ///
+    /// # Errors
+    /// As [`Cluster::restart`].
+    pub fn set(&mut self, settings: &str) -> Result<()> {
+        let path = self.data_dir().join("postgresql.conf");
+        let mut text = std::fs::read_to_string(&path)?;
+        text.push_str(settings);
+        std::fs::write(&path, text)?;
+        self.stop()?;
+        self.restart()
+    }
+
+    /// Puts a file into the data directory.
+    fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.data_dir().join(name);
+        std::fs::write(&path, content)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(account) = &self.account {
+            chown(&path, Some(account.uid), Some(account.gid))?;
+        }
+        Ok(())
     }
 
     fn initialise(&self) -> Result<()> {
@@ -182,6 +260,12 @@ impl Cluster {
 
     fn log_file(&self) -> PathBuf {
         self.dir.path().join("server.log")
+    }
+
+    /// The folder of its Unix socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Returns the server's port on 127.0.0.1.

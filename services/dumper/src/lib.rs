@@ -2,23 +2,13 @@
 //!
 //! Work in: `list-postgres`, `capture-postgres`. Leaves `runs/<run>/listed/<source>`, staged packs, a draft.
 //! Owns nothing else: a job that comes again finds the listing written or the draft staged, and only hands on.
+//!
+//! Everything that is PostgreSQL's lies in `postgres`; the stage only dispatches, so that another engine could stand beside.
 
-mod capture;
-mod client;
-mod connect;
-mod containers;
-mod dump;
-mod error;
-mod list;
+mod postgres;
 mod process;
-mod properties;
-mod snapshot;
 mod stage;
-mod whole;
 
-pub use client::{Clients, Program};
-pub use connect::connect;
-pub use error::PgError;
-pub use list::{Databases, databases};
+pub use postgres::{Databases, databases};
 pub use process::main;
 pub use stage::Dumper;

@@ -1,17 +1,15 @@
-//! The stage: its two jobs.
+//! The stage: its two jobs, each handed to the engine that the source is of.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdfast_bus::Delivery;
 use holdfast_capture::Staging;
-use holdfast_config::{Postgres, Settings};
 use holdfast_events::{Job, RunState, Work, WorkStage};
-use holdfast_format::SourceName;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec};
 use holdfast_session::{Session, missing_captures, write_listing};
 
-use crate::{capture, containers, list};
+use crate::postgres;
 
 /// Lists and dumps PostgreSQL servers.
 pub struct Dumper {
@@ -48,22 +46,14 @@ impl Stage for Dumper {
                 if let Some(listed) = cx.catalogue.listed(work.run, source).await? {
                     return write_listing(cx, work.run, source, listed.artefacts.clone()).await;
                 }
-                let artefacts = if containers::is_source(&cx.settings, source) {
-                    containers::artefacts(cx, work.run, source).await?
-                } else {
-                    list::artefacts(configured(&cx.settings, source)?, work.run, source).await?
-                };
+                let artefacts = postgres::artefacts(cx, work.run, source).await?;
                 write_listing(cx, work.run, source, artefacts).await
             }
             Job::Capture { source, .. } => {
                 let Some(session) = Session::begin(cx, &self.staging, work, delivery).await? else {
                     return Ok(());
                 };
-                if containers::is_source(&cx.settings, source) {
-                    return containers::capture(cx, session).await;
-                }
-                let name = session.artefact().name.clone();
-                capture::capture(cx, session, configured(&cx.settings, source)?, &name).await
+                postgres::capture(cx, session, source).await
             }
             _ => Err(JobError::Fail(format!("the dumper does not do {}", work.stage()))),
         }
@@ -72,12 +62,4 @@ impl Stage for Dumper {
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
         Ok(missing_captures(cx, &self.staging, &self.workers(), state))
     }
-}
-
-fn configured<'a>(settings: &'a Settings, source: &SourceName) -> Result<&'a Postgres, JobError> {
-    settings.postgres.iter().find(|p| p.name == *source).ok_or_else(|| {
-        JobError::Fail(format!(
-            "source {source} is not in this worker's configuration: its site must have it, or the run be started again"
-        ))
-    })
 }

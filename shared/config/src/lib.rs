@@ -9,6 +9,7 @@
 //! and the command line read the same ones.
 
 mod choice;
+mod connection;
 mod effective;
 mod error;
 mod known;
@@ -23,6 +24,9 @@ mod table;
 mod values;
 pub mod well_known;
 
+pub use connection::{
+    Authorities, ChannelBinding, Connection, Host, Keepalives, Reach, SslMode, TargetSession, TlsVersion,
+};
 pub use error::{ConfigError, Fault, InvalidValue};
 pub use secret::Secret;
 pub use secret_section::SecretSection;
@@ -31,7 +35,7 @@ pub use sections::docker::{Docker, DockerPart, DockerSource, DockerVolumes, Read
 pub use sections::encryption::Encryption;
 pub use sections::janitor::Janitor;
 pub use sections::nats::Nats;
-pub use sections::postgres::{Postgres, SslMode};
+pub use sections::postgres::Postgres;
 pub use sections::repository::Repository;
 pub use sections::retention::Retention;
 pub use sections::s3::S3Options;

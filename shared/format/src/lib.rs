@@ -13,6 +13,7 @@ mod name;
 mod record;
 mod retention;
 mod run;
+mod text;
 mod verification;
 mod vocabulary;
 
@@ -34,5 +35,6 @@ pub use run::{
     Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact, PointStatus,
     Reason, RestorePoint, Steps,
 };
+pub use text::Text;
 pub use verification::{Finding, RepositoryInfo, Verification};
 pub use vocabulary::{Class, Level, Profile, SourceKind, Stage};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::Class;
-use crate::{ArtefactId, ArtefactKind, Digest, ObjectKey, PackId, Record, RunId, Site, SourceName, StreamFormat};
+use crate::{ArtefactId, ArtefactKind, Digest, ObjectKey, PackId, Record, RunId, Site, SourceName, StreamFormat, Text};
 
 /// The signed record of an artefact: what was captured, where its bytes are, and how they are checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,20 +136,20 @@ pub struct DatabaseInfo {
     /// Its encoding, as the server names it: `UTF8`, `LATIN1`.
     pub encoding: String,
     /// `LC_COLLATE`.
-    pub collate: String,
+    pub collate: Text,
     /// `LC_CTYPE`.
-    pub ctype: String,
+    pub ctype: Text,
     /// `libc`, `icu`, `builtin`; none before PostgreSQL 15, which has only the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale_provider: Option<String>,
     /// The provider's locale, unless the provider is `libc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<String>,
+    pub locale: Option<Text>,
     /// Collation rules beside an ICU locale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub icu_rules: Option<String>,
+    pub icu_rules: Option<Text>,
     /// The role that owns it.
-    pub owner: String,
+    pub owner: Text,
     /// How many may be connected; -1 for any number.
     pub connection_limit: i32,
     /// Whether it is a template.
@@ -157,7 +157,7 @@ pub struct DatabaseInfo {
     pub is_template: bool,
     /// Its comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
+    pub comment: Option<Text>,
     /// `ALTER DATABASE ... SET`, `ALTER ROLE ... IN DATABASE ... SET`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<DatabaseSetting>,
@@ -213,11 +213,11 @@ pub struct VolumeUser {
 pub struct DatabaseSetting {
     /// The only role for which it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    pub role: Option<Text>,
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// Its value, as the server keeps it: a list of names with quotes and commas.
-    pub value: String,
+    pub value: Text,
 }
 
 /// A privilege on a database.
@@ -225,7 +225,7 @@ pub struct DatabaseSetting {
 pub struct DatabaseGrant {
     /// Who has it; none for everybody (`PUBLIC`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    pub role: Option<Text>,
     /// `CONNECT`, `CREATE`, `TEMPORARY`.
     pub privilege: String,
     /// Whether the role may grant it to others.

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{Digest, Finding, Level, ObjectKey, StreamFormat};
+use holdfast_postgres::PgError;
 use holdfast_repository::RepositoryError;
 use holdfast_sealing::Recipients;
 
-use crate::database::ToolError;
 use crate::passes::{each, lock};
 use crate::progress::{Limits, Progress};
 use crate::source::{Origin, PackError, PackFault};
@@ -105,7 +105,7 @@ pub enum CheckError {
     Contents(#[source] RepositoryError),
     /// There is no `pg_restore` to read a dump with.
     #[error("cannot check the dump")]
-    Tool(#[from] ToolError),
+    Postgres(#[from] PgError),
     /// Somebody asked for it.
     #[error("the check was stopped before its end")]
     Stopped,
@@ -116,7 +116,7 @@ impl Retryable for CheckError {
         match self {
             Self::Pack(source) => source.retry(),
             Self::Contents(source) => source.retry(),
-            Self::Tool(source) => Retry::later_if(source.retry()),
+            Self::Postgres(source) => source.retry(),
             Self::Stopped => Retry::Later,
         }
     }

@@ -6,7 +6,7 @@
 //! - [`write_upload`] writes a tar whose names all begin with a prefix, for a Docker engine to unpack.
 //! - [`check`] tells whether an artefact is what was captured, object by object.
 //! - [`restore_files`] makes a tree of files, pack by pack and in parallel; [`compare_files`] compares one.
-//! - [`restore_database`] feeds `pg_restore`; [`compare_rows`] counts; [`restore_globals`] makes roles.
+//! - [`restore_database`] feeds `pg_restore`; [`restore_globals`] makes roles.
 //! - [`RESTORE_PY`] and [`RESTORE_MD`] stand in every repository and need nothing of this crate.
 //!
 //! Every byte is checked before it counts: a pack's size and SHA-256 before it is opened, each chunk's id, and the whole
@@ -29,9 +29,8 @@ mod upload;
 
 pub use check::{CheckError, CheckOptions, Found, Previous, Report, check};
 pub use database::{
-    DatabaseError, DatabaseOptions, DatabaseReport, GlobalsOptions, GlobalsReport, RowDifference, RowsReport, Server,
-    ServerError, Tool, ToolError, compare_rows, replace_database, restore_database, restore_globals, try_database,
-    try_globals,
+    DatabaseError, DatabaseOptions, DatabaseReport, GlobalsOptions, GlobalsReport, replace_database, restore_database,
+    restore_globals, try_database, try_globals,
 };
 pub use files::{FileCounts, FilesError, FilesOptions, FilesReport, Problem, compare_files, restore_files};
 pub use progress::{Limits, Progress};

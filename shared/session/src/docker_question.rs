@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use holdfast_config::Connection;
 use holdfast_events::{DockerAnswer, DockerAsk, DockerQuestion};
 use holdfast_format::{Class, Site};
 use holdfast_service::{Context, JobError};
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 /// How long an answer may take: a network may have to be joined, a password be read in the container.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -40,15 +40,10 @@ pub struct Reachable {
 }
 
 impl Reachable {
-    /// Where that is, without the password; `None` if host, user or port make no sense.
+    /// Where that is, without the password.
     #[must_use]
-    pub fn url(&self) -> Option<Url> {
-        let mut url = Url::parse("postgres://localhost/").ok()?;
-        url.set_host(Some(&self.host)).ok()?;
-        url.set_port(Some(self.port)).ok()?;
-        url.set_username(&self.user).ok()?;
-        url.path_segments_mut().ok()?.clear().push(&self.database);
-        Some(url)
+    pub fn connection(&self) -> Connection {
+        Connection::at(&self.host, self.port, &self.user, &self.database)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use holdfast_config::{Postgres, Settings};
-use holdfast_dumper::{Clients, Databases, PgError, connect, databases};
+use holdfast_dumper::{Databases, databases};
+use holdfast_postgres::{PgError, Programs, text};
 
 use holdfast_format::SourceName;
 
@@ -66,6 +67,7 @@ async fn postgres(source: &Postgres) -> Vec<Check> {
 
 /// What a server says of itself and of us.
 struct Server {
+    user: String,
     version: String,
     major: u32,
     databases: Databases,
@@ -75,24 +77,23 @@ struct Server {
 }
 
 async fn ask(source: &Postgres) -> Result<Server, PgError> {
-    const QUESTION: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int4, \
-         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
-         EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
+    const QUESTION: &str = "SELECT current_user::text, coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
+         false), EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
          has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
-    let client = connect(source, &source.database()).await?;
-    let row = client.query_one(QUESTION, &[]).await.map_err(|error| PgError::Query {
-        source_name: source.label().to_owned(),
-        what: "ask for version and privileges".to_owned(),
-        source: error,
-    })?;
-    let number: i32 = row.get(1);
+    let server = holdfast_postgres::Server::of(source)?;
+    let (client, server) = server.connect_there().await?;
+    let (version, major) = server.version(&client).await?;
+    let failed = || server.query_error("ask for privileges");
+    let row = client.query_one(QUESTION, &[]).await.map_err(failed())?;
+    let flag = |column: usize| row.try_get::<_, bool>(column).map_err(failed());
     Ok(Server {
-        version: row.get(0),
-        major: u32::try_from(number / 10_000).unwrap_or(0),
-        databases: databases(source, &client).await?,
-        superuser: row.get(2),
-        reads_all: row.get(3),
-        reads_passwords: row.get(4),
+        user: text(&row, 0).map_err(failed())?.to_string(),
+        version,
+        major,
+        databases: databases(source, &server, &client).await?,
+        superuser: flag(1)?,
+        reads_all: flag(2)?,
+        reads_passwords: flag(3)?,
     })
 }
 
@@ -108,13 +109,20 @@ impl Server {
                 "ALTER DATABASE ... ALLOW_CONNECTIONS true, or name it in exclude",
             ));
         }
-        let clients = Clients::of(source);
+        for unnamed in &self.databases.unnamed {
+            checks.push(Check::fail(
+                name,
+                format!("the name of database {} is not UTF-8", human::shown(&unnamed.to_string())),
+                "it cannot be backed up: ALTER DATABASE ... RENAME TO in a session of its own encoding, or name it in exclude",
+            ));
+        }
+        let programs = Programs::in_dirs(&source.client_dirs);
         for program in ["pg_dump", "pg_dumpall"] {
             // Globals alone need the second.
             if program == "pg_dumpall" && !source.globals {
                 continue;
             }
-            checks.push(match clients.find(source, program, self.major) {
+            checks.push(match programs.find(program, self.major, None) {
                 Ok(found) => Check::ok(name, format!("{} {}", found.path.display(), found.version)),
                 Err(error) => Check::error(name, &error),
             });
@@ -124,7 +132,7 @@ impl Server {
     }
 
     fn privileges(&self, name: &str, source: &Postgres) -> Check {
-        let user = source.user();
+        let user = human::shown(&self.user);
         match (self.superuser, self.reads_all) {
             (true, _) => Check::ok(name, format!("{user} is a superuser: every table and role can be read")),
             // As a member of pg_read_all_data it may, unless the server's administrator took that away.

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::secret::{Secret, open_private};
 use crate::table::Table;
+use crate::values::percent::decoded;
 use crate::values::period::Period;
 
 /// `[nats]`
@@ -104,8 +105,8 @@ impl Nats {
                 "must end with the host and port (write # in a password as %23, / as %2F and ? as %3F)",
             );
         }
-        let user = super::postgres::decoded(url.username());
-        let password = url.password().map(super::postgres::decoded);
+        let user = as_written(url.username());
+        let password = url.password().map(as_written);
         let given = !user.is_empty() || password.is_some();
         let wiped = url.set_username("").and_then(|()| url.set_password(None));
         if wiped.is_err() {
@@ -125,6 +126,11 @@ impl Nats {
         }
         given
     }
+}
+
+/// Text of a URL's user part with its percent-escapes resolved, where they are some.
+fn as_written(text: &str) -> String {
+    decoded(text).unwrap_or_else(|_| text.to_owned())
 }
 
 /// What a NATS server's URL may look like.

@@ -9,7 +9,10 @@ use std::time::Duration;
 use holdfast_format::{Class, Level, PlaceName, Profile, SourceName};
 use tempfile::TempDir;
 
-use crate::{AllowDisk, BackupType, ByteSize, ConfigError, LogFormat, Period, SecretSection, Settings, Span, SslMode};
+use crate::{
+    AllowDisk, Authorities, BackupType, ByteSize, ConfigError, LogFormat, Period, SecretSection, Settings, Span,
+    SslMode,
+};
 
 mod environment;
 mod faults;
@@ -214,13 +217,16 @@ fn a_full_configuration_is_read() {
     assert_eq!(nats.connect_timeout.as_std(), Duration::from_millis(500));
     let postgres = &settings.postgres[0];
     assert_eq!(
-        postgres.url.as_str(),
+        postgres.url.to_string(),
         "postgres://backup@db:5433/app?application_name=x"
     );
     assert_eq!(postgres.password.as_ref().unwrap().expose(), "SECRET4");
     assert_eq!(
         (postgres.sslmode, postgres.sslrootcert.clone()),
-        (SslMode::VerifyFull, Some(dir.path().join("ca.pem")))
+        (
+            Some(SslMode::VerifyFull),
+            Some(Authorities::File(dir.path().join("ca.pem")))
+        )
     );
     assert!((postgres.min_ratio - 1.0).abs() < f64::EPSILON);
     assert_eq!(settings.schedule[0].backup_type, BackupType::Full);

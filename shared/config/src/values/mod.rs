@@ -2,6 +2,7 @@
 //! `Serialize` (as `Display`).
 
 pub(crate) mod bytesize;
+pub(crate) mod percent;
 pub(crate) mod period;
 pub(crate) mod place;
 pub(crate) mod span;

@@ -1,13 +1,13 @@
 //! A dump: its stream goes through `pg_restore`, which reads all of it. Listing its table of contents would prove nothing.
 
 use std::io::{self, Write};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use holdfast_format::ObjectKey;
+use holdfast_postgres::{Ender, Programs, Running, major};
 
 use super::examined::Examined;
 use super::{CheckError, CheckOptions, Findings, each_pack, survey};
-use crate::database::{Stderr, Tool, ToolError};
 use crate::progress::Progress;
 use crate::select::Selection;
 use crate::source::Origin;
@@ -20,43 +20,35 @@ pub(super) fn check(
     progress: &Progress,
     findings: &Findings,
 ) -> Result<(), CheckError> {
-    let tool = Tool::for_dump("pg_restore", origin.manifest, None, options.client_dirs)?;
-    let mut child = start(&tool)?;
-    let stderr = Stderr::of(&mut child);
-    let mut sink = Sink(child.stdin.take().map(Box::new));
+    let dumped_by = origin
+        .manifest
+        .captured
+        .tools
+        .get("pg_dump")
+        .and_then(|version| major(version));
+    let program = Programs::in_dirs(options.client_dirs).find("pg_restore", dumped_by.unwrap_or(0), None)?;
+    let mut command = program.command();
+    command.args(["--format=custom", "--file=-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut running = Running::start(command, None, &Ender::default())?;
+    let mut sink = Sink(Some(running.stdin()?));
     let streamed = write_stream(origin, &Selection::all(), options.limits, progress, &mut sink);
     if streamed.is_err() {
         // It would only complain about the missing rest.
-        let _ = child.kill();
+        running.kill();
     }
     drop(sink);
-    let status = child.wait().map_err(|source| ToolError::Run {
-        program: tool.path.clone(),
-        source,
-    })?;
-    let said = stderr.finish();
+    let ended = running.finish()?;
     match streamed {
-        Ok(_) if status.success() => Ok(()),
+        Ok(_) if ended.status.success() => Ok(()),
         Ok(_) => {
-            let problem = format!("{} cannot read the dump ({status}): {said}", tool.path.display());
+            let path = program.path.display();
+            let problem = format!("{path} cannot read the dump ({}): {}", ended.status, ended.reason());
             findings.add(ObjectKey::Contents(origin.manifest.captured.artefact), problem, true);
             Ok(())
         }
         Err(error) => the_rest(origin, examined, options, progress, findings, error),
     }
-}
-
-fn start(tool: &Tool) -> Result<Child, ToolError> {
-    let mut command = tool.command();
-    command.args(["--format=custom", "--file=-"]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command.spawn().map_err(|source| ToolError::Run {
-        program: tool.path.clone(),
-        source,
-    })
 }
 
 /// Looks at the contents, and at the packs that the broken stream did not open.

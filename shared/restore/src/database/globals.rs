@@ -1,20 +1,21 @@
 //! Roles and tablespaces, statement by statement.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use holdfast_format::StreamFormat;
-use tokio_postgres::Client;
+use holdfast_format::{StreamFormat, Text};
+use holdfast_postgres::properties::Scribe;
+use holdfast_postgres::{Client, DriverError, PgError, Server, text};
 use tokio_postgres::error::SqlState;
 
 use super::restore::{DatabaseError, refuse_other_kinds};
-use super::server::{Server, ServerError};
-use super::sql::{OnRole, Refused, on_role, statements};
+use super::sql::{OnRole, Refused, encoding_set, on_role, statements};
+use super::target::spare_name;
 use crate::progress::{Limits, Progress};
 use crate::select::Selection;
 use crate::source::OpenArtefact;
-use crate::stream::{StreamError, write_stream};
+use crate::stream::write_stream;
 
 /// No list of roles is larger. It is held in memory, because all of it is checked before any of it is run.
 const GLOBALS_MAX: usize = 256 << 20;
@@ -48,20 +49,34 @@ pub async fn restore_globals(
     options: GlobalsOptions,
 ) -> Result<GlobalsReport, DatabaseError> {
     refuse_other_kinds(&artefact, StreamFormat::Sql)?;
-    let text = read(artefact, server).await?;
-    let client = server.connect().await?;
-    let before = roles(server, &client).await?;
-    let mut report = GlobalsReport::default();
-    for statement in statements(&text) {
+    let script = read(artefact, server).await?;
+    let (client, server) = server.connect_there().await?;
+    let encoding = statements(&script)
+        .filter_map(Result::ok)
+        .find_map(encoding_set)
+        .unwrap_or("UTF8");
+    let before = roles(&server, &client, encoding).await?;
+    let foreign = is_foreign(&server, &client, encoding).await?;
+    let mut restoring = Restoring {
+        scribe: Scribe::new(&server, client, spare_name(server.database())),
+        encoding: foreign.then(|| encoding.to_owned()),
+        before,
+        options,
+        report: GlobalsReport::default(),
+    };
+    for statement in statements(&script) {
         match statement {
-            Ok(statement) => run(server, &client, statement, &before, options, &mut report).await?,
+            // Whoever runs the others says it for each.
+            Ok(statement) if encoding_set(statement).is_some() => restoring.report.done += 1,
+            Ok(statement) => restoring.run(&server, statement).await?,
             Err(Refused(line)) => {
                 let said = "a command for psql, which is not run".to_owned();
-                report.failed.push((line.chars().take(60).collect(), said));
+                restoring.report.failed.push((shortened(line), said));
             }
         }
     }
-    Ok(report)
+    restoring.scribe.finish().await;
+    Ok(restoring.report)
 }
 
 /// Looks whether [`restore_globals`] could begin: the server, and whether the keys open the backup. Changes nothing.
@@ -75,7 +90,7 @@ pub async fn try_globals(artefact: Arc<OpenArtefact>, server: &Server) -> Result
     Ok(())
 }
 
-async fn read(artefact: Arc<OpenArtefact>, server: &Server) -> Result<String, DatabaseError> {
+async fn read(artefact: Arc<OpenArtefact>, server: &Server) -> Result<Vec<u8>, DatabaseError> {
     let task = tokio::task::spawn_blocking(move || {
         let mut text = Bounded(Vec::new());
         let progress = Progress::default();
@@ -86,7 +101,7 @@ async fn read(artefact: Arc<OpenArtefact>, server: &Server) -> Result<String, Da
             &progress,
             &mut text,
         )?;
-        String::from_utf8(text.0).map_err(|error| StreamError::Write(io::Error::other(error)))
+        Ok(text.0)
     });
     let database = || server.database().to_owned();
     task.await
@@ -116,43 +131,85 @@ impl Write for Bounded {
     }
 }
 
-async fn roles(server: &Server, client: &Client) -> Result<HashSet<String>, ServerError> {
-    let rows = client
-        .query("SELECT rolname::text FROM pg_roles", &[])
-        .await
-        .map_err(server.query_error("list roles"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+/// Lists the roles that there are: their names as the script writes them, each with the name as it is at the server.
+async fn roles(server: &Server, client: &Client, encoding: &str) -> Result<HashMap<Text, Text>, PgError> {
+    let failed = || server.query_error("list roles");
+    let own = names(client).await.map_err(failed())?;
+    let converted = client
+        .batch_execute(&format!("SET client_encoding = '{encoding}'"))
+        .await;
+    let written = match converted {
+        Ok(()) => names(client).await,
+        Err(error) => Err(error),
+    };
+    let back = client.batch_execute("SET client_encoding = 'SQL_ASCII'").await;
+    back.map_err(failed())?;
+    match written {
+        Ok(written) => Ok(written.into_iter().zip(own).collect()),
+        // Some name has no form in that encoding.
+        Err(error) if error.code().is_some() => Ok(own.iter().cloned().zip(own.clone()).collect()),
+        Err(error) => Err(failed()(error)),
+    }
 }
 
-async fn run(
-    server: &Server,
-    client: &Client,
-    statement: &str,
-    before: &HashSet<String>,
+async fn names(client: &Client) -> Result<Vec<Text>, DriverError> {
+    let rows = client
+        .query("SELECT rolname FROM pg_catalog.pg_roles ORDER BY oid", &[])
+        .await?;
+    rows.iter().map(|row| text(row, 0)).collect()
+}
+
+/// Asks whether the session's database has another encoding than this, so that text is to be converted.
+async fn is_foreign(server: &Server, client: &Client, encoding: &str) -> Result<bool, PgError> {
+    let failed = || server.query_error("ask for the encoding");
+    let row = client
+        .query_one("SELECT pg_catalog.getdatabaseencoding()", &[])
+        .await
+        .map_err(failed())?;
+    let own = text(&row, 0).map_err(failed())?.to_string();
+    Ok(![own.as_str(), "SQL_ASCII"].contains(&encoding) && own != "SQL_ASCII")
+}
+
+struct Restoring {
+    scribe: Scribe,
+    /// The script's encoding, if it is to be converted.
+    encoding: Option<String>,
+    /// Roles that are there, by their names in the script.
+    before: HashMap<Text, Text>,
     options: GlobalsOptions,
-    report: &mut GlobalsReport,
-) -> Result<(), ServerError> {
-    match on_role(statement) {
-        Some(OnRole::Create(role)) if before.contains(&role) => {
-            report.existing.push(role);
-            return Ok(());
+    report: GlobalsReport,
+}
+
+impl Restoring {
+    async fn run(&mut self, server: &Server, statement: &[u8]) -> Result<(), PgError> {
+        match on_role(statement) {
+            Some(OnRole::Create(role)) => {
+                if let Some(there) = self.before.get(&role) {
+                    self.report.existing.push(there.to_string());
+                    return Ok(());
+                }
+            }
+            Some(OnRole::Alter(role)) if self.before.contains_key(&role) && !self.options.overwrite => return Ok(()),
+            _ => {}
         }
-        Some(OnRole::Alter(role)) if before.contains(&role) && !options.overwrite => return Ok(()),
-        _ => {}
+        match self.scribe.run(statement, self.encoding.as_deref()).await {
+            Ok(()) => self.report.done += 1,
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {}
+            Err(error) => match error.as_db_error() {
+                Some(said) => self
+                    .report
+                    .failed
+                    .push((shortened(statement), said.message().to_owned())),
+                None => return Err(server.query_error("restore roles")(error)),
+            },
+        }
+        Ok(())
     }
-    match client.batch_execute(statement).await {
-        Ok(()) => report.done += 1,
-        Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {}
-        Err(error) => match error.as_db_error() {
-            Some(said) => report.failed.push((shortened(statement), said.message().to_owned())),
-            None => return Err(server.query_error("restore roles")(error)),
-        },
-    }
-    Ok(())
 }
 
 /// The beginning of a statement, before anything quoted: passwords are.
-fn shortened(statement: &str) -> String {
-    let head = statement.split('\'').next().unwrap_or_default();
-    head.chars().take(120).collect::<String>().trim_end().to_owned()
+fn shortened(statement: &[u8]) -> String {
+    let head = statement.split(|byte| *byte == b'\'').next().unwrap_or_default();
+    let head: String = Text::from(head.to_vec()).to_string().chars().take(120).collect();
+    head.trim_end().to_owned()
 }

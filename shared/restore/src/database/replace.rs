@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use holdfast_postgres::{Client, PgError, Server};
 
-use super::properties::quoted;
 use super::restore::{DatabaseError, DatabaseOptions, DatabaseReport, restore_database};
-use super::server::{Server, ServerError};
-use super::target;
+use super::target::{self, mark, quoted};
 use crate::progress::Progress;
 use crate::source::OpenArtefact;
 
@@ -35,11 +33,11 @@ pub async fn replace_database(
         overwrite: false,
         ..options.clone()
     };
+    let (client, server) = &target::beside(server).await?;
     let name = server.database();
-    let client = target::beside(server).await?;
     let mark = mark(name);
     // Held as long as this connection: nobody takes the other's new database for a left one.
-    if !lock(server, &client, mark).await? {
+    if !lock(server, client, mark).await? {
         return Err(DatabaseError::BeingReplaced {
             database: name.to_owned(),
             server: server.describe(),
@@ -48,7 +46,7 @@ pub async fn replace_database(
     let (fresh, old) = (format!("holdfast_new_{mark:08x}"), format!("holdfast_old_{mark:08x}"));
     let (beside, before) = (server.with_database(&fresh), server.with_database(&old));
     target::remove(&beside).await;
-    if !exists(server, &client, name).await? {
+    if !exists(server, client, name).await? {
         return restore_database(artefact, server, &anew, progress).await;
     }
     target::remove(&before).await;
@@ -61,22 +59,15 @@ pub async fn replace_database(
     Ok(report)
 }
 
-/// A number that stands for the database's name.
-fn mark(name: &str) -> u32 {
-    let [a, b, c, d, ..] = openssl::sha::sha256(name.as_bytes());
-    u32::from_be_bytes([a, b, c, d])
-}
-
 /// Takes the server's lock on replacing this database. False if another session has it.
-async fn lock(server: &Server, client: &Client, mark: u32) -> Result<bool, ServerError> {
+async fn lock(server: &Server, client: &Client, mark: u32) -> Result<bool, PgError> {
     let key = i64::from(mark) | i64::from(u32::from_be_bytes(*b"hold")) << 32;
     let row = client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await;
-    Ok(row
-        .map_err(server.query_error("take the lock on replacing the database"))?
-        .get(0))
+    let had = row.and_then(|row| row.try_get(0));
+    had.map_err(server.query_error("take the lock on replacing the database"))
 }
 
-async fn exists(server: &Server, client: &Client, name: &str) -> Result<bool, ServerError> {
+async fn exists(server: &Server, client: &Client, name: &str) -> Result<bool, PgError> {
     let row = client
         .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&name])
         .await
@@ -86,12 +77,13 @@ async fn exists(server: &Server, client: &Client, name: &str) -> Result<bool, Se
 
 /// Puts `fresh` in the place of the server's database, which is `old` then. Both names change in one transaction: a client or
 /// a server that dies has changed none, or both.
-async fn swap(server: &Server, fresh: &str, old: &str) -> Result<(), ServerError> {
+async fn swap(server: &Server, fresh: &str, old: &str) -> Result<(), PgError> {
     let name = server.database();
     let rename = |from: &str, to: &str| format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to));
     let both = format!("BEGIN; {}; {}; COMMIT", rename(name, old), rename(fresh, name));
     // Not the connection that has waited for the restore: it may have been cut.
-    let (client, other) = (target::beside(server).await?, target::beside(server).await?);
+    let client = target::beside(server).await?.0;
+    let other = target::beside(server).await?.0;
     // To rename bars new sessions first, and then waits for the old ones.
     let ending = async {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";

@@ -2,17 +2,15 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::StreamFormat;
+use holdfast_postgres::{Ender, PgError, Program, Running, Server};
 
-use super::server::{Server, ServerError};
 use super::target;
-use super::tools::{Stderr, Tool, ToolError};
 use crate::progress::{Limits, Progress};
 use crate::select::Selection;
 use crate::source::OpenArtefact;
@@ -129,12 +127,9 @@ pub enum DatabaseError {
         /// The encoding of the database that was captured.
         captured: String,
     },
-    /// The server failed.
+    /// The server failed, or there is no `pg_restore` for this dump.
     #[error(transparent)]
-    Server(#[from] ServerError),
-    /// There is no `pg_restore` for this dump.
-    #[error(transparent)]
-    Tool(#[from] ToolError),
+    Postgres(#[from] PgError),
     /// The stream broke off, and `pg_restore` was stopped; its transaction is rolled back.
     #[error("the dump could not be read to its end: nothing was restored into {database:?}")]
     Stream {
@@ -166,8 +161,7 @@ pub enum DatabaseError {
 impl Retryable for DatabaseError {
     fn retry(&self) -> Retry {
         match self {
-            Self::Server(source) => Retry::later_if(source.retry()),
-            Self::Tool(source) => Retry::later_if(source.retry()),
+            Self::Postgres(source) => source.retry(),
             Self::Stream { source, .. } => source.retry(),
             Self::BrokenOff { source, .. } => source.retry(),
             Self::BeingReplaced { .. } => Retry::Later,
@@ -211,6 +205,7 @@ pub async fn restore_database(
 ) -> Result<DatabaseReport, DatabaseError> {
     refuse_other_kinds(&artefact, StreamFormat::PgDump)?;
     let target = target::look(&artefact, server, options).await?;
+    let server = &target.server;
     let info = artefact.manifest().captured.database.clone();
     let mut report = DatabaseReport {
         created: target.missing,
@@ -220,7 +215,7 @@ pub async fn restore_database(
     if target.missing {
         (owned, report.warnings) = target::create(server, info.as_ref(), target.major, options.no_owner).await?;
     }
-    let result = run(artefact, server, options, target.tool, progress).await;
+    let result = run(artefact, server, options, target.program, progress).await;
     match (&result, &info) {
         (Err(_), _) if report.created => target::remove(server).await,
         (Ok(()), Some(info)) if report.created => {
@@ -293,7 +288,7 @@ async fn run(
     artefact: Arc<OpenArtefact>,
     server: &Server,
     options: &DatabaseOptions,
-    tool: Tool,
+    program: Program,
     progress: Arc<Progress>,
 ) -> Result<(), DatabaseError> {
     let ender = Ender::default();
@@ -301,7 +296,7 @@ async fn run(
     let (task_server, task_options, task_ender) = (server.clone(), options.clone(), ender.clone());
     let watched = Arc::clone(&progress);
     let mut task = tokio::task::spawn_blocking(move || {
-        feed(&artefact, &task_server, &task_options, &tool, &progress, &task_ender)
+        feed(&artefact, &task_server, &task_options, &program, &progress, &task_ender)
     });
     let mut tick = tokio::time::interval(LOOK_EVERY);
     let result = loop {
@@ -330,36 +325,15 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Ends a program from outside.
-#[derive(Clone, Default)]
-struct Ender(Arc<AtomicI32>);
-
-impl Ender {
-    fn of(&self, child: &Child) {
-        self.0.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
-    }
-
-    fn ended(&self) {
-        self.0.store(0, Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.0.swap(0, Ordering::SeqCst)) {
-            // It fails only if the program has ended by itself.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-}
-
 fn feed(
     artefact: &OpenArtefact,
     server: &Server,
     options: &DatabaseOptions,
-    tool: &Tool,
+    program: &Program,
     progress: &Progress,
     ender: &Ender,
 ) -> Result<(), DatabaseError> {
-    let mut command = tool.command();
+    let mut command = program.command();
     // An empty name means "connect", and where to is in the environment.
     command.args([
         "--format=custom",
@@ -374,48 +348,33 @@ fn feed(
     if options.no_owner {
         command.args(["--no-owner", "--no-privileges"]);
     }
-    let password = server.hand_to(&mut command)?;
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let run_error = |source| ToolError::Run {
-        program: tool.path.clone(),
-        source,
-    };
-    let mut child = Running(command.spawn().map_err(run_error)?);
-    ender.of(&child.0);
-    let stderr = Stderr::of(&mut child.0);
-    let streamed = match child.0.stdin.take() {
-        Some(mut stdin) => {
-            let streamed = write_stream(
-                artefact.origin(),
-                &Selection::all(),
-                options.limits,
-                progress,
-                &mut stdin,
-            );
-            if matches!(&streamed, Err(error) if !is_broken_pipe(error)) {
-                // Before its input ends: it must not take a part for the whole.
-                let _ = child.0.kill();
-            }
-            streamed
-        }
-        None => Err(StreamError::Stopped),
-    };
-    let status = child.0.wait().map_err(run_error)?;
-    ender.ended();
-    drop(password);
+    // The dump itself says in which encoding it is.
+    let handed = server.lead(&mut command, "UTF8")?;
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut running = Running::start(command, Some(handed), ender)?;
+    let mut stdin = running.stdin()?;
+    let streamed = write_stream(
+        artefact.origin(),
+        &Selection::all(),
+        options.limits,
+        progress,
+        &mut stdin,
+    );
+    if matches!(&streamed, Err(error) if !is_broken_pipe(error)) {
+        // Before its input ends: it must not take a part for the whole.
+        running.kill();
+    }
+    drop(stdin);
+    let ended = running.finish()?;
     let database = server.database().to_owned();
-    let said = stderr.finish();
     match streamed {
         Err(source) if !is_broken_pipe(&source) => Err(DatabaseError::Stream {
             database,
             source: Box::new(source),
         }),
-        Ok(_) if status.success() => Ok(()),
+        Ok(_) if ended.status.success() => Ok(()),
         _ => {
-            let said = if said.is_empty() { status.to_string() } else { said };
+            let said = format!("{} ({})", ended.reason(), ended.status);
             Err(DatabaseError::Restore { database, said })
         }
     }
@@ -423,16 +382,4 @@ fn feed(
 
 fn is_broken_pipe(error: &StreamError) -> bool {
     matches!(error, StreamError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// A child that does not outlive this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !matches!(self.0.try_wait(), Ok(Some(_))) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
 }

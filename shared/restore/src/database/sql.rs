@@ -1,15 +1,18 @@
-//! SQL text cut into statements, so that no `psql` has to read it: its backslash commands run programs.
+//! SQL text cut into statements, so that no `psql` has to read it: its backslash commands run programs. Text in any encoding
+//! in which ASCII stands for itself, as it does in all of a server's.
+
+use holdfast_format::Text;
 
 /// One statement, or why there is none.
-pub(super) type Piece<'a> = Result<&'a str, Refused<'a>>;
+pub(super) type Piece<'a> = Result<&'a [u8], Refused<'a>>;
 
 /// A line that only `psql` would understand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused<'a>(pub(super) &'a str);
+pub(super) struct Refused<'a>(pub(super) &'a [u8]);
 
 /// Cuts `text` at the semicolons that end statements. Comments between statements are left out, and so are the lines
 /// `\restrict` and `\unrestrict`, which only guard `psql`.
-pub(super) fn statements(text: &str) -> impl Iterator<Item = Piece<'_>> {
+pub(super) fn statements(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {
@@ -17,17 +20,17 @@ pub(super) fn statements(text: &str) -> impl Iterator<Item = Piece<'_>> {
             if rest.is_empty() {
                 return None;
             }
-            if rest.starts_with('\\') {
-                let line = rest.lines().next().unwrap_or(rest);
+            if rest.starts_with(b"\\") {
+                let line = &rest[..line_end(rest)];
                 rest = &rest[line.len()..];
-                if line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ") {
+                if line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ") {
                     continue;
                 }
-                return Some(Err(Refused(line)));
+                return Some(Err(Refused(line.trim_ascii_end())));
             }
             let end = statement_end(rest);
-            let statement = rest[..end].trim_end();
-            rest = rest[end..].strip_prefix(';').unwrap_or(&rest[end..]);
+            let statement = rest[..end].trim_ascii_end();
+            rest = rest[end..].strip_prefix(b";").unwrap_or(&rest[end..]);
             if !statement.is_empty() {
                 return Some(Ok(statement));
             }
@@ -35,10 +38,25 @@ pub(super) fn statements(text: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
+/// The encoding that a script says it is in.
+pub(super) fn encoding_set(statement: &[u8]) -> Option<&str> {
+    let value = statement.strip_prefix(b"SET client_encoding = '")?.strip_suffix(b"'")?;
+    let is_word = value.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    std::str::from_utf8(value).ok().filter(|_| is_word)
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}
+
+fn line_end(text: &[u8]) -> usize {
+    text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len())
+}
+
 /// White space and comments at the beginning.
-fn skip_blank(mut text: &str) -> &str {
+fn skip_blank(mut text: &[u8]) -> &[u8] {
     loop {
-        text = text.trim_start();
+        text = text.trim_ascii_start();
         let skipped = comment(text);
         if skipped == 0 {
             return text;
@@ -48,16 +66,17 @@ fn skip_blank(mut text: &str) -> &str {
 }
 
 /// Bytes of the comment at the beginning; zero if there is none.
-fn comment(text: &str) -> usize {
-    if text.starts_with("--") {
-        return text.find('\n').unwrap_or(text.len());
+fn comment(text: &[u8]) -> usize {
+    if text.starts_with(b"--") {
+        return line_end(text);
     }
-    if !text.starts_with("/*") {
+    if !text.starts_with(b"/*") {
         return 0;
     }
-    let (mut at, mut depth) = (2, 1);
+    let mut at = 2;
+    let mut depth = 1;
     while depth > 0 && at < text.len() {
-        match &text.as_bytes()[at..] {
+        match &text[at..] {
             [b'/', b'*', ..] => (at, depth) = (at + 2, depth + 1),
             [b'*', b'/', ..] => (at, depth) = (at + 2, depth - 1),
             _ => at += 1,
@@ -67,22 +86,21 @@ fn comment(text: &str) -> usize {
 }
 
 /// Bytes before the semicolon that ends the statement at the beginning.
-fn statement_end(text: &str) -> usize {
-    let bytes = text.as_bytes();
+fn statement_end(text: &[u8]) -> usize {
     let mut at = 0;
     // Whether what stands before could begin a name: `E'...'` is a string with escapes, `type'...'` is not.
     let mut word = 0;
-    while at < bytes.len() {
-        match bytes[at] {
+    while at < text.len() {
+        match text[at] {
             b';' => return at,
             b'\'' => {
-                let escapes = at - word == 1 && matches!(bytes[word], b'e' | b'E');
-                at = quoted_end(bytes, at, b'\'', escapes);
+                let escapes = at - word == 1 && matches!(text[word], b'e' | b'E');
+                at = quoted_end(text, at, b'\'', escapes);
             }
-            b'"' => at = quoted_end(bytes, at, b'"', false),
+            b'"' => at = quoted_end(text, at, b'"', false),
             b'$' if at == word => at = dollar_end(text, at),
             b'-' | b'/' if comment(&text[at..]) > 0 => at += comment(&text[at..]),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'$' | 0x80.. => {
+            byte if is_of_word(byte) || byte == b'$' => {
                 at += 1;
                 continue;
             }
@@ -93,51 +111,56 @@ fn statement_end(text: &str) -> usize {
     at
 }
 
+/// Tells whether a byte can stand in a word. Bytes beyond ASCII are letters to PostgreSQL.
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
+}
+
 /// The end of what is quoted from `at` on.
-fn quoted_end(bytes: &[u8], mut at: usize, quote: u8, escapes: bool) -> usize {
+fn quoted_end(text: &[u8], mut at: usize, quote: u8, escapes: bool) -> usize {
     at += 1;
-    while at < bytes.len() {
-        if (escapes && bytes[at] == b'\\') || bytes[at..].starts_with(&[quote, quote]) {
+    while at < text.len() {
+        if (escapes && text[at] == b'\\') || text[at..].starts_with(&[quote, quote]) {
             at += 2;
-        } else if bytes[at] == quote {
+        } else if text[at] == quote {
             return at + 1;
         } else {
             at += 1;
         }
     }
-    bytes.len()
+    text.len()
 }
 
 /// The end of a dollar-quoted string that begins at `at`, or the byte behind the dollar sign if none does.
-fn dollar_end(text: &str, at: usize) -> usize {
+fn dollar_end(text: &[u8], at: usize) -> usize {
     let tail = &text[at + 1..];
-    let Some(length) = tail.find('$') else {
+    let Some(length) = tail.iter().position(|byte| *byte == b'$') else {
         return at + 1;
     };
     let name = &tail[..length];
-    if name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+    if name.first().is_some_and(u8::is_ascii_digit) || !name.iter().all(|byte| is_of_word(*byte)) {
         return at + 1;
     }
     let tag = &text[at..at + length + 2];
     let body = at + tag.len();
-    text[body..].find(tag).map_or(text.len(), |end| body + end + tag.len())
+    find(&text[body..], tag).map_or(text.len(), |end| body + end + tag.len())
 }
 
-/// What a statement of `pg_dumpall` does to a role.
+/// The effect of a statement of `pg_dumpall` on a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OnRole {
     /// `CREATE ROLE`
-    Create(String),
+    Create(Text),
     /// `ALTER ROLE`, `COMMENT ON ROLE`, `SECURITY LABEL ... ON ROLE`
-    Alter(String),
+    Alter(Text),
 }
 
 /// Reads as much of a statement as tells what it does to which role.
-pub(super) fn on_role(statement: &str) -> Option<OnRole> {
+pub(super) fn on_role(statement: &[u8]) -> Option<OnRole> {
     for (start, make) in [
-        ("CREATE ROLE ", OnRole::Create as fn(String) -> OnRole),
-        ("ALTER ROLE ", OnRole::Alter),
-        ("COMMENT ON ROLE ", OnRole::Alter),
+        (&b"CREATE ROLE "[..], OnRole::Create as fn(Text) -> OnRole),
+        (b"ALTER ROLE ", OnRole::Alter),
+        (b"COMMENT ON ROLE ", OnRole::Alter),
     ] {
         if let Some(rest) = statement.strip_prefix(start) {
             return identifier(rest).map(make);
@@ -146,24 +169,23 @@ pub(super) fn on_role(statement: &str) -> Option<OnRole> {
     None
 }
 
-fn identifier(text: &str) -> Option<String> {
-    let Some(inner) = text.strip_prefix('"') else {
-        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
+fn identifier(text: &[u8]) -> Option<Text> {
+    let Some(mut rest) = text.strip_prefix(b"\"") else {
+        let end = text.iter().position(|byte| !is_of_word(*byte) && *byte != b'$');
         let name = &text[..end.unwrap_or(text.len())];
-        return (!name.is_empty()).then(|| name.to_owned());
+        return (!name.is_empty()).then(|| Text::from(name.to_vec()));
     };
-    let mut name = String::new();
-    let mut rest = inner;
+    let mut name = Vec::new();
     loop {
-        let (part, tail) = rest.split_once('"')?;
-        name.push_str(part);
-        match tail.strip_prefix('"') {
-            Some(more) => {
-                name.push('"');
-                rest = more;
+        let (first, tail) = rest.split_first()?;
+        rest = tail;
+        if *first == b'"' {
+            match rest.strip_prefix(b"\"") {
+                Some(tail) => rest = tail,
+                None => return Some(Text::from(name)),
             }
-            None => return Some(name),
         }
+        name.push(*first);
     }
 }
 
@@ -187,37 +209,50 @@ SELECT a$b;c' -- not a quote
 \unrestrict abc123
 "#;
         // The last line but one ends in an open quote, which swallows the rest: one statement for the server to refuse.
-        let found: Vec<_> = statements(text).collect::<Result<_, _>>().unwrap();
-        assert_eq!(found[0], "SET x = on");
-        assert_eq!(found[1], r#"CREATE ROLE "a;b""c""#);
-        assert!(found[2].ends_with(r"VALID UNTIL E'\'; \\'"), "{}", found[2]);
-        assert_eq!(found[3], "COMMENT ON ROLE x IS $q$ ; $$ ; '$q$");
-        assert_eq!(found[4], "SELECT a$b");
+        let found: Vec<&[u8]> = statements(text.as_bytes()).collect::<Result<_, _>>().unwrap();
+        assert_eq!(found[0], b"SET x = on");
+        assert_eq!(found[1], br#"CREATE ROLE "a;b""c""#);
+        assert!(found[2].ends_with(br"VALID UNTIL E'\'; \\'"), "{:?}", found[2]);
+        assert_eq!(found[3], b"COMMENT ON ROLE x IS $q$ ; $$ ; '$q$");
+        assert_eq!(found[4], b"SELECT a$b");
     }
 
     #[test]
     fn commands_for_psql_are_refused() {
-        let found: Vec<_> = statements("SELECT 1;\n\\! rm -rf /\nSELECT 2;").collect();
-        assert_eq!(found, [Ok("SELECT 1"), Err(Refused("\\! rm -rf /")), Ok("SELECT 2")]);
+        let found: Vec<_> = statements(b"SELECT 1;\n\\! rm -rf /\nSELECT 2;").collect();
+        let expected: [Piece<'_>; 3] = [Ok(b"SELECT 1"), Err(Refused(b"\\! rm -rf /")), Ok(b"SELECT 2")];
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn roles() {
         assert_eq!(
-            on_role(r#"CREATE ROLE "a ""b""""#),
-            Some(OnRole::Create(r#"a "b""#.to_owned()))
+            on_role(br#"CREATE ROLE "a ""b""""#),
+            Some(OnRole::Create(r#"a "b""#.into()))
         );
+        assert_eq!(on_role(b"ALTER ROLE app WITH LOGIN"), Some(OnRole::Alter("app".into())));
+        assert_eq!(on_role(b"GRANT a TO b"), None);
+    }
+
+    #[test]
+    fn text_in_any_encoding_is_cut_as_well() {
+        let script =
+            b"SET client_encoding = 'LATIN1';\nCREATE ROLE \"caf\xe9;\";\nCOMMENT ON ROLE caf\xe9 IS '\xe9;';\n";
+        let found: Vec<&[u8]> = statements(script).collect::<Result<_, _>>().unwrap();
+        assert_eq!(encoding_set(found[0]), Some("LATIN1"));
+        assert_eq!(encoding_set(b"SET client_encoding = 'a''b'"), None);
         assert_eq!(
-            on_role("ALTER ROLE app WITH LOGIN"),
-            Some(OnRole::Alter("app".to_owned()))
+            on_role(found[1]),
+            Some(OnRole::Create(Text::from(b"caf\xe9;".to_vec())))
         );
-        assert_eq!(on_role("GRANT a TO b"), None);
+        assert_eq!(on_role(found[2]), Some(OnRole::Alter(Text::from(b"caf\xe9".to_vec()))));
+        assert_eq!(found.len(), 3);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic_or_hang(text in "[a-zE$'\"\\\\;/*\\-\n é]{0,60}") {
-            prop_assert!(statements(&text).count() <= text.len());
+            prop_assert!(statements(text.as_bytes()).count() <= text.len());
         }
     }
 }

@@ -1,23 +1,38 @@
 //! The database to restore into: looked at before anything is changed, made if it is missing, finished at the end.
 
-use holdfast_format::DatabaseInfo;
-use tokio_postgres::Client;
+use holdfast_format::{DatabaseInfo, Text};
+use holdfast_postgres::properties::{self, Scribe, Statement};
+use holdfast_postgres::{Client, PgError, Program, Programs, Server, major, sql, text};
 
-use super::properties::{self, Statement, quoted};
 use super::restore::{DatabaseError, DatabaseOptions};
-use super::server::{Server, ServerError};
-use super::tools::Tool;
 use crate::source::OpenArtefact;
 
 /// The longest name of a database, in bytes. PostgreSQL would cut a longer one off, and so mean another database.
 const NAME_MAX: usize = 63;
 
-/// What was found of the target. Nothing is changed yet.
+/// The target as it was found. Nothing is changed yet.
 pub(super) struct Target {
-    pub(super) tool: Tool,
+    /// The very server, if several were named.
+    pub(super) server: Server,
+    pub(super) program: Program,
     pub(super) major: u32,
-    /// Whether the database is to be made.
     pub(super) missing: bool,
+}
+
+/// A number that stands for the database's name.
+pub(super) fn mark(name: &str) -> u32 {
+    let [a, b, c, d, ..] = openssl::sha::sha256(name.as_bytes());
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// The name of a database that takes every byte, if one has to be made for this one's properties.
+pub(super) fn spare_name(database: &str) -> String {
+    format!("holdfast_raw_{:08x}", mark(database))
+}
+
+/// A name as an SQL identifier.
+pub(super) fn quoted(name: &str) -> String {
+    String::from_utf8_lossy(&sql::identifier(name)).into_owned()
 }
 
 /// Looks whether the restore can be done.
@@ -26,42 +41,55 @@ pub(super) async fn look(
     server: &Server,
     options: &DatabaseOptions,
 ) -> Result<Target, DatabaseError> {
-    let (database, info) = (server.database(), artefact.manifest().captured.database.as_ref());
+    let database = server.database();
+    let info = artefact.manifest().captured.database.as_ref();
     if database.len() > NAME_MAX {
         return Err(DatabaseError::LongName {
             database: database.to_owned(),
             most: NAME_MAX,
         });
     }
-    let (client, missing) = match server.connect().await {
-        Ok(client) => (client, false),
-        Err(ServerError::Connect { source, .. }) if is_no_database(&source) => {
+    let ((client, server), missing) = match server.connect_there().await {
+        Ok(there) => (there, false),
+        Err(error) if error.is_no_database() => {
             if !options.create {
                 return Err(DatabaseError::NoDatabase {
                     database: database.to_owned(),
                     server: server.describe(),
                 });
             }
-            (maintenance(server).await?, true)
+            (server.connect_beside().await?, true)
         }
         Err(error) => return Err(error.into()),
     };
-    let major = server_major(server, &client).await?;
-    let tool = Tool::for_dump("pg_restore", artefact.manifest(), Some(major), &options.client_dirs)?;
+    let (_, server_major) = server.version(&client).await?;
+    let dumped_by = artefact
+        .manifest()
+        .captured
+        .tools
+        .get("pg_dump")
+        .and_then(|version| major(version));
+    let programs = Programs::in_dirs(&options.client_dirs);
+    let program = programs.find("pg_restore", dumped_by.unwrap_or(0), Some(server_major))?;
     if missing {
-        refuse_if_not_allowed(server, &client).await?;
+        refuse_if_not_allowed(&server, &client).await?;
         if let Some(info) = info {
-            refuse_if_unknown(server, &client, info, major).await?;
+            refuse_if_unknown(&server, &client, info, server_major).await?;
         }
     } else {
         if !options.overwrite {
-            refuse_if_used(server, &client).await?;
+            refuse_if_used(&server, &client).await?;
         }
         if let Some(info) = info {
-            refuse_other_encoding(server, &client, info).await?;
+            refuse_other_encoding(&server, &client, info).await?;
         }
     }
-    Ok(Target { tool, major, missing })
+    Ok(Target {
+        server,
+        program,
+        major: server_major,
+        missing,
+    })
 }
 
 /// Makes the database, closed to who may not connect to it. Gives whether it has its owner, and what could not be done.
@@ -71,50 +99,53 @@ pub(super) async fn create(
     major: u32,
     no_owner: bool,
 ) -> Result<(bool, Vec<String>), DatabaseError> {
-    let client = maintenance(server).await?;
+    let mut scribe = scribe(server).await?;
     let mut doing = format!("create the database {:?}", server.database());
     if let Some(info) = info {
         doing.push_str(&format!(" ({})", properties::described(info)));
     }
-    client
-        .batch_execute(&properties::create(server.database(), info, major))
-        .await
-        .map_err(server.query_error(doing))?;
+    let created = scribe
+        .run(&properties::create(server.database(), info, major), None)
+        .await;
+    let mut owned = false;
     let mut warnings = Vec::new();
-    let Some(info) = info.filter(|_| !no_owner) else {
-        return Ok((false, warnings));
-    };
-    let owned = match own(server, &client, &info.owner).await {
-        Ok(()) => true,
-        Err(why) => {
-            warnings.push(format!("owner {:?} was not set: {why}", info.owner));
-            false
+    if let (Ok(()), Some(info), false) = (&created, info, no_owner) {
+        match own(server, &mut scribe, &info.owner).await {
+            Ok(()) => owned = true,
+            Err(why) => warnings.push(format!("owner {:?} was not set: {why}", info.owner)),
         }
-    };
-    if info.acl.is_some() {
-        run(&client, &[properties::close(server.database())], &mut warnings).await;
+        if info.acl.is_some() {
+            run(&mut scribe, &[properties::close(server.database())], &mut warnings).await;
+        }
     }
+    scribe.finish().await;
+    created.map_err(server.query_error(doing))?;
     Ok((owned, warnings))
 }
 
+async fn scribe(server: &Server) -> Result<Scribe, PgError> {
+    let (client, _) = server.connect_beside().await?;
+    Ok(Scribe::new(server, client, spare_name(server.database())))
+}
+
 /// Hands the database to its owner, unless the user would lose its own rights by that.
-async fn own(server: &Server, client: &Client, owner: &str) -> Result<(), String> {
-    let question = "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $1";
-    let row = client
-        .query_opt(question, &[&owner])
+async fn own(server: &Server, scribe: &mut Scribe, owner: &Text) -> Result<(), String> {
+    let question = "SELECT rolname, pg_catalog.pg_has_role(oid, 'USAGE') FROM pg_catalog.pg_roles";
+    let rows = scribe
+        .client()
+        .query(question, &[])
         .await
         .map_err(|error| said(&error))?;
-    match row.map(|row| row.get::<_, bool>(0)) {
+    // Compared here: the name may be in an encoding in which it cannot be asked for.
+    let row = rows.iter().find(|row| text(row, 0).is_ok_and(|name| name == *owner));
+    match row.map(|row| row.try_get::<_, bool>(1)) {
         None => return Err(format!("role {owner:?} does not exist")),
-        Some(false) => return Err(format!("the connecting user is not a member of {owner:?}")),
-        Some(true) => {}
+        Some(Ok(false)) => return Err(format!("the connecting user is not a member of {owner:?}")),
+        Some(Ok(true)) => {}
+        Some(Err(error)) => return Err(said(&error)),
     }
-    let sql = format!(
-        "ALTER DATABASE {} OWNER TO {}",
-        quoted(server.database()),
-        quoted(owner)
-    );
-    client.batch_execute(&sql).await.map_err(|error| said(&error))
+    let statement = properties::own(server.database(), owner);
+    scribe.run(&statement.sql, None).await.map_err(|error| said(&error))
 }
 
 /// Applies what is to be applied once the data is there. Gives what could not be done.
@@ -124,8 +155,11 @@ pub(super) async fn finish(server: &Server, info: &DatabaseInfo, owned: bool, no
     if statements.is_empty() {
         return warnings;
     }
-    match maintenance(server).await {
-        Ok(client) => run(&client, &statements, &mut warnings).await,
+    match scribe(server).await {
+        Ok(mut scribe) => {
+            run(&mut scribe, &statements, &mut warnings).await;
+            scribe.finish().await;
+        }
         Err(error) => {
             let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             warnings.extend(
@@ -141,8 +175,8 @@ pub(super) async fn finish(server: &Server, info: &DatabaseInfo, owned: bool, no
 /// Removes a database that was made by this very call, or was left by one before it, with all that is in it.
 pub(super) async fn remove(server: &Server) {
     let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(server.database()));
-    let removed = match maintenance(server).await {
-        Ok(client) => client.batch_execute(&statement).await.map_err(|error| said(&error)),
+    let removed = match server.connect_beside().await {
+        Ok((client, _)) => client.batch_execute(&statement).await.map_err(|error| said(&error)),
         Err(error) => Err(error.to_string()),
     };
     if let Err(reason) = removed {
@@ -154,58 +188,38 @@ pub(super) async fn remove(server: &Server) {
     }
 }
 
-async fn run(client: &Client, statements: &[Statement], warnings: &mut Vec<String>) {
+async fn run(scribe: &mut Scribe, statements: &[Statement], warnings: &mut Vec<String>) {
     for statement in statements {
-        if let Err(error) = client.batch_execute(&statement.sql).await {
+        if let Err(error) = scribe.run(&statement.sql, None).await {
             warnings.push(format!("{} was not set: {}", statement.what, said(&error)));
         }
     }
 }
 
-/// What the server said, without the driver's words around it.
+/// The server's own words, without the driver's around them.
 fn said(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
         .map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
-/// A connection to a database that every server has, and that is not the server's own.
-pub(super) async fn beside(server: &Server) -> Result<Client, ServerError> {
-    if server.database() == "postgres" {
-        return server.with_database("template1").connect().await;
+/// A connection to a database that every server has, and that is not the server's own; and the very server.
+pub(super) async fn beside(server: &Server) -> Result<(Client, Server), PgError> {
+    if server.database() != "postgres" {
+        return server.connect_beside().await;
     }
-    maintenance(server).await
-}
-
-/// A connection to a database that every server has.
-async fn maintenance(server: &Server) -> Result<Client, ServerError> {
-    match server.with_database("postgres").connect().await {
-        Err(ServerError::Connect { source, .. }) if is_no_database(&source) => {
-            server.with_database("template1").connect().await
-        }
-        connected => connected,
-    }
-}
-
-fn is_no_database(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&tokio_postgres::error::SqlState::INVALID_CATALOG_NAME)
-}
-
-async fn server_major(server: &Server, client: &Client) -> Result<u32, ServerError> {
-    let row = client
-        .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
-        .await
-        .map_err(server.query_error("ask for the version"))?;
-    Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
+    let (client, there) = server.with_database("template1").connect_there().await?;
+    Ok((client, there.with_database(server.database())))
 }
 
 async fn refuse_if_not_allowed(server: &Server, client: &Client) -> Result<(), DatabaseError> {
     let question = "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user";
-    let row = client
+    let may: bool = client
         .query_one(question, &[])
         .await
+        .and_then(|row| row.try_get(0))
         .map_err(server.query_error("ask for the right to create databases"))?;
-    if row.get(0) {
+    if may {
         return Ok(());
     }
     Err(DatabaseError::MayNotCreate {
@@ -244,9 +258,9 @@ async fn refuse_if_unknown(
         )));
     }
     // Any setting that names a locale finds out whether the system has it.
-    for locale in [&info.collate, &info.ctype] {
+    for locale in [&info.collate, &info.ctype].into_iter().filter_map(Text::as_str) {
         let asked = client
-            .query_one("SELECT set_config('lc_monetary', $1, true)", &[locale])
+            .query_one("SELECT set_config('lc_monetary', $1, true)", &[&locale])
             .await;
         match asked {
             Ok(_) => {}
@@ -265,7 +279,9 @@ async fn refuse_other_encoding(server: &Server, client: &Client, info: &Database
         .query_one(question, &[])
         .await
         .map_err(server.query_error("ask for the encoding"))?;
-    let found: String = row.get(0);
+    let found = text(&row, 0)
+        .map_err(server.query_error("ask for the encoding"))?
+        .to_string();
     if found == info.encoding {
         return Ok(());
     }
@@ -309,7 +325,8 @@ async fn refuse_if_used(server: &Server, client: &Client) -> Result<(), Database
     if rows.is_empty() {
         return Ok(());
     }
-    let mut what: Vec<String> = rows.iter().take(3).map(|row| row.get(0)).collect();
+    let shown = |row| Some(text(row, 0).ok()?.to_string());
+    let mut what: Vec<String> = rows.iter().take(3).filter_map(shown).collect();
     if rows.len() > 3 {
         what.push("...".to_owned());
     }

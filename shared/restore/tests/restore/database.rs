@@ -3,9 +3,10 @@ use std::sync::Arc;
 use holdfast_config::Secret;
 use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactId, ArtefactKind, Content, Level};
+use holdfast_postgres::Server;
 use holdfast_restore::{
-    CheckOptions, DatabaseError, DatabaseOptions, GlobalsOptions, Progress, RowDifference, Server, check, compare_rows,
-    replace_database, restore_database, restore_globals,
+    CheckOptions, DatabaseError, DatabaseOptions, GlobalsOptions, Progress, check, replace_database, restore_database,
+    restore_globals,
 };
 
 use crate::common::cluster::{Cluster, PASSWORD};
@@ -124,8 +125,8 @@ fn a_dump_comes_back_with_all_rows_or_not_at_all() {
     let refused = run(&repo, id, &odd, &DatabaseOptions::default()).unwrap_err();
     assert!(refused.is_refusal(), "{refused}");
     run(&repo, id, &odd, &create()).unwrap();
-    let rows = repo.runtime.block_on(compare_rows(&repo.open(id), &odd)).unwrap();
-    assert_eq!((rows.tables, rows.rows, rows.is_good()), (3, 20_012, true), "{rows:?}");
+    let rows = "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM part), (SELECT count(*) FROM \"Odd.Schema\".\"T \"\"1\")";
+    assert_eq!(cluster.sql(odd.database(), rows), "20000|10|2");
 
     // A database in use is left alone, unless it is asked for.
     cluster.sql(
@@ -137,17 +138,6 @@ fn a_dump_comes_back_with_all_rows_or_not_at_all() {
         refused.is_refusal() && refused.to_string().contains("item"),
         "{refused}"
     );
-    let rows = repo.runtime.block_on(compare_rows(&repo.open(id), &odd)).unwrap();
-    let difference = |table: &str, expected, found| RowDifference {
-        table: table.to_owned(),
-        expected,
-        found,
-    };
-    let expected = [
-        difference("\"Odd.Schema\".\"T \"\"1\"", 2, None),
-        difference("public.item", 20_000, Some(5)),
-    ];
-    assert_eq!(rows.differences, expected);
 
     // A stream that is not what was captured: the last bytes never come, and all is rolled back.
     let overwrite = DatabaseOptions {

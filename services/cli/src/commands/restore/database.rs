@@ -7,9 +7,10 @@ use clap::Args;
 use holdfast_config::{Secret, Settings};
 use holdfast_docker::network::Joined;
 use holdfast_format::ArtefactKind;
+use holdfast_postgres::{PgError, Server};
 use holdfast_restore::{
-    DatabaseError, DatabaseOptions, GlobalsOptions, Progress, Server, ServerError, replace_database, restore_database,
-    restore_globals, try_database, try_globals,
+    DatabaseError, DatabaseOptions, GlobalsOptions, Progress, replace_database, restore_database, restore_globals,
+    try_database, try_globals,
 };
 use serde::Serialize;
 
@@ -39,13 +40,15 @@ impl ServerArgs {
             }
             None => std::env::var("PGPASSWORD").ok().filter(|password| !password.is_empty()),
         };
-        // A password in the URL is the more particular one.
-        let in_url = url::Url::parse(&self.to).is_ok_and(|url| url.password().is_some());
-        let password = password
-            .filter(|_| !in_url || self.password_file.is_some())
-            .map(Secret::new);
-        Server::from_url(&self.to, password)
-            .map_err(|error| CliError::Usage(format!("--to: {}", holdfast_fault::chain(&error))))
+        let fault = |error: PgError| CliError::Usage(format!("--to: {}", holdfast_fault::chain(&error)));
+        let server = Server::from_url(&self.to, None).map_err(fault)?;
+        // A password in the URL is more particular than the environment's.
+        Ok(match password {
+            Some(password) if self.password_file.is_some() || !server.has_password() => {
+                server.with_password(Secret::new(password))
+            }
+            _ => server,
+        })
     }
 }
 
@@ -159,13 +162,8 @@ impl Place {
         let found = holdfast_volume_snapshotter::reach_from_here(&engine, &state_dir, container).await;
         let (found, new) = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
         joined.extend(new);
-        let url = found.url().ok_or_else(|| {
-            CliError::failed(format!(
-                "container {container} has an address or user that makes no sense"
-            ))
-        })?;
         let password = found.password.as_deref().map(Secret::new);
-        let server = Server::from_url(url.as_str(), password).map_err(server_error)?;
+        let server = Server::at(&found.connection(), password, None).map_err(server_error)?;
         let name = if database.is_empty() { &found.database } else { database };
         let place = Self {
             server: server.with_database(name),
@@ -239,25 +237,23 @@ fn names_missing_role(said: &str) -> bool {
     said.contains("role \"") && said.contains("\" does not exist")
 }
 
-fn server_error(error: ServerError) -> CliError {
-    match &error {
-        // No code: nobody answered.
-        ServerError::Connect { source, .. } if source.code().is_none() => {
-            CliError::NoAnswer(holdfast_fault::chain(&error).to_string())
+fn server_error(error: PgError) -> CliError {
+    match error {
+        error if error.is_no_answer() => CliError::NoAnswer(holdfast_fault::chain(&error).to_string()),
+        PgError::Address { .. } | PgError::NoService { .. } | PgError::File { .. } => {
+            CliError::Usage(holdfast_fault::chain(&error).to_string())
         }
-        ServerError::Silent { .. } => CliError::NoAnswer(holdfast_fault::chain(&error).to_string()),
-        ServerError::Url { .. } => CliError::Usage(holdfast_fault::chain(&error).to_string()),
-        error if error.is_denied() => CliError::Usage(format!(
-            "{}; check the user and the password that are given for it, and pg_hba.conf of the server",
-            holdfast_fault::chain(error)
-        )),
-        _ => CliError::because("the server cannot be used", error),
+        error if error.is_denied() => CliError::Usage(holdfast_fault::chain(&error).to_string()),
+        error @ (PgError::NoProgram { .. } | PgError::Run { .. }) => {
+            CliError::because("the database was not restored", error)
+        }
+        error => CliError::because("the server cannot be used", error),
     }
 }
 
 fn database_error(error: DatabaseError) -> CliError {
     match error {
-        DatabaseError::Server(error) => server_error(error),
+        DatabaseError::Postgres(error) => server_error(error),
         DatabaseError::NoDatabase { .. } => CliError::refused(error.to_string(), "add --create to have it made"),
         DatabaseError::OtherEncoding { .. } => CliError::refused(
             error.to_string(),

@@ -217,8 +217,12 @@ fn one_fault_at_a_time() {
             "postgres[0].url: must be postgres://user@host:port/database",
         ),
         (
-            "[[postgres]]\nname = \"p\"\nurl = \"postgres://u:1#x@db/x\"",
-            "postgres[0].url: must not have a fragment (write # in a password as %23)",
+            "[[postgres]]\nname = \"p\"\nurl = \"postgres://u@db/x?sslmod=require\"",
+            "postgres[0].url: must not have `sslmod`, which is no parameter of PostgreSQL; did you mean `sslmode`?",
+        ),
+        (
+            "[[postgres]]\nname = \"p\"\nurl = \"postgres://u@db\"\nsslmode = \"prefer\"\nsslrootcert = \"system\"",
+            "postgres[0].url: must have sslmode=verify-full with sslrootcert=system: anybody has a certificate of these authorities",
         ),
         (
             "[[postgres]]\nname = \"p\"\nurl = \"postgres://u:x@db\"\npassword = \"y\"",

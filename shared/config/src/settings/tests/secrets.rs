@@ -83,5 +83,5 @@ fn a_service_holds_only_the_secrets_it_names() {
     let settings = Settings::load_for(&path, &BTreeMap::new(), &[SecretSection::Nats]).unwrap();
     assert!(settings.verifier.passphrase.is_none() && settings.postgres[0].password.is_none());
     assert_eq!(settings.nats.password.unwrap().expose(), "b");
-    assert_eq!(settings.postgres[0].url.as_str(), "postgres://u@db");
+    assert_eq!(settings.postgres[0].url.to_string(), "postgres://u@db");
 }

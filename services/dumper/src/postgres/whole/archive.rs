@@ -11,10 +11,10 @@ const KNOWN: std::ops::RangeInclusive<u8> = 12..=16;
 /// The custom format's number among the formats.
 const CUSTOM: u8 = 1;
 
-/// What every archive begins with: five letters, three bytes of version, the sizes of numbers and of offsets, the format.
+/// The beginning of every archive: five letters, three bytes of version, the sizes of numbers and of offsets, the format.
 const MAGIC: ([u8; 5], usize) = (*b"PGDMP", 11);
 
-/// What a block of data begins with: a table's, or that of large objects.
+/// The beginning of a block of data: a table's, or that of large objects.
 const TABLE: u8 = 1;
 const OBJECTS: u8 = 3;
 
@@ -28,7 +28,7 @@ enum Part {
     Offset,
     /// The entry's number.
     Id,
-    /// Whether data follow for it.
+    /// The flag that says whether data follow.
     HasData,
     /// Texts up to one that is none.
     Dependencies,
@@ -55,7 +55,7 @@ const HEAD: &Layout = &[
     (0, EVER, Part::Text),
 ];
 
-/// Its number and whether it has data; catalogue ids, name, kind; section; three statements; schema, tablespace, access
+/// An entry: number and whether it has data; catalogue ids, name, kind; section; three statements; schema, tablespace, access
 /// method, kind of relation; owner; whether rows have ids; what it depends on; where its data are.
 const ENTRY: &Layout = &[
     (0, EVER, Part::Id),
@@ -78,15 +78,15 @@ const ENTRY: &Layout = &[
     (0, EVER, Part::Offset),
 ];
 
-/// What comes next.
+/// The next part of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Magic,
-    /// This part of the head.
+    /// A part of the head.
     Head(usize),
-    /// How many entries there are.
+    /// The number of entries.
     Count,
-    /// This part of an entry.
+    /// A part of an entry.
     Entry(usize),
     /// A block of data, or the end.
     Block,
@@ -102,18 +102,18 @@ enum Next {
     },
 }
 
-/// Why no more is looked at.
+/// The reason why no more is looked at.
 enum Stop {
     /// Nothing can be told.
     Unknown(String),
-    /// It is no whole dump, whatever follows.
+    /// The dump is not whole, whatever follows.
     Broken(String),
 }
 
 /// An archive of which some has passed.
 pub(crate) struct Archive {
     next: Next,
-    /// Of what comes next, what has passed.
+    /// The bytes of the next part that have passed.
     field: [u8; MAGIC.1],
     held: usize,
     /// Bytes to pass over before that.
@@ -181,7 +181,8 @@ impl Archive {
         if self.skip > 0 || self.held > 0 || !matches!(self.next, Next::Piece { .. }) {
             return bytes;
         }
-        let (size, mut rest) = (1 + self.number_size, bytes);
+        let size = 1 + self.number_size;
+        let mut rest = bytes;
         while let Some((field, after)) = rest.split_at_checked(size) {
             // Their end, and what makes no sense, are left to the step.
             let length = usize::try_from(number(field)).unwrap_or(0);
@@ -201,7 +202,8 @@ impl Archive {
             Some(Stop::Broken(problem)) => return Err(problem),
             None => {}
         }
-        let (passed, missing) = (self.passed, self.missing.len());
+        let passed = self.passed;
+        let missing = self.missing.len();
         match self.next {
             Next::Block if missing == 0 && self.held == 0 => Ok(None),
             Next::Block => Err(format!(
@@ -230,7 +232,7 @@ impl Archive {
         }
     }
 
-    /// What comes next is there: goes on to what follows it.
+    /// Takes the next part, which has passed whole, and goes on to the one behind it.
     fn step(&mut self) -> Result<(), Stop> {
         match self.next {
             Next::Magic => self.magic(),

@@ -1,4 +1,4 @@
-//! Whether a dump is whole, told from the dump itself. A program that was cut off and ends without an error all the same
+//! Telling from a dump itself whether it is whole. A program that was cut off and ends without an error all the same
 //! (a wrapper script around a pipe, a full disk that nobody looked for) would else be believed.
 
 mod archive;
@@ -7,17 +7,17 @@ use std::io::Read;
 
 use archive::Archive;
 
-/// What `pg_dumpall` writes last.
+/// The last comment that `pg_dumpall` writes.
 const SCRIPT_END: &[u8] = b"PostgreSQL database cluster dump complete";
 
-/// How much of a script's end is kept: its last comment, and the lines that some versions put around it.
+/// The bytes of a script's end that are kept: its last comment, and the lines that some versions put around it.
 const TAIL: usize = 512;
 
 /// Looks at a dump while it passes.
 pub(crate) enum Whole {
-    /// Of one database, in the custom format.
+    /// A dump of one database, in the custom format.
     Archive(Box<Archive>),
-    /// Of roles and tablespaces, as SQL: its end.
+    /// The end of a dump of roles and tablespaces, as SQL.
     Script(Vec<u8>),
 }
 

@@ -3,26 +3,27 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use holdfast_config::{DockerPart, Period, Postgres, Secret, Settings, SslMode};
+use holdfast_config::{DockerPart, Period, Postgres, Secret, Settings};
 use holdfast_events::{DockerAsk, DockerQuestion};
 use holdfast_format::{Artefact, ArtefactKind, Class, RunId, SourceName};
+use holdfast_postgres::Server;
 use holdfast_service::{Context, JobError};
 use holdfast_session::{DatabaseContainer, DockerReply, Reachable, Session, ask_docker};
 
-use crate::{capture, list};
+use super::list;
 
-/// How often the way to a database is asked for anew, so that it stays open.
+/// The time after which the way to a database is asked for anew, so that it stays open.
 const RENEW_EVERY: Duration = Duration::from_secs(DockerAsk::HOLDS_SECONDS / 4);
 
-/// Whether the source is databases in containers.
-pub(crate) fn is_source(settings: &Settings, source: &SourceName) -> bool {
+/// Tells whether the source is databases in containers.
+pub(super) fn is_source(settings: &Settings, source: &SourceName) -> bool {
     let mut docker = settings.docker_sources().iter();
     docker.any(|found| found.name == *source && found.part == DockerPart::Databases)
 }
 
 /// The artefacts that a run is to bring: `CONTAINER/DATABASE` for each database, `CONTAINER` for its globals. What cannot be
 /// listed is expected all the same, so that its capture fails with the reason, and the rest goes on.
-pub(crate) async fn artefacts(cx: &Context, run: RunId, source: &SourceName) -> Result<Vec<Artefact>, JobError> {
+pub(super) async fn artefacts(cx: &Context, run: RunId, source: &SourceName) -> Result<Vec<Artefact>, JobError> {
     let expected = cx.expected(run).await?;
     let question = DockerQuestion::Databases {
         stack: expected.stack.clone(),
@@ -49,7 +50,11 @@ async fn of_container(cx: &Context, run: RunId, source: &SourceName, found: &Dat
             names.into_iter().map(database).chain([globals]).collect()
         }
         Err(error) => {
-            tracing::warn!(container, reason = error.reason(), "its databases cannot be listed");
+            tracing::warn!(
+                container,
+                reason = error.reason(),
+                "the databases of a container cannot be listed"
+            );
             vec![globals]
         }
     }
@@ -57,30 +62,22 @@ async fn of_container(cx: &Context, run: RunId, source: &SourceName, found: &Dat
 
 async fn databases(cx: &Context, container: &str) -> Result<Vec<String>, JobError> {
     let ticket = ticket();
-    let (server, _) = reach(cx, container, ticket).await?;
+    let (source, _) = reach(cx, container, ticket).await?;
     let listed = async {
-        let client = crate::connect(&server, &server.database()).await?;
-        list::databases(&server, &client).await
+        let server = Server::of(&source)?;
+        list::names(&source, &server, &server.connect().await?).await
     };
     let listed = listed.await;
     release(cx, ticket).await;
-    let listed = listed?;
-    for database in listed.closed {
-        tracing::warn!(
-            container,
-            database,
-            "it does not allow connections, and is not backed up"
-        );
-    }
-    Ok(listed.open)
+    Ok(listed?)
 }
 
 /// Captures a database of a container, or its globals.
-pub(crate) async fn capture(cx: &Context, session: Session) -> Result<(), JobError> {
+pub(super) async fn capture(cx: &Context, session: Session) -> Result<(), JobError> {
     let name = session.artefact().name.clone();
     let (container, database) = name.split_once('/').unwrap_or((&name, ""));
     let ticket = ticket();
-    let (server, class) = reach(cx, container, ticket).await?;
+    let (source, class) = reach(cx, container, ticket).await?;
     let session = session.at_least(class);
     let captured = {
         let renewing = async {
@@ -96,7 +93,7 @@ pub(crate) async fn capture(cx: &Context, session: Session) -> Result<(), JobErr
             }
         };
         tokio::select! {
-            captured = Box::pin(globals_of_all(cx, session, &server, container, database)) => captured,
+            captured = Box::pin(globals_of_all(cx, session, &source, container, database)) => captured,
             () = renewing => Ok(()),
         }
     };
@@ -108,17 +105,17 @@ pub(crate) async fn capture(cx: &Context, session: Session) -> Result<(), JobErr
 async fn globals_of_all(
     cx: &Context,
     session: Session,
-    server: &Postgres,
+    source: &Postgres,
     container: &str,
     database: &str,
 ) -> Result<(), JobError> {
+    let server = Server::of(source)?;
     if session.artefact().kind == ArtefactKind::Globals {
         let listed = cx.catalogue.listed(session.run_id(), session.source()).await?;
         let prefix = format!("{container}/");
         let any = listed.is_some_and(|listed| listed.artefacts.iter().any(|one| one.name.starts_with(&prefix)));
         if !any {
-            let client = crate::connect(server, &server.database()).await?;
-            let there = list::databases(server, &client).await?.open;
+            let there = list::names(source, &server, &server.connect().await?).await?;
             if !there.is_empty() {
                 return Err(JobError::Fail(format!(
                     "its databases could not be listed when the run began, and are not in it: {}",
@@ -127,7 +124,7 @@ async fn globals_of_all(
             }
         }
     }
-    capture::capture(cx, session, server, database).await
+    super::capture::capture(cx, session, source, &server, database).await
 }
 
 /// Names one way to a database: others to the same one stay open when it is not needed any more.
@@ -142,7 +139,7 @@ async fn reach(cx: &Context, container: &str, ticket: u128) -> Result<(Postgres,
         ticket,
     };
     match ask_docker(cx, question).await? {
-        DockerReply::Reachable(reachable) => Ok((server(cx, container, &reachable)?, reachable.class)),
+        DockerReply::Reachable(reachable) => Ok((as_configured(cx, container, &reachable)?, reachable.class)),
         _ => Err(unexpected()),
     }
 }
@@ -154,12 +151,7 @@ async fn release(cx: &Context, ticket: u128) {
 }
 
 /// The server as if it were configured.
-fn server(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgres, JobError> {
-    let url = reachable.url().ok_or_else(|| {
-        JobError::Fail(format!(
-            "container {container} has an address, user or database that makes no sense"
-        ))
-    })?;
+fn as_configured(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgres, JobError> {
     let mut sources = cx.settings.docker_sources().iter();
     let source = sources.find(|source| source.part == DockerPart::Databases && source.site == cx.site);
     let source = source.ok_or_else(|| {
@@ -170,7 +162,7 @@ fn server(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgr
         name: source.name.clone(),
         container: Some(container.to_owned()),
         site: None,
-        url,
+        url: reachable.connection(),
         password: reachable.password.as_deref().map(Secret::new),
         include: vec!["*".to_owned()],
         exclude: Vec::new(),
@@ -178,7 +170,7 @@ fn server(cx: &Context, container: &str, reachable: &Reachable) -> Result<Postgr
         globals: true,
         lock_timeout: Period::seconds(60),
         min_ratio: 0.5,
-        sslmode: SslMode::Prefer,
+        sslmode: None,
         sslrootcert: None,
     })
 }

@@ -1,7 +1,9 @@
-//! What a database is beside its dump: encoding, locale, owner, privileges, settings.
+//! The properties that a database has.
 
-use holdfast_format::{DatabaseGrant, DatabaseInfo, DatabaseSetting};
+use holdfast_format::{DatabaseGrant, DatabaseInfo, DatabaseSetting, Text};
 use tokio_postgres::{Client, Error};
+
+use crate::{optional_text, text};
 
 const SETTINGS: &str = "SELECT r.rolname::text, c.setting FROM pg_catalog.pg_db_role_setting s \
     JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, \
@@ -14,21 +16,25 @@ const GRANTS: &str = "SELECT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_use
     LATERAL pg_catalog.aclexplode(d.datacl) WITH ORDINALITY AS a (grantor, grantee, privilege_type, is_grantable, place) \
     WHERE d.datname = pg_catalog.current_database() ORDER BY a.place";
 
-/// Reads the properties of the database that `client` is connected to.
-pub(crate) async fn read(client: &Client, major: u32) -> Result<DatabaseInfo, Error> {
+/// Reads the properties of the database that `client` is connected to, byte by byte.
+///
+/// # Errors
+/// The driver's.
+pub async fn read(client: &Client, major: u32) -> Result<DatabaseInfo, Error> {
     let row = client.query_one(&question(major), &[]).await?;
-    let has_acl: bool = row.get(10);
+    let word = |column| Ok::<_, Error>(optional_text(&row, column)?.map(|word| word.to_string()));
+    let has_acl: bool = row.try_get(10)?;
     Ok(DatabaseInfo {
-        encoding: row.get(0),
-        collate: row.get(1),
-        ctype: row.get(2),
-        locale_provider: row.get(3),
-        locale: row.get(4),
-        icu_rules: row.get(5),
-        owner: row.get(6),
-        connection_limit: row.get(7),
-        is_template: row.get(8),
-        comment: row.get(9),
+        encoding: word(0)?.unwrap_or_default(),
+        collate: text(&row, 1)?,
+        ctype: text(&row, 2)?,
+        locale_provider: word(3)?,
+        locale: optional_text(&row, 4)?,
+        icu_rules: optional_text(&row, 5)?,
+        owner: text(&row, 6)?,
+        connection_limit: row.try_get(7)?,
+        is_template: row.try_get(8)?,
+        comment: optional_text(&row, 9)?,
         settings: settings(client).await?,
         acl: if has_acl { Some(grants(client).await?) } else { None },
     })
@@ -60,27 +66,31 @@ fn question(major: u32) -> String {
 }
 
 async fn settings(client: &Client) -> Result<Vec<DatabaseSetting>, Error> {
-    let rows = client.query(SETTINGS, &[]).await?;
-    let settings = rows.iter().filter_map(|row| {
-        let setting: String = row.get(1);
-        let (name, value) = setting.split_once('=')?;
-        Some(DatabaseSetting {
-            role: row.get(0),
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })
-    });
-    Ok(settings.collect())
+    let mut settings = Vec::new();
+    for row in client.query(SETTINGS, &[]).await? {
+        let setting = text(&row, 1)?;
+        let mut parts = setting.as_bytes().splitn(2, |byte| *byte == b'=');
+        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            settings.push(DatabaseSetting {
+                role: optional_text(&row, 0)?,
+                name: Text::from(name.to_vec()),
+                value: Text::from(value.to_vec()),
+            });
+        }
+    }
+    Ok(settings)
 }
 
 async fn grants(client: &Client) -> Result<Vec<DatabaseGrant>, Error> {
-    let rows = client.query(GRANTS, &[]).await?;
-    let grants = rows.iter().map(|row| DatabaseGrant {
-        role: row.get(0),
-        privilege: row.get(1),
-        grantable: row.get(2),
-    });
-    Ok(grants.collect())
+    let mut grants = Vec::new();
+    for row in client.query(GRANTS, &[]).await? {
+        grants.push(DatabaseGrant {
+            role: optional_text(&row, 0)?,
+            privilege: text(&row, 1)?.to_string(),
+            grantable: row.try_get(2)?,
+        });
+    }
+    Ok(grants)
 }
 
 #[cfg(test)]

@@ -8,32 +8,52 @@ use std::process::ChildStdout;
 use holdfast_capture::{CaptureError, capture_stream};
 use holdfast_config::Postgres;
 use holdfast_format::{ArtefactKind, Content, Counts, DatabaseInfo, Manifest, Warnings};
+use holdfast_postgres::{Ender, Program, Programs, Server};
 use holdfast_service::{Context, JobError};
 use holdfast_session::{Found, Input, Session};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::dump::{Dump, Ender};
-use crate::snapshot::{Counted, Snapshot};
-use crate::whole::Whole;
-use crate::{Clients, PgError, Program};
+use super::dump::Dump;
+use super::error::DumpError;
+use super::list;
+use super::snapshot::{Counted, Snapshot};
+use super::whole::Whole;
 
 /// Captures what the session is about: of the source, the database of this name, or the globals.
-pub(crate) async fn capture(cx: &Context, session: Session, source: &Postgres, name: &str) -> Result<(), JobError> {
+pub(super) async fn capture(
+    cx: &Context,
+    session: Session,
+    source: &Postgres,
+    server: &Server,
+    name: &str,
+) -> Result<(), JobError> {
     match session.artefact().kind {
-        ArtefactKind::Database => database(cx, session, source, name.to_owned()).await,
-        ArtefactKind::Globals => globals(cx, session, source).await,
+        ArtefactKind::Database => database(cx, session, source, server, name).await,
+        ArtefactKind::Globals => globals(cx, session, source, server).await,
         kind => Err(JobError::Fail(format!("the dumper does not capture a {kind}"))),
     }
 }
 
-async fn database(cx: &Context, session: Session, source: &Postgres, name: String) -> Result<(), JobError> {
-    let snapshot = Snapshot::open(source, &name).await?;
+async fn database(
+    cx: &Context,
+    session: Session,
+    source: &Postgres,
+    server: &Server,
+    name: &str,
+) -> Result<(), JobError> {
+    let snapshot = match Snapshot::open(&server.with_database(name)).await {
+        Err(error) if error.is_no_database() => return Err(explained(source, server, name, error.into()).await.into()),
+        opened => opened?,
+    };
     let started = cx.now();
     let program = find(source, "pg_dump", snapshot.major).await?;
     let tools = tools(&program, &snapshot.server_version);
-    let source = source.clone();
-    let (id, properties) = (snapshot.id.clone(), snapshot.database.clone());
+    let lock_timeout = source.lock_timeout.as_std();
+    let min_ratio = source.min_ratio;
+    let server = snapshot.server.clone();
+    let id = snapshot.id.clone();
+    let properties = snapshot.database.clone();
     let (counted, counting) = oneshot::channel();
     let (begin, begun) = oneshot::channel();
     // The snapshot lives as long as this task, which is longer than pg_dump needs it.
@@ -51,43 +71,47 @@ async fn database(cx: &Context, session: Session, source: &Postgres, name: Strin
     let ending = ender.clone();
     let lost = session.lost();
     let captured = Box::pin(session.run(started, move |input| {
-        let (dump, stdout) = Dump::of_database(&source, &program, &name, &properties.encoding, id.as_deref())?;
-        let dumped = Dumped {
-            dump: dump.ended_by(&ending),
-            stdout,
-            whole: Whole::archive(),
-            tools,
-        };
+        let dump = Dump::of_database(&server, &program, lock_timeout, &properties.encoding, &id, &ending)?;
+        let dumped = Dumped::new(dump, Whole::archive(), tools);
         let counting = Counting {
             begin,
             counted: counting,
             properties,
         };
-        dumped.read(input, Some(counting), source.min_ratio)
+        dumped.read(input, Some(counting), min_ratio)
     }));
     let result = ended_with(captured, lost, ender).await;
     count.abort();
     result
 }
 
-async fn globals(cx: &Context, session: Session, source: &Postgres) -> Result<(), JobError> {
-    let client = Snapshot::open(source, &source.database()).await?;
-    let program = find(source, "pg_dumpall", client.major).await?;
-    let tools = tools(&program, &client.server_version);
-    let passwords = client.may_read_passwords().await?;
-    let source = source.clone();
+/// Finds out why there is no database of this name: it may be one that cannot be asked for.
+async fn explained(source: &Postgres, server: &Server, name: &str, error: DumpError) -> DumpError {
+    let Ok(client) = server.connect().await else {
+        return error;
+    };
+    match list::databases(source, server, &client).await {
+        Ok(found) if found.unnamed.iter().any(|unnamed| unnamed.to_string() == name) => {
+            DumpError::Name { name: name.to_owned() }
+        }
+        _ => error,
+    }
+}
+
+async fn globals(cx: &Context, session: Session, source: &Postgres, server: &Server) -> Result<(), JobError> {
+    let snapshot = Snapshot::open(server).await?;
+    let program = find(source, "pg_dumpall", snapshot.major).await?;
+    let tools = tools(&program, &snapshot.server_version);
+    let passwords = snapshot.may_read_passwords().await?;
+    let at = snapshot.globals().await?;
+    let min_ratio = source.min_ratio;
+    let server = snapshot.server.clone();
     let ender = Ender::default();
     let ending = ender.clone();
     let lost = session.lost();
     let captured = Box::pin(session.run(cx.now(), move |input| {
-        let (dump, stdout) = Dump::globals(&source, &program, passwords)?;
-        let dumped = Dumped {
-            dump: dump.ended_by(&ending),
-            stdout,
-            whole: Whole::script(),
-            tools,
-        };
-        let mut found = dumped.read(input, None, source.min_ratio)?;
+        let dump = Dump::globals(&server, &program, &at, passwords, &ending)?;
+        let mut found = Dumped::new(dump, Whole::script(), tools).read(input, None, min_ratio)?;
         if !passwords {
             let why = "the user may not read pg_authid: roles will be restored without their passwords";
             found.warnings.add("no-role-passwords", why);
@@ -110,8 +134,8 @@ where
 }
 
 async fn find(source: &Postgres, program: &'static str, major: u32) -> Result<Program, JobError> {
-    let source = source.clone();
-    let found = tokio::task::spawn_blocking(move || Clients::of(&source).find(&source, program, major)).await?;
+    let dirs = source.client_dirs.clone();
+    let found = tokio::task::spawn_blocking(move || Programs::in_dirs(&dirs).find(program, major, None)).await?;
     Ok(found?)
 }
 
@@ -131,7 +155,7 @@ fn tools(program: &Program, server: &str) -> BTreeMap<String, String> {
 /// Rows that are being counted beside a dump, and what else is known of its database.
 struct Counting {
     begin: oneshot::Sender<()>,
-    counted: oneshot::Receiver<Result<Counted, PgError>>,
+    counted: oneshot::Receiver<Result<Counted, holdfast_postgres::PgError>>,
     properties: DatabaseInfo,
 }
 
@@ -161,13 +185,20 @@ struct Dumped {
 }
 
 impl Dumped {
+    fn new((dump, stdout): (Dump, ChildStdout), whole: Whole, tools: BTreeMap<String, String>) -> Self {
+        Self {
+            dump,
+            stdout,
+            whole,
+            tools,
+        }
+    }
+
     /// Reads it to its end, and believes it only when it is whole and its program has ended well.
     fn read(mut self, mut input: Input<'_, '_>, counting: Option<Counting>, min_ratio: f64) -> Result<Found, JobError> {
-        let (program, database) = (self.dump.program().to_owned(), self.dump.database().to_owned());
-        let (begin, counting) = match counting {
-            Some(counting) => (Some(counting.begin), Some((counting.counted, counting.properties))),
-            None => (None, None),
-        };
+        let program = self.dump.program().to_owned();
+        let database = self.dump.database().to_owned();
+        let (begin, counting) = counting.map(|it| (it.begin, (it.counted, it.properties))).unzip();
         let stdout = FirstByte {
             inner: self.whole.watch(self.stdout),
             tell: begin,
@@ -175,14 +206,14 @@ impl Dumped {
         let size = capture_stream(stdout, input.packer, input.contents, &mut input.watch)?;
         let said = self.dump.finish()?;
         if size == 0 {
-            return Err(PgError::Empty { program, database }.into());
+            return Err(DumpError::Empty { program, database }.into());
         }
         let mut warnings = Warnings::default();
         match self.whole.end() {
             Ok(None) => {}
             Ok(Some(why)) => warnings.add("unchecked", &why),
             Err(problem) => {
-                return Err(PgError::CutOff {
+                return Err(DumpError::CutOff {
                     program,
                     database,
                     problem,
@@ -199,7 +230,7 @@ impl Dumped {
             info = Some(properties);
             let counted = counted
                 .blocking_recv()
-                .map_err(|_| JobError::Retry("counting rows was cut".to_owned()))??;
+                .map_err(|_| DumpError::Uncounted { database })??;
             counts = write_counts(&mut input, &counted, &mut warnings)?;
         }
         let previous = input.previous.map(|p| &p.manifest);
