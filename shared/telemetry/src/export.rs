@@ -57,12 +57,12 @@ impl Delivery {
         self.failing.load(Ordering::Acquire)
     }
 
-    /// Why the last failed request failed.
+    /// The reason of the last failed request.
     pub(crate) fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether this process is ending and the collector failed in that time.
+    /// Tells whether the collector failed while this process was ending.
     fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
     }

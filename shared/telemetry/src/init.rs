@@ -103,7 +103,7 @@ pub enum ShutdownError {
     Lost {
         /// The collector's address.
         collector: String,
-        /// How many spans.
+        /// The number of spans.
         spans: u64,
         /// The outcome of the last failed request, or of the wait.
         reason: String,

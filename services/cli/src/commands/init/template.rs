@@ -11,7 +11,7 @@ pub(super) struct Template {
     pub(super) repository: String,
     /// Public keys made elsewhere; none means the one that was generated.
     pub(super) recipients: Vec<String>,
-    /// Whether keys/ has the public backup key alone.
+    /// Set if keys/ has the public backup key alone.
     pub(super) secret_elsewhere: bool,
 }
 
