@@ -1,4 +1,4 @@
-//! Carrying out a plan.
+//! Carries out a plan.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -12,42 +12,42 @@ use jiff::Timestamp;
 use crate::view::Sight;
 use crate::{Action, Plan};
 
-/// Why a plan was not carried out to its end. What was done stays done; what is left is to be planned again.
+/// A failure to carry out a plan to its end. The steps that were done stay done; the rest has to be planned again.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A step failed.
     #[error("retention at place {place} stopped: cannot {step}")]
     Step {
-        /// The place.
+        /// The place's name.
         place: PlaceName,
-        /// The step.
+        /// A description of the step.
         step: String,
-        /// Why.
+        /// The error of the step.
         #[source]
         source: Box<RepositoryError>,
     },
-    /// An object is no longer what the plan was made from.
+    /// An object was written after the plan was made.
     #[error("retention at place {place} stopped: {object} was written since it was planned")]
     Changed {
-        /// The place.
+        /// The place's name.
         place: PlaceName,
-        /// The object.
+        /// The key of the object.
         object: ObjectKey,
     },
     /// The caller asked to stop.
     #[error("retention at place {place} was told to stop")]
     Stopped {
-        /// The place.
+        /// The place's name.
         place: PlaceName,
     },
-    /// A fail point.
+    /// A failpoint fired, which happens in tests only.
     #[error(transparent)]
     Injected(#[from] failpoint::Injected),
 }
 
 impl Retryable for ApplyError {
-    /// A worker that is told to stop has not failed: whoever has the job now, or the reconciler after the next start, goes
-    /// on where it stopped.
+    /// A worker that is told to stop has not failed. The next worker, or the reconciler after the next start, goes on
+    /// where it stopped.
     fn retry(&self) -> Retry {
         match self {
             Self::Step { source, .. } => source.retry(),
@@ -64,14 +64,14 @@ impl ApplyError {
     }
 }
 
-/// Carries out the steps of a plan that was made from `sight`, one after the other, up to the first that fails or until
-/// `stop` says so. Returns what was done, also if not all of it was. Every deletion is logged.
+/// Carries out the steps of a plan that was made from `sight`, one after the other, until one fails or `stop` returns
+/// true. Returns the steps that were done, also if it did not get to the end. Every deletion is logged.
 ///
-/// Two things are looked at once more, since both may happen while others work: a run is not given up if it was held since,
-/// and a pack is not deleted if it was stored anew since.
+/// Two things are checked once more, since other processes may do them meanwhile: a run that is held now is not given
+/// up, and a pack that was stored again is not deleted.
 ///
-/// On a full disk not even a tombstone can be written. Then the packs go first that are to go anyway: they depend on
-/// nothing that comes before them.
+/// On a full disk not even a tombstone can be written. Then the packs that the plan deletes go first, since they do not
+/// depend on any earlier step.
 pub async fn apply(
     repository: &Repository,
     sight: &Sight,
@@ -123,7 +123,7 @@ impl Applying<'_> {
         Ok(())
     }
 
-    /// Deletes the packs of the plan before their turn. Says whether there were any.
+    /// Deletes the packs of the plan before their turn. Returns true if there were any.
     async fn make_space(&mut self) -> Result<bool, ApplyError> {
         let of_pack = |step: &Action| match step {
             Action::Delete { object, .. } => match &object.key {
@@ -149,7 +149,9 @@ impl Applying<'_> {
         let done = match step {
             Action::WriteTombstone { run, rule, artefacts } => {
                 self.check_not_held_since(*run).await?;
-                let (run, rule, artefacts) = (*run, rule.clone(), artefacts.clone());
+                let run = *run;
+                let rule = rule.clone();
+                let artefacts = artefacts.clone();
                 let tombstone = Tombstone {
                     run,
                     at: self.at,
@@ -162,7 +164,8 @@ impl Applying<'_> {
                     .map(drop)
             }
             Action::Condemn(pack) => {
-                let (pack, at) = (*pack, self.at);
+                let pack = *pack;
+                let at = self.at;
                 self.repository
                     .write(&ObjectKey::Condemned(pack), &Condemned { pack, at })
                     .await
@@ -196,9 +199,10 @@ impl Applying<'_> {
         Ok(())
     }
 
-    /// Deletes a pack, then what marks it as damaged: the next pack of this id is another one.
+    /// Deletes a pack, and then its mark of damage: the next pack with this id is another one.
     async fn delete_pack(&self, pack: PackId, step: &Action) -> Result<(), ApplyError> {
-        let (place, object) = (self.repository.place(), ObjectKey::Pack(pack));
+        let place = self.repository.place();
+        let object = ObjectKey::Pack(pack);
         let planned = self.sight.view.packs.get(&pack).map(|pack| pack.modified);
         let now = self.head(&object).await?;
         if now.is_some() && now != planned {
@@ -219,7 +223,7 @@ impl Applying<'_> {
             .map_err(|error: StorageError| self.failed(step, error.into()))
     }
 
-    /// When an object was written.
+    /// Returns the time at which an object was written, or `None` if there is no such object.
     async fn head(&self, object: &ObjectKey) -> Result<Option<Timestamp>, ApplyError> {
         let meta = self.repository.place().head(object).await;
         let meta = meta.map_err(|error| ApplyError::Step {
@@ -236,7 +240,7 @@ impl Applying<'_> {
         match &step {
             Action::WriteTombstone { run, rule, .. } => tracing::info!(%place, %run, rule, "run given up"),
             Action::Condemn(pack) => tracing::info!(%place, %pack, "pack condemned"),
-            Action::Delete { object, rule } => tracing::info!(%place, object = %object.key, rule, "deleted"),
+            Action::Delete { object, rule } => tracing::info!(%place, object = %object.key, rule, "object deleted"),
         }
         self.done.push(step);
         if is_tombstone {

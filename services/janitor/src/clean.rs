@@ -1,4 +1,4 @@
-//! Retention at one place: look, plan, apply.
+//! Retention at one place: looks, plans and applies.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use crate::plan::{Others, asked, plan};
 use crate::view::{Sight, look, nothing};
 use crate::{Action, ApplyError, CleanError, Places, Plan, Rules, apply, others};
 
-/// What retention did at a place.
+/// The result of retention at a place.
 #[derive(Debug)]
 pub struct Applied {
-    /// What was planned.
+    /// The plan.
     pub plan: Plan,
-    /// What of it was done, in order.
+    /// The steps that were done, in order.
     pub done: Vec<Action>,
-    /// Why not all of it was.
+    /// The failure that ended it early, if there was one.
     pub failed: Option<ApplyError>,
 }
 
 impl Applied {
-    /// The report of what was done, after the run `run`.
+    /// Returns the report of the steps that were done, for the run `run`.
     #[must_use]
     pub fn report(&self, run: RunId) -> CleanReport {
         self.plan.report(run, &self.done)
@@ -34,17 +34,17 @@ impl Applied {
 /// Plans retention at a place, and changes nothing. `confirm` lifts the brake on large deletions.
 ///
 /// # Errors
-/// [`CleanError`] if the place cannot be looked at.
+/// [`CleanError`] if the place cannot be read.
 pub async fn plan_place(places: &Places, place: &PlaceName, confirm: bool) -> Result<Plan, CleanError> {
     let planned = Planned::make(places, place, confirm, false).await?;
     Ok(planned.plan)
 }
 
-/// Plans retention at a place and applies it at once, unless `stop` says to stop; then removes what crashes left there.
-/// `confirm` lifts the brake on large deletions. One at a time for each place.
+/// Plans retention at a place and applies the plan at once, until `stop` returns true. Then removes the leftovers of
+/// crashes. `confirm` lifts the brake on large deletions. Within a process, one call at a time works on a place.
 ///
 /// # Errors
-/// [`CleanError`] if the place cannot be looked at. A step that failed is in [`Applied::failed`].
+/// [`CleanError`] if the place cannot be read. A step that failed is in [`Applied::failed`].
 pub async fn apply_place(
     places: &Places,
     place: &PlaceName,
@@ -65,14 +65,15 @@ pub async fn apply_place(
     Ok(Applied { plan, done, failed })
 }
 
-/// A plan, and what it was made from.
+/// A plan, and the view of the place that it was made from.
 struct Planned {
     sight: Sight,
     plan: Plan,
 }
 
 impl Planned {
-    /// `may_write`: whether the place may be asked for its time, which takes writing something.
+    /// Reads the place and makes a plan. The place is asked for its time only if `may_write` is true, since that takes
+    /// a write.
     async fn make(places: &Places, place: &PlaceName, confirm: bool, may_write: bool) -> Result<Self, CleanError> {
         let rules = places.rules(place)?;
         let repository = places.at(place).await?;
@@ -92,13 +93,14 @@ impl Planned {
         rules: Option<&Rules>,
         may_write: bool,
     ) -> Result<(Sight, Others, BTreeSet<ArtefactId>), RepositoryError> {
-        let (clock, local) = (places.clock().as_ref(), places.local());
+        let clock = places.clock().as_ref();
+        let local = places.local();
         let place = repository.place();
         let is_local = *place.name() == PlaceName::local();
         if !is_local {
             match local.check_identity_at(place).await {
                 Ok(()) => {}
-                // Nothing was copied there yet.
+                // No run was copied to this target yet.
                 Err(RepositoryError::NoRepository { .. }) => {
                     return Ok((
                         nothing(place.name().clone(), clock.now()),
@@ -123,7 +125,7 @@ impl Planned {
     }
 }
 
-/// What time it is by a store's own clock. A directory has none.
+/// Returns the time of a store's own clock. A directory has none.
 async fn time_at(place: &Place) -> Option<Timestamp> {
     if place.describe().starts_with("file:") {
         return None;
@@ -131,34 +133,38 @@ async fn time_at(place: &Place) -> Option<Timestamp> {
     match place.probe().await {
         Ok(probe) => Timestamp::now().checked_add(probe.clock_ahead).ok(),
         Err(error) => {
-            tracing::warn!(place = %place.name(), reason = %chain(&error), "the place does not tell its time");
+            tracing::warn!(place = %place.name(), reason = %chain(&error), "a place cannot be asked for its time");
             None
         }
     }
 }
 
-/// Removes what crashes left: files of writes that never ended, and marks of damaged packs that are long gone. It is no
-/// part of the plan, since nothing that counts goes; and it may fail, since it comes again.
+/// Removes the leftovers of crashes: files of writes that never ended, and marks of damaged packs that are long gone.
+/// The plan does not mention them, since nothing of value goes. A failure does no harm, since the next call tries
+/// again.
 async fn tidy(place: &Place, sight: &Sight, rules: &Rules) {
     let tidied = async {
         let swept = place.sweep_unfinished(rules.grace).await?;
         if swept > 0 {
-            tracing::info!(place = %place.name(), swept, "removed what unfinished writes had left");
+            tracing::info!(place = %place.name(), swept, "removed files of unfinished writes");
         }
         for pack in stale_marks(sight, rules) {
             let key = ObjectKey::Damaged(pack);
             place.delete(&key).await?;
-            tracing::info!(place = %place.name(), object = %key, rule = "its pack is gone and nothing names it", "deleted");
+            tracing::info!(
+                place = %place.name(), object = %key, rule = "its pack is gone and nothing names it",
+                "object deleted"
+            );
         }
         Ok::<_, StorageError>(())
     };
     if let Err(error) = tidied.await {
-        tracing::warn!(place = %place.name(), reason = %chain(&error), "what crashes left could not be removed");
+        tracing::warn!(place = %place.name(), reason = %chain(&error), "leftovers of crashes could not be removed");
     }
 }
 
-/// Marks that no capture needs any more: their packs are gone, no manifest names them, and no run goes on that may have
-/// seen one that did.
+/// Returns the marks that no capture needs any more: their packs are gone, no manifest names them, and no run goes on
+/// that may have seen a manifest that did.
 fn stale_marks(sight: &Sight, rules: &Rules) -> Vec<PackId> {
     let view = &sight.view;
     if view.runs.iter().any(|run| run.is_going_on(sight.at)) {

@@ -1,35 +1,35 @@
-//! Why a place could not be looked at.
+//! Errors of reading a place.
 
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::PlaceName;
 use holdfast_repository::RepositoryError;
 use holdfast_service::OpenError;
 
-/// Why retention could not be planned at a place.
+/// A failure to plan retention at a place.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
-    /// The configuration does not know the place.
+    /// The configuration has no such place.
     #[error("there is no place {place} in the configuration: it is `local` or the name of a [[target]]")]
     UnknownPlace {
-        /// The place.
+        /// The place's name.
         place: PlaceName,
     },
     /// The target cannot be opened.
     #[error("retention cannot be planned at place {place}")]
     Open {
-        /// The place.
+        /// The place's name.
         place: PlaceName,
-        /// Why.
+        /// The error of opening.
         #[source]
         source: Box<OpenError>,
     },
-    /// A place does not tell what it holds. Objects that are there and cannot be read are no such error: the plan tells
-    /// of them.
+    /// A place cannot be listed or does not answer. An object that exists and cannot be read is no such error: the plan
+    /// names it.
     #[error("retention cannot be planned at place {place}")]
     Look {
-        /// The place that was to be cleaned.
+        /// The name of the place that was to be cleaned.
         place: PlaceName,
-        /// What failed; it may be another place.
+        /// The error, which may be about another place.
         #[source]
         source: Box<RepositoryError>,
     },

@@ -1,17 +1,17 @@
-//! The janitor: retention.
+//! The janitor applies retention. It is the only service that deletes.
 //!
-//! Work in: `clean` per place, after a run. Leaves tombstones, marks of condemned packs, deletions, and a report. It is the
-//! only service that deletes.
+//! Work: a `clean` job for each place, after a run. The janitor leaves tombstones, marks of condemned packs, deletions,
+//! and a report.
 //!
-//! - [`plan`] decides what goes and what stays: pure, and printable ([`Plan::lines`]).
-//! - [`Places`] are the places it works at; [`look`] shows the plan what one of them holds. What cannot be read is told to
-//!   the plan, which then deletes nothing.
-//! - [`apply`] carries a plan out, step by step, and stops at the first step that fails. What is left is planned again.
-//! - [`plan_place`] and [`apply_place`] do all of that for one place, without a bus: what `holdfast cleanup` calls.
+//! - [`plan`] decides what is deleted and what stays. It is pure, and can be printed ([`Plan::lines`]).
+//! - [`Places`] holds the configured places. [`look`] reads one of them for the plan. If anything cannot be read, the
+//!   plan is told so, and deletes nothing.
+//! - [`apply`] carries a plan out, step by step, and stops at the first step that fails. The rest is planned again.
+//! - [`plan_place`] and [`apply_place`] do all of that for one place, without a bus. `holdfast cleanup` calls them.
 //! - [`Janitor`] is the stage.
 //!
-//! Two janitors at one place at the same time do no harm: every step may be repeated, and packs go only a grace after they
-//! were condemned. Within a process places are cleaned one at a time all the same.
+//! Two janitors at one place at the same time do no harm: every step may be repeated, and packs are deleted only one
+//! grace period after they were condemned. Within a process, places are cleaned one at a time all the same.
 
 mod apply;
 mod clean;

@@ -1,4 +1,4 @@
-//! The janitor as a process of its own.
+//! The janitor's program.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
-//! What the other places hold.
+//! The content of the other places.
 //!
-//! The local place asks its targets what they still lack. A target asks the local place, from which alone it is filled.
+//! The local place asks its targets what they still lack. A target asks the local place, which is the only one that it
+//! is filled from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use crate::Places;
 use crate::plan::{ArtefactView, Asked, Other, Others};
 use crate::view::{Inventory, Reader, Sight, hold_of, in_time, is_known_bad, later};
 
-/// What the targets hold of what they are `asked` for. A target that does not answer is told as such.
+/// Asks the targets about the runs and artefacts in `asked`. A target that does not answer is listed as unseen.
 pub(crate) async fn of_local(places: &Places, sight: &Sight, asked: &BTreeMap<PlaceName, Asked>) -> Others {
     let mut others = Others::new();
     for (target, asked) in asked.iter().filter(|(target, _)| places.is_configured(target)) {
@@ -35,8 +36,8 @@ async fn see(places: &Places, target: &PlaceName, sight: &Sight, asked: &Asked) 
     seen.await.map_err(|error: RepositoryError| chain(&error).to_string())
 }
 
-/// What a target proves to hold of what it is asked for: only what can be read there counts, so that no object of
-/// somebody without a key lets anything go here.
+/// Returns the objects that a target proves to hold, among those that it is asked for. Only an object that can be read
+/// counts, so that a file that somebody wrote without a key cannot make anything go here.
 async fn proven(
     there: &Repository,
     inventory: &Inventory,
@@ -51,7 +52,10 @@ async fn proven(
     let bad = known_bad(&mut reader, inventory, sight, asked).await?;
     let place = there.place().name();
     for (key, why) in reader.unreadable {
-        tracing::warn!(%place, object = %key, why, "an object at the target cannot be read: the target counts as lacking what it tells of");
+        tracing::warn!(
+            %place, object = %key, why,
+            "an object at a target cannot be read, so the target counts as lacking the artefact or run that it belongs to"
+        );
     }
     Ok(Other::Seen {
         runs: inventory
@@ -65,8 +69,8 @@ async fn proven(
     })
 }
 
-/// Artefacts whose copy at a target is known to be damaged: the target lacks them. Verifications of a target are written
-/// down there, here, or at both.
+/// Returns the artefacts whose copy at a target is known to be damaged, so that the target lacks them. Verifications of
+/// a target are recorded at the target, here, or at both.
 async fn known_bad(
     there: &mut Reader<'_>,
     inventory: &Inventory,
@@ -92,12 +96,12 @@ async fn known_bad(
     Ok(bad.chain(unreadable).collect())
 }
 
-/// Adds to what was seen of a target what the local place says of it, and returns that place as the other one.
+/// Adds to the view of a target the facts that only the local place has, and returns the local place as the other one.
 ///
-/// A run that is held locally is held there. Packs that the manifests name of artefacts which the target may still get are
-/// in use there already: the syncer counts on those that it finds. The local place is listed last, so that no manifest is
-/// overlooked which the syncer knew of when the target's packs were listed. Those artefacts are returned; they are not
-/// there, and no orphans.
+/// A run that is held locally is held at the target, too. Packs are in use at the target if they are named by manifests
+/// of artefacts that the target may still get, since the syncer counts on packs that it finds there. The local place is
+/// listed last, so that no manifest is missed that the syncer knew when the target's packs were listed. Those artefacts
+/// are returned; the target does not have them, and they are no orphans.
 pub(crate) async fn of_target(
     local: &Repository,
     sight: &mut Sight,
@@ -149,7 +153,7 @@ pub(crate) async fn of_target(
             .filter(|run| !given_up.contains(run))
             .copied()
             .collect(),
-        // A target lacks nothing that the local place has: it is filled from there.
+        // Not needed: only runs of the local place wait for what other places have.
         artefacts: BTreeSet::new(),
         given_up,
     };

@@ -1,4 +1,4 @@
-//! The places of a configuration, each opened when it is first needed.
+//! The places of a configuration. Each is opened when it is first needed.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::{CleanError, Rules};
 
-/// The places that retention may be applied at, with the rules of each.
+/// The places that retention may be applied at, each with its rules.
 pub struct Places {
     lanes: BTreeMap<PlaceName, Lane>,
     local: Repository,
     clock: SharedClock,
 }
 
-/// One place.
+/// One place, with its rules and its connection.
 struct Lane {
-    /// How to reach it; `None` for the repository's own place, which is open already.
+    /// The configuration of a target; `None` for the repository's own place, which is open already.
     target: Option<Target>,
     repository: OnceCell<Repository>,
     rules: Option<Rules>,
-    /// Held by whoever cleans it.
+    /// Held by the caller that cleans the place.
     turn: Mutex<()>,
 }
 
@@ -41,7 +41,7 @@ impl Lane {
 }
 
 impl Places {
-    /// The places of `settings`, `local` being the repository at its own place.
+    /// Makes the places of `settings`. `local` is the repository at its own place.
     #[must_use]
     pub fn new(local: Repository, settings: &Settings, clock: SharedClock) -> Self {
         let mut lanes = BTreeMap::new();
@@ -55,12 +55,12 @@ impl Places {
         Self { lanes, local, clock }
     }
 
-    /// Their names.
+    /// Returns the names of all places.
     pub fn names(&self) -> impl Iterator<Item = &PlaceName> {
         self.lanes.keys()
     }
 
-    /// The repository at its own place.
+    /// Returns the repository at its own place.
     #[must_use]
     pub fn local(&self) -> &Repository {
         &self.local
@@ -79,12 +79,12 @@ impl Places {
         lane.ok_or_else(|| CleanError::UnknownPlace { place: place.clone() })
     }
 
-    /// What is configured for a place; `None` if nothing is ever to be deleted there.
+    /// Returns the rules of a place, or `None` if nothing is ever deleted there.
     pub(crate) fn rules(&self, place: &PlaceName) -> Result<Option<&Rules>, CleanError> {
         Ok(self.lane(place)?.rules.as_ref())
     }
 
-    /// The repository at a place. One that cannot be opened now is tried again next time.
+    /// Returns the repository at a place. If the place cannot be opened now, the next call tries again.
     pub(crate) async fn at(&self, place: &PlaceName) -> Result<&Repository, CleanError> {
         let lane = self.lane(place)?;
         let open = async || {
@@ -101,7 +101,7 @@ impl Places {
         lane.repository.get_or_try_init(open).await
     }
 
-    /// Waits until nobody else of this process cleans the place.
+    /// Waits until no other task of this process cleans the place.
     pub(crate) async fn turn(&self, place: &PlaceName) -> Result<tokio::sync::MutexGuard<'_, ()>, CleanError> {
         Ok(self.lane(place)?.turn.lock().await)
     }

@@ -1,25 +1,26 @@
-//! What retention does at one place, decided before anything is done: no I/O and no clock.
+//! The decisions of retention at one place, made before anything is done. Uses no I/O and no clock.
 //!
-//! [`plan`] looks at everything the place holds and says which runs are given up, which packs are condemned, spared
-//! and deleted, and what it would have done and did not. [`Plan::lines`] prints that; [`Plan::steps`] is the same as
-//! an ordered list, safe to stop after any step and to plan again from what is left.
+//! [`plan`] looks at everything that the place holds. It decides which runs are given up, which packs are condemned,
+//! spared and deleted, and which deletions are refused and why. [`Plan::lines`] prints the plan. [`Plan::steps`]
+//! returns it as an ordered list of steps: it is safe to stop after any of them, and to plan the rest again.
 //!
-//! The rules, in the order in which they hold runs back:
+//! The rules, in the order in which they keep runs:
 //! 1. Without a `[retention.<place>]` section nothing is deleted there.
 //! 2. If anything could not be read, the clock or the listing is not to be trusted, or the plan would delete more
 //!    than a share of the place at once, nothing is deleted at all.
 //! 3. A run is kept while it is pinned, held, has not ended, is younger than the grace, or within the longest period
 //!    set for its class or one below it.
-//! 4. What is past that goes only if it is dispensable: of each of its artefacts a newer one of the same database or
-//!    directory was proven (verified by decrypting it or deeper; where nobody verifies it deeper, to level integrity), and
-//!    nothing is known against that one. So a verdict only ever protects: what is found bad does not let an older one go,
-//!    and does not go sooner itself.
-//! 5. It is kept if it holds one of the last good artefacts of its kind, or a newer one, good or not; or if a target that
-//!    the run is to be copied to lacks any of it.
+//! 4. A run that is past that goes only if it is dispensable. For each of its artefacts, a newer one of the same
+//!    database or directory must be proven: verified by decrypting it or deeper (or to level integrity, if nobody
+//!    verifies that subject deeper), with nothing known against it. So a verdict only protects: an artefact that is
+//!    found bad does not let an older one go, and does not go sooner itself.
+//! 5. A run is kept if it holds one of the last good artefacts of its kind, or a newer one, good or not; or if a target
+//!    that the run is copied to lacks any of it.
 //!
-//! Packs go in two steps. What no kept manifest names is condemned; what was condemned longer than the grace ago,
-//! and that no manifest at all names now, is deleted. That needs no lock against writers as long as two things hold:
-//! no run lasts longer than the grace, and a writer that finds a condemned pack in its way stores it anew.
+//! Packs are deleted in two steps. A pack that no kept manifest names is condemned. A pack that was condemned longer
+//! than the grace ago, and that no manifest at all names now, is deleted. No lock against writers is needed as long as
+//! two things are true: no run lasts longer than the grace, and a writer that finds a condemned pack in its way stores
+//! it again.
 
 mod brake;
 mod checks;
@@ -45,69 +46,70 @@ pub use rules::Rules;
 pub use steps::Action;
 pub use view::{ArtefactView, Hold, Object, Other, Others, PackView, PlaceView, RunView, Subject, Tombstoned};
 
-/// What retention does at one place.
+/// The plan of retention at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The place.
     pub place: PlaceName,
-    /// The time it was planned for: the `now` of all its ages, and the time of the marks that it writes.
+    /// The time that the plan was made for: all ages are counted to it, and marks that the plan writes have it.
     pub at: Timestamp,
-    /// Runs that stay, newest first, and why.
+    /// Runs that stay, newest first, each with the reason.
     pub keep: Vec<(Described, Keep)>,
     /// Runs that are given up, oldest first.
     pub expire: Vec<Removal>,
-    /// Runs given up earlier of which something is left.
+    /// Runs that were given up earlier and of which something is left.
     pub finish: Vec<Removal>,
-    /// Tombstones that have done their work.
+    /// Tombstones that are not needed any more.
     pub forget: Vec<RunId>,
-    /// Condemnations that are lifted.
+    /// Packs that are no longer condemned, each with the reason.
     pub spare: Vec<(PackId, Spare)>,
-    /// Packs that are condemned, with their bytes.
+    /// Packs that are condemned, with their sizes in bytes.
     pub condemn: Vec<(PackId, u64)>,
-    /// Packs that are deleted, with their bytes.
+    /// Packs that are deleted, with their sizes in bytes.
     pub delete_packs: Vec<(PackId, u64)>,
-    /// Packs whose grace is over, but which a run that began before they were condemned may still come to name.
+    /// Packs whose grace is over, but which an unfinished run may still name, since it began before they were
+    /// condemned.
     pub waiting: Vec<PackId>,
-    /// Artefacts of runs that nothing is known of. They are told, and stay.
+    /// Artefacts of runs that have no record here. The plan lists them, and keeps them.
     pub orphans: Vec<ArtefactId>,
-    /// What would have been done and was not, and why.
+    /// Deletions that the rules ask for and that are not done, each with the reason.
     pub refused: Vec<String>,
-    /// Whether nothing at all is deleted for a reason that somebody should look at: the reason is in `refused`.
+    /// True if nothing at all is deleted, for a reason in `refused` that somebody should look at.
     pub blocked: bool,
 }
 
-/// A run as people know it.
+/// A run as people know it: with date, class and label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The run.
+    /// The run's id.
     pub run: RunId,
-    /// When it was started.
+    /// Time of the run's start.
     pub started: Timestamp,
-    /// What retention goes by.
+    /// The class, which decides how long the run is kept.
     pub class: Class,
-    /// A word that people find it by.
+    /// A label that somebody gave the run.
     pub label: Option<String>,
 }
 
-/// A run that goes.
+/// A run that is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// The run.
     pub run: Described,
-    /// By which rule.
+    /// The rule, in words.
     pub rule: String,
-    /// Its artefacts.
+    /// The artefacts of the run.
     pub artefacts: Vec<ArtefactId>,
-    /// Its objects, in the order in which they go.
+    /// The objects of the run, in the order in which they are deleted.
     pub objects: Vec<Object>,
 }
 
 /// Plans retention at the place that `view` shows.
 ///
-/// `rules` is what is configured for it; `None` keeps everything. `others` are the places that the local one copies
-/// to, or, for a target, the local one. `confirm` lifts the brake on large deletions, and nothing else.
+/// `rules` are the configured rules; `None` keeps everything. `others` are the places that the local one copies to, or,
+/// for a target, the local one. `confirm` lifts the brake on large deletions, and nothing else.
 ///
-/// The plan holds for the view it was made from: apply it at once, or plan again.
+/// The plan is valid for this view only: apply it at once, or plan again.
 #[must_use]
 pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Timestamp, confirm: bool) -> Plan {
     let Some(rules) = rules else {
@@ -124,16 +126,17 @@ pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Times
     }
 }
 
-/// What has to be known of a target before runs of the local place may go.
+/// The questions to a target that must be answered before runs of the local place may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Runs that the target is to have, or to have had.
+    /// Runs that the target should have, or have had.
     pub runs: BTreeSet<RunId>,
-    /// Artefacts that it is to have.
+    /// Artefacts that the target should have.
     pub artefacts: BTreeSet<ArtefactId>,
 }
 
-/// What has to be known of the targets of the place that `view` shows: of all that would go if they had everything.
+/// Returns the questions to the targets of the place that `view` shows. They concern the runs that would go if the
+/// targets had everything.
 #[must_use]
 pub fn asked(view: &PlaceView, rules: Option<&Rules>, now: Timestamp) -> BTreeMap<PlaceName, Asked> {
     let mut of: BTreeMap<PlaceName, Asked> = BTreeMap::new();
@@ -212,7 +215,7 @@ impl Plan {
         }
     }
 
-    /// Nothing goes. Condemnations are still lifted where a pack is in use: that only ever saves data.
+    /// Makes a plan that deletes nothing. Packs in use are still spared, since that only ever saves data.
     fn blocked(view: &PlaceView, now: Timestamp, refused: Vec<String>) -> Self {
         Self {
             refused,
@@ -222,7 +225,7 @@ impl Plan {
         }
     }
 
-    /// Whether applying it would change nothing.
+    /// True if the plan changes nothing.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let runs = self.expire.is_empty() && self.finish.is_empty() && self.forget.is_empty();
@@ -230,8 +233,8 @@ impl Plan {
     }
 }
 
-/// Packs by their bytes.
-type Sized = Vec<(PackId, u64)>;
+/// Packs with their sizes in bytes.
+type PackSizes = Vec<(PackId, u64)>;
 
 #[cfg(test)]
 mod tests;

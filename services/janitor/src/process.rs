@@ -1,4 +1,4 @@
-//! The janitor as a process of its own: what its program does, and `holdfast` if it is called by that name.
+//! The janitor as a process: the body of its own program, and of `holdfast` when it is called by that name.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use holdfast_service::{Stage, run_process};
 
 use crate::Janitor;
 
-/// Runs the service until it is told to end, by its command line and configuration.
+/// Runs the service, as the command line and the configuration say, until it is told to end.
 #[must_use]
 pub fn main() -> ExitCode {
     run_process("janitor", &[SecretSection::Target], async |cx, _| {

@@ -1,4 +1,4 @@
-//! The stage.
+//! The stage of the janitor.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,19 +16,20 @@ use crate::{Action, Applied, Places, apply_place};
 
 /// Applies retention at the configured places, after the runs that ask for it.
 ///
-/// A plan that deletes nothing for a reason that somebody should look at (something unreadable, packs missing, a wrong
-/// clock, the brake) does not make the run fail: its backups are as good as without it, and a gate that waits for them must
-/// not be closed by an old manifest. It is logged as a warning, shown as `holdfast_retention_blocked`, and told in the
-/// report. A step that fails does count: then it is not known how the place stands, and the run ends without that step.
+/// A plan may delete nothing for a reason that somebody should look at: something unreadable, missing packs, a wrong
+/// clock, the brake. That does not make the run fail, since its backups are as good as without retention, and an old
+/// manifest must not close a gate that waits for the run. It is logged as a warning, shown as
+/// `holdfast_retention_blocked`, and named in the report. A step that fails does count: then the state of the place is
+/// unknown, and the run ends without this step.
 pub struct Janitor {
     places: Places,
-    /// What attempts at a job did before they failed: the report tells all of it.
+    /// The steps of earlier attempts at a job, so that the report has them all.
     begun: Mutex<BTreeMap<(RunId, PlaceName), Vec<Action>>>,
     blocked: Arc<Mutex<BTreeMap<PlaceName, bool>>>,
 }
 
 impl Janitor {
-    /// The stage over the places of the configuration. They are opened when they are needed.
+    /// Makes the stage for the configured places. Each is opened when it is first needed.
     #[must_use]
     pub fn new(cx: &Context) -> Self {
         let places = Places::new(cx.repository.clone(), &cx.settings, cx.clock.clone());
@@ -54,7 +55,7 @@ impl Janitor {
             metrics::global().duplicate(WorkStage::Clean.as_str());
             return tell(cx, &report).await;
         }
-        // A report would be the first object of a run of which everything else is going.
+        // A report would be written into a run whose other objects are being deleted.
         if cx.repository.place().head(&ObjectKey::Tombstone(run)).await?.is_some() {
             return Err(JobError::Superseded(format!("run {run} was given up by retention")));
         }
@@ -75,7 +76,7 @@ impl Janitor {
             self.forget(run, place);
             return tell(cx, &report).await;
         }
-        // Another janitor had the job as well; its report stands.
+        // Another janitor had the job, too. Its report stands.
         let stands = cx.catalogue.cleaned(run, place).await?;
         self.forget(run, place);
         tell(cx, stands.as_deref().unwrap_or(&report)).await
@@ -97,7 +98,10 @@ impl Janitor {
         let unproven = plan.keep.iter().filter(|(_, keep)| matches!(keep, Keep::Unproven(..)));
         let unproven = unproven.count();
         if unproven > 0 {
-            tracing::warn!(%place, runs = unproven, "retention keeps runs past their time, since no newer backup was verified");
+            tracing::warn!(
+                %place, runs = unproven,
+                "retention keeps runs past their time, since no newer backup was verified"
+            );
         }
         tracing::info!(
             %place,
@@ -110,7 +114,7 @@ impl Janitor {
         );
     }
 
-    /// Puts what earlier attempts did in front of what this one did, and remembers all of it.
+    /// Puts the steps of earlier attempts before those of this one, and remembers all of them.
     fn take_up(&self, run: RunId, place: &PlaceName, applied: &mut Applied) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let all = begun.entry((run, place.clone())).or_default();

@@ -1,4 +1,4 @@
-//! What a place holds, read for the plan.
+//! Reads the content of a place for the plan.
 
 mod build;
 mod list;
@@ -20,29 +20,29 @@ pub(crate) use list::Inventory;
 pub(crate) use read::Reader;
 pub(crate) use verified::{in_time, is_known_bad};
 
-/// By how much the clocks of this host and of a place may differ; the plan allows as much.
+/// The largest difference between the clocks of this host and of a place. The plan allows the same.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
-/// What was seen of a place.
+/// The content of a place, as it was read.
 #[derive(Debug)]
 pub struct Sight {
-    /// What it holds.
+    /// The content in the form that the plan needs.
     pub view: PlaceView,
-    /// The time from which on it was looked at, by this host's clock: the time to plan for.
+    /// Time at which the reading began, by this host's clock. The plan is made for this time.
     pub at: Timestamp,
-    /// Every verification of its artefacts that is written down here, by time.
+    /// Every verification of the place's artefacts that is recorded here, sorted by time.
     pub(crate) verifications: BTreeMap<ArtefactId, Vec<Verification>>,
-    /// Runs that are held, and since when.
+    /// Runs that are held, with the time of each hold.
     pub(crate) holds: BTreeMap<RunId, Timestamp>,
-    /// Marks of damaged packs, and since when.
+    /// Marks of damaged packs, with the time of each.
     pub(crate) marks: BTreeMap<PackId, Timestamp>,
 }
 
-/// Looks at the place of `repository`, reading everything that retention goes by. What is there and cannot be read is in
-/// the view's `unreadable`.
+/// Reads everything at the place of `repository` that retention needs. Objects that exist and cannot be read are listed
+/// in the view's `unreadable`.
 ///
-/// Packs are listed before manifests are, so that whatever is written meanwhile is never taken for a pack that nothing
-/// names; holds are listed last, so that one placed meanwhile counts.
+/// Packs are listed before manifests. So a pack that is written meanwhile never looks as if no manifest named it. Holds
+/// are listed last, so that a hold that is placed meanwhile counts.
 ///
 /// # Errors
 /// [`RepositoryError`] if the place does not answer.
@@ -53,20 +53,20 @@ pub async fn look(repository: &Repository, clock: &dyn Clock) -> Result<Sight, R
     let records = read::Records::of(repository, &inventory).await?;
     let mut sight = build::sight(place.name().clone(), at, inventory, records);
     let view = &mut sight.view;
-    // What was written while this host looked is not of the future.
+    // A record that was written while this host looked does not come from the future.
     let until = clock.now();
     view.newest_record = view.newest_record.map(|t| if t <= until { t.min(at) } else { t });
     add_packs_of_meanwhile(place, view, at).await?;
     Ok(sight)
 }
 
-/// A place that holds nothing of this repository.
+/// Returns the view of a place that holds nothing of this repository.
 pub(crate) fn nothing(place: PlaceName, at: Timestamp) -> Sight {
     build::sight(place, at, Inventory::default(), read::Records::default())
 }
 
-/// Packs that were stored after packs were listed, and are named by manifests that were listed later. An older pack that
-/// was not listed stays missing: then the listing was short, and no conclusion from it holds.
+/// Adds the packs that were stored after packs were listed, and that later manifests name. An older pack that was not
+/// listed stays missing: then the listing was incomplete, and no conclusion from it is safe.
 async fn add_packs_of_meanwhile(place: &Place, view: &mut PlaceView, at: Timestamp) -> Result<(), RepositoryError> {
     let artefacts = view.runs.iter().flat_map(|run| &run.artefacts).chain(&view.orphans);
     let named = artefacts.filter(|a| a.is_good()).flat_map(|a| &a.packs);
@@ -80,7 +80,8 @@ async fn add_packs_of_meanwhile(place: &Place, view: &mut PlaceView, at: Timesta
             && object.modified >= since
             && lacking.contains(&id)
         {
-            let (size, modified) = (object.size, object.modified);
+            let size = object.size;
+            let modified = object.modified;
             view.packs.insert(id, PackView { size, modified });
         }
     }

@@ -1,4 +1,4 @@
-//! Backups that were really captured and read back, of which a byte flips: retention never makes that worse.
+//! Backups that were really captured and read back, and in which a byte flips: retention never makes that worse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,7 +8,7 @@ use common::{Bed, LOCAL, WEEK, expired, has_refused};
 use holdfast_format::{ArtefactId, Class, ObjectKey, PackId, RunId};
 use holdfast_tests::random::Random;
 
-/// A daily run whose artefact takes several packs, read back and found good.
+/// Makes a daily run whose artefact takes several packs, reads it back, and finds it good.
 async fn proven(bed: &Bed, seed: u64) -> (RunId, ArtefactId) {
     let mut bytes = vec![0; 34 << 20];
     Random::new(seed).fill(&mut bytes);

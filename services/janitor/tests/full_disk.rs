@@ -1,5 +1,5 @@
-//! A disk on which nothing more can be written. It is a small file system in a mount namespace of a process of its own,
-//! where nobody else sees it: this needs root, or the right to mount.
+//! A full disk. It is a small file system in a mount namespace of a separate process, where no other process sees it.
+//! That needs root, or the right to mount.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -34,7 +34,7 @@ fn space_can_be_freed_on_a_full_disk() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// Passes as it is; run by the test above, in a process of its own.
+/// Does nothing by itself. The test above runs it in a process of its own.
 #[tokio::test]
 async fn within_a_small_disk() {
     if std::env::var_os(INNER).is_none() {

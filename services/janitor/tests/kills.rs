@@ -1,4 +1,4 @@
-//! The janitor dies after any of its steps: nothing that stays is hurt, and the next one comes to the same end.
+//! The janitor dies after any of its steps: nothing that stays is harmed, and the next janitor reaches the same end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,10 +14,10 @@ use holdfast_telemetry::failpoint::{self, Action as Fault};
 const LOCAL: &str = "local";
 const RULES: &str = "[retention.local]\ndaily = \"7d\"\nmonthly = \"30d\"\n[janitor]\nmax_delete_percent = 100";
 
-/// Fail points are the process's: one test at a time.
+/// Lets one test run at a time, since failpoints belong to the whole process.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A place whose next cleaning takes every kind of step.
+/// Makes a place whose next cleaning has steps of every kind.
 async fn busy() -> Bed {
     let bed = Bed::new(RULES).await;
     bed.whole(&[1, 2], &[]).await;
@@ -28,7 +28,7 @@ async fn busy() -> Bed {
     bed.record(monthly, false).await;
     bed.pass(9);
     bed.whole(&[5], &[]).await;
-    // Gives up the first two, and dies when the second is half gone.
+    // Gives up the first two, and dies when the second is half deleted.
     let faulty = failpoint::set_nth("janitor.mid_apply", Fault::Error, 3);
     assert!(bed.clean(LOCAL).await.failed.is_some());
     drop(faulty);
@@ -36,13 +36,14 @@ async fn busy() -> Bed {
     bed.pass(2);
     bed.whole(&[1, 6], &[]).await;
     bed.pass(20);
-    // It stands between its tombstone and its end.
+    // Dies between the tombstone and the deletions.
     let faulty = failpoint::set("janitor.after_tombstone", Fault::Error);
     assert!(matches!(bed.clean(LOCAL).await.failed, Some(ApplyError::Injected(_))));
     drop(faulty);
     bed.pass(2);
     let pack = PackId::from_bytes([9; 32]);
-    let (at, problem) = (bed.clock.now(), "torn".to_owned());
+    let at = bed.clock.now();
+    let problem = "torn".to_owned();
     bed.write(
         ObjectKey::Damaged(pack),
         &Damaged {
@@ -121,7 +122,7 @@ async fn what_changed_since_the_plan_stops_it() {
             assert!(tokio::time::Instant::now() < deadline);
             tokio::task::yield_now().await;
         }
-        // A writer stores the pack anew, and somebody holds the run, while the janitor is at its first step.
+        // While the janitor is at its first step, a writer stores the pack again, and somebody holds the run.
         let file = std::fs::File::options()
             .append(true)
             .open(bed.file(LOCAL, &ObjectKey::Pack(pack)))

@@ -1,4 +1,4 @@
-//! Retention at real places: what goes, and what holds everything back.
+//! Retention at real places: objects that are deleted, and faults that forbid all deletion.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -60,7 +60,7 @@ async fn without_retention_nothing_goes() {
     assert_eq!(bed.keys(LOCAL).await, before);
 }
 
-/// Somebody without any key puts this at a key.
+/// Writes a file to the place of an object, as somebody without any key can do.
 fn forge(bed: &Bed, place: &str, key: &ObjectKey) {
     let path = bed.file(place, key);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -95,7 +95,7 @@ async fn a_forged_mark_or_record_takes_no_guard_off_and_is_named() {
             bed.pass(30);
         }
         assert_eq!(bed.keys(LOCAL).await, before, "{key}");
-        // Once it is taken away, all is as before.
+        // Without the forged object, all is as before.
         std::fs::remove_file(bed.file(LOCAL, key)).unwrap();
         bed.pass(-60);
         assert_eq!(expired(&bed.plan(LOCAL).await), [first, second], "{key}");
@@ -145,7 +145,7 @@ async fn what_cannot_be_read_holds_everything() {
         .iter()
         .filter_map(|key| ObjectKey::parse(key))
         .collect();
-    // The repository keeps manifests in memory: what stands at the place counts all the same.
+    // The repository has the manifests in memory; the objects at the place count all the same.
     for id in [a, b, c] {
         bed.repository.manifest(id).await.unwrap();
     }
@@ -195,7 +195,7 @@ async fn a_missing_pack_holds_everything_until_it_is_known() {
         "{:?}",
         plan.refused
     );
-    // One of the two that name it is verified, and the mark tells of the other.
+    // One of the two artefacts with this pack is verified, and the mark concerns the other.
     bed.verify(a, LOCAL, false).await;
     let id = PackId::from_bytes([2; 32]);
     let mark = Damaged {
@@ -224,7 +224,8 @@ async fn a_damaged_packs_mark_goes_with_it() {
     let [(_, a), _, (_, c)] = three(&bed, &[]).await;
     for number in [1, 3] {
         let pack = PackId::from_bytes([number; 32]);
-        let (at, problem) = (bed.clock.now(), "torn".to_owned());
+        let at = bed.clock.now();
+        let problem = "torn".to_owned();
         bed.write(
             ObjectKey::Damaged(pack),
             &Damaged {
@@ -236,9 +237,9 @@ async fn a_damaged_packs_mark_goes_with_it() {
         )
         .await;
     }
-    // The new run names pack 3 as well, so of three damaged ones none is left: nothing goes.
+    // The new run names pack 3 as well, so all three are damaged, and nothing goes.
     assert!(bed.cleaned(LOCAL).await.expire.is_empty());
-    // Found good after all.
+    // A later verification finds the artefact good.
     bed.verify(c, LOCAL, true).await;
     bed.cleaned(LOCAL).await;
     bed.pass(2);
@@ -265,7 +266,7 @@ async fn a_failed_artefact_stands_in_for_no_good_one() {
             plan.refused
         );
     }
-    // Found good after all.
+    // A later verification finds the artefact good.
     bed.verify(artefact, LOCAL, true).await;
     assert_eq!(expired(&bed.plan(LOCAL).await), [good]);
 }
@@ -287,7 +288,7 @@ async fn what_was_not_verified_lets_nothing_go() {
         "{:?}",
         plan.refused
     );
-    // Nobody verifies deeper, so integrity is proof; and the report says so.
+    // Nobody verifies deeper, so integrity counts as proof, and the report says so.
     bed.verify_to(runs[1].1, LOCAL, Level::Integrity, true).await;
     let plan = bed.plan(LOCAL).await;
     assert_eq!(expired(&plan), [runs[0].0]);

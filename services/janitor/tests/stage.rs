@@ -1,4 +1,4 @@
-//! The stage, with a real bus.
+//! The stage with a real bus.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,7 +18,7 @@ use holdfast_service::{Context, JobError, Stage};
 use holdfast_telemetry::failpoint::{self, Action as Fault};
 use tokio_util::sync::CancellationToken;
 
-/// Fail points and metrics are the process's: one test at a time.
+/// Lets one test run at a time, since failpoints and metrics belong to the whole process.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 const RULES: &str = "[retention.local]\ndaily = \"7d\"";
@@ -58,7 +58,7 @@ impl Rig {
         }
     }
 
-    /// A run that asks for cleaning.
+    /// Begins a run that asks for cleaning, and returns its id.
     async fn run(&self) -> RunId {
         let run = self
             .bed
@@ -83,7 +83,7 @@ impl Rig {
         self.janitor.run(&self.cx, &work, &delivery).await
     }
 
-    /// The first `count` facts of a run.
+    /// Returns the first `count` facts of a run.
     async fn facts(&self, run: RunId, count: usize) -> Vec<What> {
         let facts = self
             .cx
@@ -106,7 +106,7 @@ async fn it_reports_once_and_tells_as_often_as_it_is_asked() {
     let (old, _) = rig.bed.whole(&[1], &[]).await;
     rig.bed.pass(9);
     let run = rig.run().await;
-    // Dies half-way; what it did before is in the report all the same.
+    // The first attempt dies half-way; its steps are in the report all the same.
     let fault = failpoint::set("janitor.after_tombstone", Fault::Error);
     let killed = rig.clean(run).await;
     drop(fault);
@@ -154,7 +154,7 @@ async fn a_blocked_plan_is_no_failure_of_the_run() {
         "{metrics}"
     );
 
-    // The end of the process is no failure either.
+    // The end of the process is no failure, either.
     let next = rig.run().await;
     rig.bed.pass(1);
     std::fs::remove_file(rig.bed.file("local", &ObjectKey::Manifest(artefact))).unwrap();

@@ -26,7 +26,7 @@ async fn a_target_that_lags_holds_local_runs() {
         "{:?}",
         plan.refused
     );
-    // A copy that is known to be damaged is none.
+    // A copy that is known to be damaged does not count.
     bed.verify(a, S3, false).await;
     assert!(expired(&bed.plan(LOCAL).await).is_empty());
     bed.verify(a, S3, true).await;
@@ -45,7 +45,7 @@ async fn forged_objects_at_a_target_let_nothing_go_here() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "garbage").unwrap();
     };
-    // As if the target had one, and had given the other up.
+    // Forged, as if the target had one run and had given the other up.
     forge(&ObjectKey::Manifest(a));
     forge(&ObjectKey::Tombstone(second));
     let plan = bed.cleaned(LOCAL).await;
@@ -60,7 +60,7 @@ async fn forged_objects_at_a_target_let_nothing_go_here() {
     }
     bed.sync(first, a, true).await;
     bed.sync(second, b, true).await;
-    // A verification that nobody signed, of a copy: the copy counts as lacking.
+    // A copy with a verification that nobody signed counts as lacking.
     let forged = ObjectKey::Verified(b, uuid::Uuid::from_u128(7));
     forge(&forged);
     assert_eq!(expired(&bed.plan(LOCAL).await), [first]);
@@ -75,7 +75,7 @@ async fn a_forged_tombstone_here_holds_everything_at_a_target() {
     for (run, artefact) in [(first, a), (second, b), (third, c)] {
         bed.sync(run, artefact, true).await;
     }
-    // It would name a pack at the target that only runs name which go.
+    // The late run would name a pack that, at the target, only expired runs name.
     let (late, _) = bed.whole(&[1, 7], &[S3]).await;
     std::fs::create_dir_all(bed.dir.path().join(LOCAL).join("tombstones")).unwrap();
     std::fs::write(bed.file(LOCAL, &ObjectKey::Tombstone(late)), "garbage").unwrap();
@@ -144,7 +144,7 @@ async fn a_target_keeps_packs_of_what_is_still_to_come() {
     bed.sync(first, a, true).await;
     bed.sync(second, b, true).await;
     bed.sync(third, c, false).await;
-    // A run that is sealed, not copied, and names a pack which at the target only runs name that go.
+    // A run is sealed and not copied yet. It names a pack that, at the target, only expired runs name.
     let (late, d) = bed.whole(&[1, 7], &[S3]).await;
     let plan = bed.cleaned(S3).await;
     assert_eq!(expired(&plan), [first]);

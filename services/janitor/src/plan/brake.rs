@@ -1,4 +1,5 @@
-//! The brake: a mistake in the configuration, a wrong clock or a short listing shows as a plan to delete most of a place.
+//! The brake. A mistake in the configuration, a wrong clock or an incomplete listing shows as a plan that deletes most
+//! of a place.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,7 @@ use holdfast_format::{ObjectKey, RunId};
 
 use super::{ArtefactView, PlaceView, Plan, Rules};
 
-/// A place with fewer objects than this is not braked: in it, one run is a large share.
+/// The number of objects below which the brake does not apply: in a small place, one run is a large share.
 const SMALL: u64 = 20;
 
 #[derive(Default)]
@@ -33,10 +34,10 @@ impl Tally {
     }
 }
 
-/// Why the plan goes too far, if it does.
+/// Returns the reason why the plan deletes too much, if it does.
 ///
-/// Packs count when they are condemned and again when they are deleted: the first is where data becomes unreachable,
-/// the second where it can no longer be saved. Manifests are also weighed alone, since beside many packs they are few.
+/// A pack counts when it is condemned, and again when it is deleted: at the first its data becomes unreachable, at the
+/// second it can no longer be saved. Manifests are also counted alone, since they are few beside many packs.
 pub(super) fn check(view: &PlaceView, plan: &Plan, rules: &Rules) -> Option<String> {
     let mut all = Tally::default();
     all.add_artefacts(view.artefacts());

@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::PlaceView;
 
-/// How far clocks may differ before ages are not believed.
+/// The largest difference between clocks at which ages are still trusted.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
-/// Everything that forbids deleting here now, for people. Empty if nothing does.
+/// Returns all reasons that forbid deleting here now, as sentences for people.
 pub(super) fn blocks(view: &PlaceView, now: Timestamp) -> Vec<String> {
     [unreadable(view), missing_packs(view)]
         .into_iter()
@@ -18,10 +18,10 @@ pub(super) fn blocks(view: &PlaceView, now: Timestamp) -> Vec<String> {
         .collect()
 }
 
-/// How many objects that cannot be read are named.
+/// The largest number of unreadable objects that are named.
 const NAMED: usize = 20;
 
-/// What cannot be read may name any pack and hold any run.
+/// Refuses if a record cannot be read: it may name any pack and hold any run.
 fn unreadable(view: &PlaceView) -> Option<String> {
     if view.unreadable.is_empty() {
         return None;
@@ -37,8 +37,9 @@ fn unreadable(view: &PlaceView) -> Option<String> {
     ))
 }
 
-/// A manifest is written after its packs, and goes before them. If the listing lacks one, either the listing is short,
-/// and then no conclusion from it holds, or the place is damaged, and then deleting is not what it needs.
+/// Refuses if packs are missing. A manifest is written after its packs, and deleted before them. If the listing lacks a
+/// pack, either the listing is incomplete, and no conclusion from it is safe; or the place is damaged, and deleting
+/// would make it worse.
 fn missing_packs(view: &PlaceView) -> Option<String> {
     let good = view.artefacts().filter(|a| a.is_good());
     let short: Vec<_> = good

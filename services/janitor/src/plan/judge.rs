@@ -1,4 +1,4 @@
-//! One run: does it stay?
+//! Decides if one run stays.
 
 use holdfast_format::PlaceName;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Puts the run where it belongs in the plan.
+    /// Adds the run to the plan: to those that stay, or to those that are deleted.
     pub(super) fn pass(&self, run: &RunView, plan: &mut Plan, refusals: &mut Refusals) {
         if let Some(tombstone) = &run.tombstone {
             return self.finish(run, tombstone, plan, refusals);
@@ -41,7 +41,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The rule, and what the proof of newer ones is if it is not all that it could be.
+    /// Returns the rule, with a remark if the proof of newer artefacts is weaker than it could be.
     fn with_proof(&self, run: &RunView, mut rule: String) -> String {
         if self.guards.rests_on_integrity(run) {
             rule.push_str("; newer ones are proven to level integrity, and nobody verifies deeper");
@@ -49,7 +49,7 @@ impl Judge<'_> {
         rule
     }
 
-    /// The rule by which it is past its time, else why it is not.
+    /// Returns the rule by which the run is too old, or the reason why it is not.
     fn age(&self, run: &RunView) -> Result<String, Keep> {
         if run.class == holdfast_format::Class::Pinned {
             return Err(Keep::Pinned);
@@ -75,9 +75,10 @@ impl Judge<'_> {
         }))
     }
 
-    /// What a target still lacks of it. The local place alone is what targets are filled from.
+    /// Returns what a target still lacks of the run. Only the local place is asked, since targets are filled from
+    /// there.
     ///
-    /// A bad artefact is never copied. The target has to have one that can stand in for it.
+    /// A bad artefact is never copied, so the target must have one that can stand in for it.
     fn lacking(&self, run: &RunView) -> Option<Keep> {
         if self.view.place != PlaceName::local() {
             return None;
@@ -94,8 +95,8 @@ impl Judge<'_> {
         })
     }
 
-    /// What becomes of a run that was given up earlier. Since then it may have been held, or all newer ones may have
-    /// turned out bad: then what is left of it stays.
+    /// Decides about a run that was given up earlier. It may have been held since, or all newer runs may have turned
+    /// out bad; then the rest of it stays.
     fn finish(&self, run: &RunView, tombstone: &Tombstoned, plan: &mut Plan, refusals: &mut Refusals) {
         let mut left = removal(run, tombstone.rule.clone());
         if left.objects.is_empty() {
@@ -118,8 +119,8 @@ impl Judge<'_> {
         }
     }
 
-    /// A target's tombstone tells the local place that the target had the run and is not to get it again, so it stays
-    /// as long as the run is there.
+    /// True if a tombstone may be removed. A tombstone at a target tells the local place that the target had the run
+    /// and must not get it again, so it stays as long as the local place has the run.
     fn may_forget(&self, run: &RunView, tombstone: &Tombstoned) -> bool {
         let local = PlaceName::local();
         let settled = self.view.place == local

@@ -1,4 +1,4 @@
-//! Why a run stays.
+//! Reasons to keep a run.
 
 use std::fmt;
 
@@ -8,38 +8,38 @@ use jiff::Timestamp;
 
 use super::Subject;
 
-/// Why a run stays.
+/// The reason why a run stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// No retention is configured for the place.
     NoRetention,
-    /// Nothing goes at all; the plan's refusals say why.
+    /// Nothing at all is deleted; the reason is in the plan's `refused`.
     Blocked,
-    /// It is of class `pinned`.
+    /// The run's class is `pinned`.
     Pinned,
-    /// It is held until then, or until it is released.
+    /// The run is held until this time, or without end until it is released.
     Held(Option<Timestamp>),
-    /// It has no restore point, and until then may get one.
+    /// The run has no restore point, and may get one until this time.
     GoingOn(Option<Timestamp>),
-    /// It is younger than the grace.
+    /// The run is younger than the grace.
     Young,
-    /// No period is set for its class or one below.
+    /// No period is set for the run's class or a lower one.
     NoPeriod(Class),
-    /// It is within this period.
+    /// The run is within this period of this class.
     Within(Class, Span),
-    /// It has one of the last good ones of this.
+    /// The run holds one of the last good artefacts of this subject.
     LastGood(Subject),
-    /// It has one of this that is newer than the last good ones.
+    /// The run holds an artefact of this subject that is newer than the last good ones.
     Newest(Subject),
-    /// It has the last verified one of this.
+    /// The run holds the last verified artefact of this subject.
     LastVerified(Subject),
-    /// It has one of this, and no newer good one was verified to this level.
+    /// The run holds an artefact of this subject, and no newer good one was verified to this level.
     Unproven(Subject, Level),
-    /// What it has of this artefact cannot be read.
+    /// The run holds this artefact, whose records cannot be read.
     Unknown(ArtefactId),
-    /// A target does not have this yet.
+    /// A target does not have an artefact of this subject yet.
     Lacks(PlaceName, Option<Subject>),
-    /// A target could not be looked at.
+    /// A target could not be read, for this reason.
     Unseen(PlaceName, String),
 }
 

@@ -1,11 +1,11 @@
-//! A plan in print.
+//! Prints a plan.
 
 use std::fmt;
 
 use super::{Described, Plan, Removal};
 
 impl Plan {
-    /// The plan as lines of text, for people; the same plan gives the same lines.
+    /// Returns the plan as lines of text for people. The same plan gives the same lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("retention at {}, {}", self.place, self.at)];
@@ -86,12 +86,12 @@ fn removal(verb: &str, removal: &Removal) -> String {
     format!("{verb}{}: {}; {artefacts}, {objects}", removal.run, removal.rule)
 }
 
-fn packs(verb: &str, packs: &super::Sized, why: &str) -> Option<String> {
+fn packs(verb: &str, packs: &super::PackSizes, why: &str) -> Option<String> {
     let bytes = bytes_of(packs);
     (!packs.is_empty()).then(|| format!("{verb}{}, {bytes} bytes: {why}", counted(packs.len(), "pack")))
 }
 
-fn bytes_of(packs: &super::Sized) -> u64 {
+fn bytes_of(packs: &super::PackSizes) -> u64 {
     packs.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size))
 }
 

@@ -1,4 +1,4 @@
-//! Packs: condemned, spared, deleted.
+//! Decides which packs are condemned, spared and deleted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::fmt;
 use holdfast_format::{PackId, RunId};
 use jiff::Timestamp;
 
-use super::{PlaceView, Rules, Sized};
+use super::{PackSizes, PlaceView, Rules};
 
-/// Why a condemnation is lifted.
+/// The reason why a pack is no longer condemned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spare {
     /// A manifest names the pack.
     InUse,
-    /// The pack was stored anew after it was condemned.
+    /// The pack was stored again after it was condemned.
     StoredAnew,
-    /// The pack is gone and only its mark is left.
+    /// The pack is gone, and only its mark is left.
     Gone,
 }
 
@@ -29,10 +29,10 @@ impl fmt::Display for Spare {
     }
 }
 
-/// The condemnations to lift.
+/// Returns the packs that are no longer condemned.
 ///
-/// Any manifest counts here, also one that goes in the same plan: who captured with it as a parent may be about to
-/// name the pack, so its grace begins anew.
+/// Any manifest counts here, even one that the same plan deletes: a capture that used it as a parent may be about to
+/// name the pack. So the grace of the pack begins again.
 pub(super) fn spare(view: &PlaceView) -> Vec<(PackId, Spare)> {
     let named: BTreeSet<PackId> = view.artefacts().flat_map(|a| a.packs.iter().copied()).collect();
     let why = |(id, at): (&PackId, &Timestamp)| {
@@ -47,15 +47,15 @@ pub(super) fn spare(view: &PlaceView) -> Vec<(PackId, Spare)> {
     view.condemned.iter().filter_map(why).collect()
 }
 
-/// What happens to packs.
+/// The packs of a plan.
 #[derive(Default)]
 pub(super) struct Swept {
-    pub(super) condemn: Sized,
-    pub(super) delete: Sized,
+    pub(super) condemn: PackSizes,
+    pub(super) delete: PackSizes,
     pub(super) waiting: Vec<PackId>,
 }
 
-/// The packs to condemn and to delete, when the runs `going` go.
+/// Decides which packs are condemned and deleted, if the runs `going` are deleted.
 pub(super) fn sweep(
     view: &PlaceView,
     rules: &Rules,
@@ -67,7 +67,7 @@ pub(super) fn sweep(
     let staying = staying.flat_map(|run| &run.artefacts).chain(&view.orphans);
     let named: BTreeSet<PackId> = staying.flat_map(|a| a.packs.iter().copied()).collect();
     let spared: BTreeSet<PackId> = spared.iter().map(|(id, _)| *id).collect();
-    // A run chose what to reference from what it saw after its start.
+    // A run has chosen the packs that it refers to after its start.
     let going_on = view.runs.iter().filter(|run| run.is_going_on(now));
     let oldest_going_on = going_on.map(|run| run.started).min();
     let mut swept = Swept::default();

@@ -1,8 +1,8 @@
-//! Artefacts that stay whatever their age.
+//! Decides which artefacts stay at any age.
 //!
-//! A verdict only protects. What is known against an artefact never lets it, or another one, go; only a proof does:
-//! an artefact may go once a newer one of the same database or directory was verified and nothing is known against that
-//! one. Where nothing was verified, nothing goes.
+//! A verdict only protects. A fault of an artefact never lets it, or another one, go. Only a proof does: an artefact
+//! may go once a newer one of the same database or directory was verified, and no fault of that one is known. Where
+//! nothing was verified, nothing goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,24 +11,24 @@ use jiff::Timestamp;
 
 use super::{ArtefactView, Keep, PlaceView, RunView, Subject};
 
-/// The level from which on a verification proves that an artefact can be restored.
+/// The lowest level of a verification that proves that an artefact can be restored.
 const PROOF: Level = Level::Decrypt;
 
-/// When a run was started, and its id: the order of artefacts of the same subject.
+/// The order of artefacts of the same subject: the start of their run, and its id.
 type Order = (Timestamp, RunId);
 
-/// Tells which artefacts must stay.
+/// The artefacts that must stay, by subject.
 pub(super) struct Guards {
     of: BTreeMap<Subject, Guard>,
 }
 
-/// What guards the artefacts of one subject.
+/// The artefacts of one subject that must stay.
 struct Guard {
-    /// The newest ones, down to the last of those good ones that are kept whatever their age.
+    /// The newest artefacts, down to the last of those good ones that are kept at any age.
     newest: BTreeMap<ArtefactId, IsGood>,
-    /// The newest proven one. Older ones may go.
+    /// The newest proven artefact. Older ones may go.
     proof: Option<Proof>,
-    /// The level that counts as proof.
+    /// The level that counts as proof for this subject.
     level: Level,
 }
 
@@ -39,7 +39,7 @@ struct Proof {
     order: Order,
 }
 
-/// An artefact that is here, good or not, with its run.
+/// An artefact whose manifest is here, good or not, with its run.
 #[derive(Clone, Copy)]
 struct Known<'a> {
     run: &'a RunView,
@@ -47,7 +47,7 @@ struct Known<'a> {
 }
 
 impl Guards {
-    /// The guards of a place at which the last `keep_last` good artefacts of each subject are kept.
+    /// Reads the guards of a place where the last `keep_last` good artefacts of each subject are kept.
     pub(super) fn of(view: &PlaceView, keep_last: u32) -> Self {
         let mut all: BTreeMap<&Subject, Vec<Known<'_>>> = BTreeMap::new();
         for run in view.newest_first() {
@@ -64,7 +64,7 @@ impl Guards {
         }
     }
 
-    /// Why a run stays, if one of its artefacts must.
+    /// Returns the reason why a run stays, if one of its artefacts must stay.
     pub(super) fn keep(&self, run: &RunView) -> Option<Keep> {
         let here = || run.artefacts.iter().filter(|a| a.manifest);
         here()
@@ -86,7 +86,7 @@ impl Guards {
         })
     }
 
-    /// Why nothing newer proves that the artefact is dispensable.
+    /// Returns the reason why the artefact is still needed, if no newer one is proven.
     fn unproven(&self, run: &RunView, artefact: &ArtefactView) -> Option<Keep> {
         let Some((subject, guard)) = self.guard(artefact) else {
             return Some(Keep::Unknown(artefact.id));
@@ -99,14 +99,14 @@ impl Guards {
         }
     }
 
-    /// Whether what lets a run go is a proof to level integrity alone.
+    /// True if the run may go because of a proof to level integrity alone.
     pub(super) fn rests_on_integrity(&self, run: &RunView) -> bool {
         let mut here = run.artefacts.iter().filter(|a| a.manifest);
         here.any(|artefact| self.guard(artefact).is_some_and(|(_, guard)| guard.level < PROOF))
     }
 
-    /// The artefacts that can stand in for a bad one of `run`, which no target will ever get: newer, proven, and of a run
-    /// that is kept at least as long.
+    /// Returns the artefacts that can stand in for a bad one of `run`, which no target will ever get. They are newer
+    /// and proven, and belong to a run that is kept at least as long.
     pub(super) fn stand_ins(&self, view: &PlaceView, run: &RunView, artefact: &ArtefactView) -> BTreeSet<ArtefactId> {
         let Some((subject, guard)) = self.guard(artefact) else {
             return BTreeSet::new();
@@ -124,13 +124,13 @@ impl Guards {
 }
 
 impl Guard {
-    /// `known` are a subject's artefacts, newest first.
+    /// Makes the guard of a subject from its artefacts, which are sorted from new to old.
     ///
-    /// Artefacts of runs that are already given up count last: they are going, so they must not stand in for one that
-    /// stays; but if nothing else is left they are what is left, and their deletion is not finished.
+    /// Artefacts of runs that are given up count last. They are being deleted, so they must not stand in for one that
+    /// stays. But if nothing else is left, they stay, and their deletion is not finished.
     fn of(known: Vec<Known<'_>>, keep_last: usize) -> Self {
         let deepest = known.iter().filter_map(|k| k.artefact.verified).max();
-        // Where nobody verifies deeper, integrity is all the proof there is.
+        // If nobody verifies deeper, level integrity is the only proof there is.
         let level = deepest.map_or(PROOF, |deepest| deepest.min(PROOF));
         let (going, mut known): (Vec<_>, Vec<_>) = known.into_iter().partition(|k| k.run.tombstone.is_some());
         let proof = known.iter().find(|k| is_proven(k.artefact, level)).map(|k| Proof {

@@ -1,14 +1,14 @@
-//! What retention would have done and did not, in words.
+//! The deletions that retention refuses, in words.
 
 use std::collections::BTreeMap;
 
 use super::Keep;
 
-/// How many runs that stay for the same reason are told one by one.
-const TOLD: usize = 10;
+/// The largest number of runs with the same reason that are listed one by one.
+const LISTED_MAX: usize = 10;
 
-/// Collects the runs that are past their time and stay. Of many that stay for the same reason the first are told, and how
-/// many more there are: a report is written after every run.
+/// Collects the runs that are too old and stay. Of many with the same reason, only the first are listed, and the others
+/// are counted, since a report is written after every run.
 #[derive(Default)]
 pub(super) struct Refusals {
     lines: Vec<String>,
@@ -20,15 +20,15 @@ impl Refusals {
         let why = why.to_string();
         let stay = self.stay.entry(why.clone()).or_default();
         *stay += 1;
-        if *stay <= TOLD {
+        if *stay <= LISTED_MAX {
             self.lines.push(format!("{what}: {why}"));
         }
     }
 
     pub(super) fn into_lines(self) -> Vec<String> {
         let Self { mut lines, stay } = self;
-        let more = stay.into_iter().filter(|(_, stay)| *stay > TOLD);
-        lines.extend(more.map(|(why, stay)| format!("{} past their time stay: {why}", more_runs(stay - TOLD))));
+        let more = stay.into_iter().filter(|(_, stay)| *stay > LISTED_MAX);
+        lines.extend(more.map(|(why, stay)| format!("{} past their time stay: {why}", more_runs(stay - LISTED_MAX))));
         lines
     }
 }

@@ -1,15 +1,15 @@
-//! What was done, as the record that the place keeps.
+//! The report of retention, which the place keeps as a record.
 
 use holdfast_format::{CleanReport, Deleted, ObjectKey, RunId};
 
 use super::{Action, Plan};
 
-/// How many deletions a report tells in full.
-const TOLD: usize = 1000;
+/// The largest number of deletions that a report lists.
+const LISTED_MAX: usize = 1000;
 
 impl Plan {
-    /// The report of the plan of which `done` was carried out, after the run `run`. With all of [`Plan::steps`] it
-    /// reports the whole plan.
+    /// Returns the report of the steps `done`, for the run `run`. With all of [`Plan::steps`] it reports the whole
+    /// plan.
     #[must_use]
     pub fn report(&self, run: RunId, done: &[Action]) -> CleanReport {
         let mut report = CleanReport {
@@ -36,8 +36,9 @@ impl Plan {
                     }
                     report.total_deleted += 1;
                     report.freed_bytes = report.freed_bytes.saturating_add(object.size);
-                    if report.deleted.len() < TOLD {
-                        let (object, rule) = (object.key.to_string(), rule.clone());
+                    if report.deleted.len() < LISTED_MAX {
+                        let object = object.key.to_string();
+                        let rule = rule.clone();
                         report.deleted.push(Deleted { object, rule });
                     }
                 }

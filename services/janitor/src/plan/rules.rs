@@ -1,4 +1,4 @@
-//! The configured rules, and how far back they reach.
+//! The configured rules, and the time that they reach back.
 
 use std::time::Duration;
 
@@ -7,37 +7,37 @@ use holdfast_format::Class;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// What is configured for a place.
+/// The configured rules of a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How long daily runs are kept.
+    /// The time for which daily runs are kept.
     pub daily: Option<Span>,
-    /// How long weekly runs are kept.
+    /// The time for which weekly runs are kept.
     pub weekly: Option<Span>,
-    /// How long monthly runs are kept.
+    /// The time for which monthly runs are kept.
     pub monthly: Option<Span>,
-    /// How many of the newest good artefacts of each database or directory are kept whatever their age; 0 counts as 1.
+    /// The number of the newest good artefacts of each database or directory that are kept at any age; 0 counts as 1.
     pub keep_last: u32,
-    /// How long a run is left alone after its start, and a pack after it was stored and after it was condemned. Must
-    /// be longer than any run.
+    /// The time for which nothing happens to a run after its start, and to a pack after it was stored and after it was
+    /// condemned. Must be longer than any run.
     pub grace: Duration,
-    /// The largest share of the place, in percent, that goes without being confirmed.
+    /// The largest share of the place, in percent, that is deleted without confirmation.
     pub max_delete_percent: u8,
 }
 
 /// The period that keeps runs of a class longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reach {
-    /// Whose period it is.
+    /// The class that the period is set for.
     pub(super) class: Class,
     /// The period.
     pub(super) span: Span,
-    /// What was started before then is past it.
+    /// Runs that started before this time are too old.
     pub(super) cutoff: Timestamp,
 }
 
 impl Rules {
-    /// The rules of one place.
+    /// Reads the rules of one place from the configuration.
     #[must_use]
     pub fn new(retention: &Retention, janitor: &Janitor) -> Self {
         Self {
@@ -50,7 +50,8 @@ impl Rules {
         }
     }
 
-    /// The period that keeps a run of this class longest: a monthly run is the week's and the day's run as well.
+    /// Returns the period that keeps a run of this class longest. A monthly run also counts as a weekly and a daily
+    /// one.
     pub(super) fn reach(&self, class: Class, now: Timestamp) -> Option<Reach> {
         let periods = [
             (Class::Daily, self.daily),
@@ -68,14 +69,14 @@ impl Rules {
         reaches.min_by_key(|reach| reach.cutoff)
     }
 
-    /// Whether the grace that began at `since` is over.
+    /// True if the grace that began at `since` is over.
     pub(super) fn is_grace_over(&self, since: Timestamp, now: Timestamp) -> bool {
         let grace = SignedDuration::try_from(self.grace).unwrap_or(SignedDuration::MAX);
         now.duration_since(since) > grace
     }
 }
 
-/// `span` before `now`; the beginning of time if it reaches further than times do.
+/// Returns the time that lies `span` before `now`, or the earliest possible time if that is out of range.
 fn back(now: Timestamp, span: Span) -> Timestamp {
     let then = match span {
         Span::Seconds(seconds) => i64::try_from(seconds)

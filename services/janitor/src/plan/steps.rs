@@ -1,4 +1,4 @@
-//! A plan as single steps, in an order in which stopping anywhere does no harm.
+//! A plan as single steps, in an order in which it is safe to stop anywhere.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use super::{Object, Plan, Removal, RunView};
 /// One step. Doing it again, or for something that is gone already, changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Write down that a run is given up, before anything of it goes.
+    /// Records that a run is given up, before anything of it is deleted.
     WriteTombstone {
-        /// The run.
+        /// The run's id.
         run: RunId,
-        /// By which rule.
+        /// The rule, in words.
         rule: String,
-        /// Its artefacts.
+        /// The artefacts of the run.
         artefacts: Vec<ArtefactId>,
     },
-    /// Condemn a pack.
+    /// Condemns a pack.
     Condemn(PackId),
-    /// Delete one object.
+    /// Deletes one object.
     Delete {
-        /// The object.
+        /// The object to delete.
         object: Object,
-        /// By which rule.
+        /// The rule, in words.
         rule: String,
     },
 }
@@ -40,10 +40,11 @@ impl fmt::Display for Action {
 }
 
 impl Plan {
-    /// The plan's steps, to be done one after the other, up to the first that fails.
+    /// Returns the plan's steps. They are done one after the other, until one fails.
     ///
-    /// First what only saves data; then runs, each behind its tombstone, and of each first what others find it by;
-    /// then the marks of packs that nothing names any more; last the packs whose time is over, each before its mark.
+    /// First come steps that only save data. Then runs: each tombstone before the deletions of its run, and first the
+    /// objects by which others find the run. Then the marks of packs that nothing names any more. Last the packs whose
+    /// grace is over, each before its mark.
     #[must_use]
     pub fn steps(&self) -> Vec<Action> {
         let mut steps = Vec::new();
@@ -84,14 +85,15 @@ fn delete(object: Object, rule: &str) -> Action {
     Action::Delete { object, rule }
 }
 
-/// Marks are some hundred bytes; what they free is not counted.
+/// Marks have some hundred bytes, which do not count as freed.
 fn mark(pack: PackId) -> Object {
     let key = ObjectKey::Condemned(pack);
     Object { key, size: 0 }
 }
 
-/// A run's objects in the order in which they go: the restore point, by which the run is found; of each artefact the
-/// manifest, by which it is found, then the rest; then the run's records, and last the one that says what it was.
+/// Returns a run's objects in the order in which they are deleted: the restore point, by which the run is found; for
+/// each artefact the manifest, by which it is found, and then the rest; then the run's records, and last the
+/// expectations, which say what the run was.
 pub(super) fn in_order(run: &RunView) -> Vec<Object> {
     let mut objects: Vec<Object> = run.objects.clone();
     objects.extend(run.artefacts.iter().flat_map(|a| a.objects.iter().cloned()));

@@ -1,4 +1,4 @@
-//! What a place holds, as far as retention needs to know.
+//! The content of a place, as far as retention needs to know it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,149 +8,151 @@ use jiff::Timestamp;
 
 use super::Described;
 
-/// Everything that a place holds. Whatever could not be read or made sense of belongs in `unreadable`: then nothing
-/// is deleted, since what is not understood may be the only thing that names a pack.
+/// The content of a place. An object that cannot be read or understood is named in `unreadable`. Then nothing is
+/// deleted, since that object may be the only one that names a pack.
 #[derive(Clone, Debug)]
 pub struct PlaceView {
-    /// The place.
+    /// The place's name.
     pub place: PlaceName,
-    /// Its runs, those given up and not gone yet among them, in any order.
+    /// All runs, in any order, those among them that are given up and not deleted yet.
     pub runs: Vec<RunView>,
     /// Artefacts whose run has no record and no tombstone here.
     pub orphans: Vec<ArtefactView>,
-    /// Its packs.
+    /// All packs, by id.
     pub packs: BTreeMap<PackId, PackView>,
-    /// Packs that are condemned, and since when.
+    /// Packs that are condemned, with the time of each mark.
     pub condemned: BTreeMap<PackId, Timestamp>,
-    /// Manifests and records that could not be read, by their keys.
+    /// The keys of manifests and records that cannot be read, each with the reason.
     pub unreadable: Vec<String>,
-    /// The latest time that any manifest or record here names as past.
+    /// The latest time in the past that any manifest or record here names.
     pub newest_record: Option<Timestamp>,
-    /// What time the place itself says it is, if it does (a store's `Date`).
+    /// The time by the place's own clock, if it has one (a store's `Date`).
     pub place_time: Option<Timestamp>,
 }
 
 /// A stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Where it is.
+    /// The object's key.
     pub key: ObjectKey,
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
 /// A stored pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackView {
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// When it was stored.
+    /// Time at which the pack was stored.
     pub modified: Timestamp,
 }
 
 /// One run at a place.
 #[derive(Clone, Debug)]
 pub struct RunView {
-    /// The run.
+    /// The run's id.
     pub run: RunId,
-    /// When it was started.
+    /// Time of the run's start.
     pub started: Timestamp,
-    /// What retention goes by.
+    /// The class, which decides how long the run is kept.
     pub class: Class,
-    /// A word that people find it by.
+    /// A label that somebody gave the run.
     pub label: Option<String>,
-    /// Whether its restore point is here.
+    /// True if the run's restore point is here.
     pub recorded: bool,
-    /// By when everything was to have come. `None` only if nothing says so.
+    /// The deadline of the run. `None` only if no record names one.
     pub deadline: Option<Timestamp>,
-    /// The targets it is to be copied to.
+    /// The targets that the run is copied to.
     pub targets: Vec<PlaceName>,
-    /// How long it is held: the latest of what its records and its hold say.
+    /// The hold of the run: the latest of those that its records and its hold name.
     pub hold: Option<Hold>,
-    /// Set once retention gave it up.
+    /// Set once retention has given the run up.
     pub tombstone: Option<Tombstoned>,
-    /// Its artefacts: those listed, those that came, and for a tombstone those that it names and that left anything.
+    /// The run's artefacts: those listed and those captured; with a tombstone, those that it names and that left an
+    /// object.
     pub artefacts: Vec<ArtefactView>,
-    /// Its own objects: everything under `runs/<run>/`, and `holds/<run>`.
+    /// The run's own objects: everything under `runs/<run>/`, and `holds/<run>`.
     pub objects: Vec<Object>,
 }
 
-/// How long a run is held.
+/// The end of a run's hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Until then.
+    /// The run is held until this time.
     Until(Timestamp),
-    /// Until somebody releases it.
+    /// The run is held until somebody releases it.
     Forever,
 }
 
-/// A run that was given up.
+/// The tombstone of a run that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstoned {
-    /// When.
+    /// Time at which the run was given up.
     pub at: Timestamp,
-    /// By which rule.
+    /// The rule, in words.
     pub rule: String,
 }
 
 /// One artefact at a place.
 #[derive(Clone, Debug)]
 pub struct ArtefactView {
-    /// The artefact.
+    /// The artefact's id.
     pub id: ArtefactId,
-    /// What it is one of. `None` if its manifest and its listing are both gone.
+    /// The subject of the artefact. `None` if its manifest and its listing are both gone.
     pub subject: Option<Subject>,
-    /// Whether its manifest is here.
+    /// True if the artefact's manifest is here.
     pub manifest: bool,
-    /// Whether something is known against it: its run failed on it, or it was found damaged, and not found good since.
+    /// True if something is known against the artefact: its run failed on it, or it was found damaged; and it was not
+    /// found good since.
     pub bad: bool,
-    /// The deepest level at which it was ever found good, whatever was found since.
+    /// The deepest level at which the artefact was ever found good, whatever was found since.
     pub verified: Option<Level>,
-    /// The packs that its manifest names.
+    /// The packs that the artefact's manifest names.
     pub packs: Vec<PackId>,
-    /// Its objects: everything under `artefacts/<id>/`.
+    /// The artefact's objects: everything under `artefacts/<id>/`.
     pub objects: Vec<Object>,
 }
 
-/// What artefacts of different runs have in common: one database, one directory.
+/// The thing that artefacts of different runs are backups of: one database, or one directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
-    /// The source.
+    /// The source's name.
     pub source: SourceName,
-    /// What it is.
+    /// The kind of artefact.
     pub kind: ArtefactKind,
-    /// Its name at the source.
+    /// The name at the source.
     pub name: String,
 }
 
-/// The other places, by name. A target that is no longer configured is not among them and holds nothing back.
+/// The other places, by name. A target that is no longer configured is not among them, and does not keep anything.
 pub type Others = BTreeMap<PlaceName, Other>;
 
-/// What another place holds, as far as was asked.
+/// The content of another place, as far as it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Other {
-    /// It was looked at.
+    /// The place was read.
     Seen {
-        /// Runs of which anything is there and that are not given up there.
+        /// Runs that have an object there and are not given up there.
         runs: BTreeSet<RunId>,
-        /// Artefacts whose manifest is there and was read, so that all of them is.
+        /// Artefacts whose manifest is there and was read, so that the whole artefact is there.
         artefacts: BTreeSet<ArtefactId>,
-        /// Runs that its own retention gave up, as tombstones say that were read: it had them.
+        /// Runs that the place had, and that its own retention has given up, by tombstones that were read.
         given_up: BTreeSet<RunId>,
     },
-    /// It could not be looked at; why, for people.
+    /// The place could not be read, for this reason.
     Unseen(String),
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names come from the source: a line break in one must not forge a line of the report.
+        // Names come from the source. A line break in a name must not forge a line of the report.
         write!(f, "{} {}/{}", self.kind, self.source, self.name.escape_debug())
     }
 }
 
 impl Hold {
-    /// Whether it still holds.
+    /// True if the run is still held at `now`.
     #[must_use]
     pub fn is_in_force(self, now: Timestamp) -> bool {
         match self {
@@ -161,7 +163,7 @@ impl Hold {
 }
 
 impl ArtefactView {
-    /// Whether it is here and nothing is known against it.
+    /// True if the artefact is here, and nothing is known against it.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.manifest && !self.bad
@@ -169,7 +171,7 @@ impl ArtefactView {
 }
 
 impl RunView {
-    /// The run as people know it.
+    /// Returns the run as people know it.
     #[must_use]
     pub fn described(&self) -> Described {
         Described {
@@ -180,7 +182,7 @@ impl RunView {
         }
     }
 
-    /// Whether something may still come of it.
+    /// True if the run may still get a restore point.
     #[must_use]
     pub fn is_going_on(&self, now: Timestamp) -> bool {
         self.tombstone.is_none() && !self.recorded && self.deadline.is_none_or(|deadline| deadline > now)
@@ -188,7 +190,7 @@ impl RunView {
 }
 
 impl PlaceView {
-    /// Every artefact that is here.
+    /// Returns every artefact that is here.
     pub(super) fn artefacts(&self) -> impl Iterator<Item = &ArtefactView> {
         self.runs.iter().flat_map(|run| &run.artefacts).chain(&self.orphans)
     }

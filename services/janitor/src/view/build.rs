@@ -1,4 +1,4 @@
-//! From keys and records to what the plan looks at. Pure.
+//! Turns keys and records into the view for the plan. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,15 +45,15 @@ pub(super) fn sight(place: PlaceName, at: Timestamp, inventory: Inventory, recor
     }
 }
 
-/// What is known of artefacts apart from what stands at the place.
+/// Facts about artefacts that come from records, and not from the artefacts' own objects.
 #[derive(Default)]
 struct Known {
-    /// Of each artefact, the run that it belongs to.
+    /// For each artefact, the run that it belongs to.
     owners: BTreeMap<ArtefactId, RunId>,
-    /// The same, by run.
+    /// For each run, its artefacts.
     artefacts: BTreeMap<RunId, BTreeSet<ArtefactId>>,
     subjects: BTreeMap<ArtefactId, Subject>,
-    /// Artefacts that a restore point or a failure calls failed, and since when.
+    /// Artefacts that a restore point or a failure record calls failed, with the time of that.
     failed: BTreeMap<ArtefactId, Timestamp>,
 }
 
@@ -69,7 +69,8 @@ impl Known {
         let points = records.points.values();
         let pointed = points.flat_map(|p| p.artefacts.iter().map(|a| (p.run, a.source.clone(), &a.artefact)));
         for (run, source, artefact) in listed.chain(pointed) {
-            let (kind, name) = (artefact.kind, artefact.name.clone());
+            let kind = artefact.kind;
+            let name = artefact.name.clone();
             known.owners.insert(artefact.id, run);
             known.subjects.insert(artefact.id, Subject { source, kind, name });
         }
@@ -102,7 +103,7 @@ struct Builder {
 }
 
 impl Builder {
-    /// Every run that has a record or a tombstone. One that is only held has nothing to be given up.
+    /// Returns every run that has a record or a tombstone. A run that has only a hold has nothing to be given up.
     fn runs(&self) -> Vec<RunView> {
         let with_objects = self.inventory.runs.keys();
         let all: BTreeSet<RunId> = with_objects.chain(self.records.tombstones.keys()).copied().collect();
@@ -110,7 +111,8 @@ impl Builder {
     }
 
     fn run(&self, run: RunId) -> RunView {
-        let (expected, point) = (self.records.expected.get(&run), self.records.points.get(&run));
+        let expected = self.records.expected.get(&run);
+        let point = self.records.points.get(&run);
         let tombstone = self.records.tombstones.get(&run);
         let mut objects = self.inventory.runs.get(&run).cloned().unwrap_or_default();
         objects.extend(self.inventory.holds.get(&run).map(|(object, _)| object.clone()));
@@ -150,14 +152,14 @@ impl Builder {
         }
     }
 
-    /// The class of its longest-kept artefact: labels may ask for one.
+    /// Returns the highest class among the run's artefacts, since labels may raise an artefact's class.
     fn class_of_artefacts(&self, run: RunId) -> Option<Class> {
         let ids = self.known.artefacts.get(&run).into_iter().flatten();
         let sealed = ids.filter_map(|id| self.records.manifests.get(id));
         sealed.map(|sealed| sealed.class).max()
     }
 
-    /// The latest of what its records and its hold say.
+    /// Returns the latest hold that the run's records and its hold name.
     fn hold(&self, run: RunId) -> Option<Hold> {
         let expected = self
             .records
@@ -198,8 +200,8 @@ impl Builder {
         }
     }
 
-    /// Whether its run, a verification, or the verification of an artefact that shares a pack with it says that it is
-    /// damaged, and none has found it good since.
+    /// True if the artefact is damaged and was not found good since: by its run, by a verification, or by the
+    /// verification of an artefact that shares a pack with it.
     fn is_bad(&self, id: ArtefactId, sealed: Option<&Sealed>, verifications: &[Verification]) -> bool {
         let good = last_good(verifications, &self.place);
         let failed = self
@@ -208,7 +210,7 @@ impl Builder {
             .get(&id)
             .is_some_and(|at| good.is_none_or(|good| good < *at));
         let packs = sealed.map_or(&[][..], |sealed| sealed.packs.as_slice());
-        // A mark that cannot be read says nothing; it holds all deletion back.
+        // A mark that cannot be read says nothing about the artefact. It forbids all deletion.
         let mut since = packs.iter().filter_map(|pack| self.records.damaged.get(pack).copied());
         failed || is_known_bad(verifications, &self.place) || since.any(|at| good.is_none_or(|good| good < at))
     }
@@ -228,8 +230,8 @@ impl Builder {
         orphans.map(|id| self.artefact(*id)).collect()
     }
 
-    /// What holds all deletion back. Of a run that is given up nothing counts any more but its tombstone: what it named
-    /// and held was looked at when it was given up.
+    /// Returns the unreadable objects, which forbid all deletion. For a run that is given up, only its tombstone
+    /// counts: the objects that it named and held were checked when it was given up.
     fn unreadable(&mut self, runs: &[RunView]) -> Vec<String> {
         let gone: BTreeSet<RunId> = self.records.tombstones.keys().copied().collect();
         let mut texts = Vec::new();
@@ -243,12 +245,12 @@ impl Builder {
                 _ => None,
             };
             if run.is_some_and(|run| gone.contains(&run)) {
-                tracing::debug!(object = %key, why, "of a run that is given up, and passed over");
+                tracing::debug!(object = %key, why, "ignoring an unreadable object of a run that is given up");
             } else {
                 texts.push(format!("{key} ({why})"));
             }
         }
-        // Targets are filled from the local place alone: only there it counts which ones a run is to be copied to.
+        // Only the local place fills targets, so only there it matters which targets a run is copied to.
         if self.place == PlaceName::local() {
             let lost = runs.iter().filter(|r| r.recorded && r.tombstone.is_none());
             for run in lost.filter(|run| !has(&run.objects, &ObjectKey::Expected(run.run))) {
@@ -267,12 +269,12 @@ fn has(objects: &[Object], key: &ObjectKey) -> bool {
     objects.iter().any(|object| object.key == *key)
 }
 
-/// A hold's record, as the plan has it.
+/// Converts a hold's record.
 pub(crate) fn hold_of(hold: &holdfast_format::Hold) -> Hold {
     hold.until.map_or(Hold::Forever, Hold::Until)
 }
 
-/// Of two holds, the one that holds longer.
+/// Returns the hold that lasts longer.
 pub(crate) fn later(a: Hold, b: Hold) -> Hold {
     match (a, b) {
         (Hold::Until(a), Hold::Until(b)) => Hold::Until(a.max(b)),

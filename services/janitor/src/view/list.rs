@@ -1,4 +1,4 @@
-//! What a place holds, by its keys alone.
+//! The content of a place, by its keys alone.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,23 @@ use jiff::Timestamp;
 
 use crate::plan::{Object, PackView};
 
-/// Everything that was listed at a place.
+/// The listing of a whole place.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) packs: BTreeMap<PackId, PackView>,
     pub(crate) condemned: Vec<PackId>,
-    /// Marks of damaged packs, and since when.
+    /// Marks of damaged packs, with the time of each.
     pub(crate) damaged: BTreeMap<PackId, Timestamp>,
-    /// Everything of each artefact.
+    /// All objects of each artefact.
     pub(crate) artefacts: BTreeMap<ArtefactId, Vec<Object>>,
-    /// Everything below `runs/`, by run.
+    /// All objects below `runs/`, by run.
     pub(crate) runs: BTreeMap<RunId, Vec<Object>>,
     pub(crate) tombstones: Vec<RunId>,
     /// Holds, with the time of each.
     pub(crate) holds: BTreeMap<RunId, (Object, Timestamp)>,
 }
 
-/// In this order: a manifest names packs that were there before it, and a hold counts until the last moment.
+/// The order of listing. A manifest names packs that were there before it, and a hold counts until the last moment.
 const IN_ORDER: [Prefix; 7] = [
     Prefix::Packs,
     Prefix::Condemned,
@@ -41,7 +41,7 @@ impl Inventory {
         Self::below(place, &IN_ORDER).await
     }
 
-    /// Lists all but packs and their marks.
+    /// Lists everything except packs and their marks.
     pub(crate) async fn without_packs(place: &Place) -> Result<Self, StorageError> {
         Self::below(place, &IN_ORDER[3..]).await
     }
@@ -76,22 +76,22 @@ impl Inventory {
             | ObjectKey::Finished(run) => self.runs.entry(run).or_default().push(object),
             ObjectKey::Tombstone(run) => self.tombstones.push(run),
             ObjectKey::Hold(run) => drop(self.holds.insert(run, (object, modified))),
-            // They lie at the top, below none of the prefixes.
+            // These objects lie at the top of the place, below none of the prefixes.
             ObjectKey::RestoreGuide | ObjectKey::RestoreScript | ObjectKey::Repository => {}
         }
     }
 
-    /// The keys of artefacts' objects of one kind.
+    /// Returns the keys of artefacts' objects for which `wanted` returns true.
     pub(crate) fn of_artefacts(&self, wanted: impl Fn(&ObjectKey) -> bool) -> Vec<ObjectKey> {
         keys(self.artefacts.values(), wanted)
     }
 
-    /// The keys of runs' objects of one kind.
+    /// Returns the keys of runs' objects for which `wanted` returns true.
     pub(crate) fn of_runs(&self, wanted: impl Fn(&ObjectKey) -> bool) -> Vec<ObjectKey> {
         keys(self.runs.values(), wanted)
     }
 
-    /// Whether an artefact's manifest is here.
+    /// True if the artefact's manifest is here.
     pub(crate) fn has_manifest(&self, id: ArtefactId) -> bool {
         let objects = self.artefacts.get(&id);
         objects.is_some_and(|all| all.iter().any(|o| o.key == ObjectKey::Manifest(id)))

@@ -1,4 +1,4 @@
-//! The records that retention goes by.
+//! Reads the records that retention needs.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use super::{Inventory, in_time};
 use crate::plan::Subject;
 
-/// Records that are read at the same time.
+/// The number of records that are read at the same time.
 const READING: usize = 16;
 
-/// What retention needs of a manifest.
+/// The part of a manifest that retention needs.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) run: RunId,
@@ -26,10 +26,10 @@ pub(crate) struct Sealed {
     pub(crate) packs: Vec<PackId>,
 }
 
-/// Reads records, and keeps account of those that cannot be read.
+/// Reads records, and lists those that cannot be read.
 ///
-/// It reads what stands at the place, past the memory that [`Repository::manifest`] has: a manifest that was good an hour
-/// ago and is damaged now is not to stand in for one that is deleted.
+/// Reads the objects at the place, past the cache of [`Repository::manifest`]: a manifest that was good an hour ago and
+/// is damaged now must not count as good.
 pub(crate) struct Reader<'a> {
     repository: &'a Repository,
     pub(crate) unreadable: Vec<(ObjectKey, String)>,
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
         self.repository.place().name()
     }
 
-    /// Reads the records of these keys; `summary` says of what time each is, and what to keep of it.
+    /// Reads the records of these keys. `summary` returns the time of a record, and the part of it to keep.
     pub(crate) async fn all<T, U>(
         &mut self,
         keys: Vec<ObjectKey>,
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
                     self.newest = self.newest.max(Some(at));
                     records.push((key, kept));
                 }
-                // Whoever releases a hold deletes it; everything else only a janitor does.
+                // Only a hold may disappear, when somebody releases it; other objects are deleted by janitors alone.
                 Ok(None) if matches!(key, ObjectKey::Hold(_)) => {}
                 Ok(None) => self
                     .unreadable
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         Ok(records)
     }
 
-    /// What retention needs of the manifests of these artefacts.
+    /// Reads the manifests of these artefacts, and keeps the parts that retention needs.
     pub(crate) async fn manifests(
         &mut self,
         keys: Vec<ObjectKey>,
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         Ok(read.await?.into_iter().map(|(_, found)| found).collect())
     }
 
-    /// Holds, by run.
+    /// Reads the holds of these runs, by run.
     pub(crate) async fn holds(&mut self, runs: Vec<RunId>) -> Result<BTreeMap<RunId, Hold>, RepositoryError> {
         let keys = runs.into_iter().map(ObjectKey::Hold).collect();
         let read = self.all(keys, |h: Hold| (h.at, (h.run, h))).await?;
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         Ok(by_key(self.all(keys, |t: Tombstone| (t.at, (t.run, t))).await?))
     }
 
-    /// Verifications, by artefact and time.
+    /// Reads verifications, by artefact and sorted by time.
     pub(crate) async fn verifications(
         &mut self,
         keys: Vec<ObjectKey>,
@@ -137,13 +137,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether it is the object, or this host's key for it, that is at fault: then reading it again does not help, and not
-/// knowing what it says must hold deletion back. Anything else is the way to the place.
+/// True if the object, or this host's key for it, is at fault. Then reading it again does not help, and deletion must
+/// wait, since nobody knows what the object says. Other errors concern the connection to the place.
 fn is_unreadable(error: &RepositoryError) -> bool {
     error.is_damage() || matches!(error, RepositoryError::NoKey { .. })
 }
 
-/// Every record that retention goes by.
+/// Every record that retention needs.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) manifests: BTreeMap<ArtefactId, Sealed>,
@@ -154,9 +154,9 @@ pub(super) struct Records {
     pub(super) tombstones: BTreeMap<RunId, Tombstone>,
     pub(super) condemned: BTreeMap<PackId, Timestamp>,
     pub(super) verifications: BTreeMap<ArtefactId, Vec<Verification>>,
-    /// When packs were found damaged.
+    /// Times at which packs were found damaged.
     pub(super) damaged: BTreeMap<PackId, Timestamp>,
-    /// When artefacts failed.
+    /// Times at which artefacts failed.
     pub(super) failed: BTreeMap<ArtefactId, Timestamp>,
     pub(super) unreadable: Vec<(ObjectKey, String)>,
     pub(super) newest: Option<Timestamp>,

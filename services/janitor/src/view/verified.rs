@@ -1,4 +1,4 @@
-//! What an artefact's verifications say together.
+//! Conclusions from all verifications of an artefact.
 
 use holdfast_format::{Level, PlaceName, Verification};
 use jiff::Timestamp;
@@ -9,9 +9,9 @@ pub(crate) fn in_time(mut all: Vec<Verification>) -> Vec<Verification> {
     all
 }
 
-/// Whether a verification at this place found the artefact bad, and no later one that went as deep found it good: what
-/// [`Catalogue::is_known_bad`](holdfast_repository::Catalogue::is_known_bad) says, of records that were read already. They
-/// are sorted by time.
+/// True if a verification at this place found the artefact bad, and no later one at least as deep found it good. The
+/// same rule as [`Catalogue::is_known_bad`](holdfast_repository::Catalogue::is_known_bad), for records that were read
+/// already and are sorted by time.
 pub(crate) fn is_known_bad(all: &[Verification], here: &PlaceName) -> bool {
     let mut deepest_good = None;
     for verification in all.iter().rev().filter(|v| v.place == *here) {
@@ -24,14 +24,14 @@ pub(crate) fn is_known_bad(all: &[Verification], here: &PlaceName) -> bool {
     false
 }
 
-/// When it was last found good at this place.
+/// Returns the time at which the artefact was last found good at this place.
 pub(crate) fn last_good(all: &[Verification], here: &PlaceName) -> Option<Timestamp> {
     let good = all.iter().filter(|v| v.good && v.place == *here);
     good.map(|v| v.finished).max()
 }
 
-/// The deepest level at which it was found good, here or at the repository's own place: targets have the same bytes, which
-/// were compared on their way.
+/// Returns the deepest level at which the artefact was found good, here or at the repository's own place. A target has
+/// the same bytes, which were compared when they were copied.
 pub(crate) fn deepest_good(all: &[Verification], here: &PlaceName) -> Option<Level> {
     let local = PlaceName::local();
     let good = all.iter().filter(|v| v.good && (v.place == *here || v.place == local));

@@ -1,4 +1,4 @@
-//! Artefacts that were really captured and sealed, and what a verification of them finds and writes down.
+//! Artefacts that were really captured and sealed, and the records of their verification.
 
 use holdfast_capture::{Packer, PackerOptions, Watch, capture_stream};
 use holdfast_format::{
@@ -15,7 +15,7 @@ use super::records::{digest, manifest};
 use super::{Bed, LOCAL, name};
 
 impl Bed {
-    /// Brings the roles of the server `main`, captured from these bytes, in packs that are really sealed; reads them back,
+    /// Captures these bytes as the roles of the server `main`, in packs that are really sealed. Then reads them back,
     /// and ends the run.
     pub async fn proven(&self, run: RunId, bytes: &[u8]) -> ArtefactId {
         let source: SourceName = "main".parse().unwrap();
@@ -41,7 +41,8 @@ impl Bed {
             notes: Vec::new(),
         };
         self.write(ObjectKey::Listed(run, source.clone()), &listed).await;
-        let (info, recipients) = (self.repository.info(), self.keys.recipients.clone().unwrap());
+        let info = self.repository.info();
+        let recipients = self.keys.recipients.clone().unwrap();
         let fingerprints = recipients.fingerprints();
         let options = PackerOptions {
             params: info.chunker.clone(),
@@ -97,8 +98,8 @@ impl Bed {
         self.write(ObjectKey::Manifest(artefact.id), &manifest).await;
     }
 
-    /// Reads an artefact back to level decrypt, and writes down what was found as the verifier does: a mark for each
-    /// damaged pack, then the verification. Says whether it is good.
+    /// Reads an artefact back to level decrypt, and writes the same records as the verifier: a mark for each damaged
+    /// pack, then the verification. Returns true if the artefact is good.
     pub async fn read_back(&self, artefact: ArtefactId) -> bool {
         self.clock.advance(std::time::Duration::from_secs(60));
         let fresh = self.repository.at(self.repository.place().clone());

@@ -1,4 +1,4 @@
-//! What several tests begin with, and what they ask of a plan.
+//! Common beginnings of tests, and questions about a plan.
 
 use holdfast_format::{ArtefactId, Hold, ObjectKey, PackId, RunId};
 use holdfast_janitor::Plan;
@@ -22,7 +22,7 @@ pub fn has_refused(plan: &Plan, what: &str) -> bool {
     plan.refused.iter().any(|why| why.contains(what))
 }
 
-/// Two old runs that share a pack with nothing and with a new one, and the new one.
+/// Makes two old runs, one of which shares a pack with a new run, and the new run.
 pub async fn three(bed: &Bed, targets: &[&str]) -> [(RunId, ArtefactId); 3] {
     let first = bed.whole(&[1, 2], targets).await;
     bed.pass(1);

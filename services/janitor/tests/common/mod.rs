@@ -1,4 +1,4 @@
-//! A deployment with real keys and directories, whose runs are written by hand over a clock that stands still.
+//! A deployment with real keys and directories, whose runs are written by hand, with a clock that stands still.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -38,10 +38,11 @@ pub fn name(place: &str) -> PlaceName {
     place.parse().unwrap()
 }
 
-/// A deployment's keys, and the secret part of its backup key.
+/// Makes a deployment's keys, and the secret part of its backup key.
 fn keys() -> (RepositoryKeys, SecretKeys) {
     let key = |purpose, name| generate(purpose, name, None, SystemTime::now()).unwrap();
-    let (backup, pipeline) = (key(KeyPurpose::Backup, "backup"), key(KeyPurpose::Pipeline, "pipeline"));
+    let backup = key(KeyPurpose::Backup, "backup");
+    let pipeline = key(KeyPurpose::Pipeline, "pipeline");
     let secret = pipeline.secret_armored.as_bytes();
     let signer = Signer::from_bytes(secret, None, SystemTime::now()).unwrap();
     let opening = SecretKeys::from_bytes(backup.secret_armored.as_bytes(), None).unwrap();
@@ -71,7 +72,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// A repository with a target `s3`, which is a directory; `retention` is TOML.
+    /// Makes a repository with a target `s3`, which is a directory. `retention` is TOML.
     pub async fn new(retention: &str) -> Self {
         let dir = TempDir::new().unwrap();
         for place in ["local", S3] {
@@ -92,7 +93,7 @@ impl Bed {
         }
     }
 
-    /// The same deployment in another directory, as it stands now.
+    /// Copies the deployment, as it is now, to another directory.
     pub async fn copy(&self) -> Self {
         let dir = TempDir::new().unwrap();
         let from = format!("{}/.", self.dir.path().display());
@@ -123,7 +124,7 @@ impl Bed {
             .unwrap()
     }
 
-    /// Cleans, and must succeed.
+    /// Cleans a place, which must succeed, and returns the plan.
     pub async fn cleaned(&self, place: &str) -> Plan {
         let applied = self.clean(place).await;
         assert!(applied.failed.is_none(), "{:?}", applied.failed);
@@ -158,7 +159,7 @@ impl Bed {
         self.stamp("local", &key);
     }
 
-    /// The place's clock is ours.
+    /// Sets the time of an object's file to the test's clock.
     pub fn stamp(&self, place: &str, key: &ObjectKey) {
         let file = std::fs::File::options()
             .append(true)
@@ -167,7 +168,7 @@ impl Bed {
         file.set_modified(self.clock.now().into()).unwrap();
     }
 
-    /// A run that starts now and is due in six hours.
+    /// Begins a run that starts now and is due in six hours.
     pub async fn begin(&self, class: Class, change: impl FnOnce(&mut Expected)) -> RunId {
         let now = self.clock.now();
         let run = RunId::new(
@@ -207,12 +208,12 @@ impl Bed {
         id
     }
 
-    /// Brings the database `shop` in these packs.
+    /// Seals the database `shop` with these packs, as a daily backup.
     pub async fn seal(&self, run: RunId, packs: &[u8]) -> ArtefactId {
         self.seal_as(Class::Daily, run, packs).await
     }
 
-    /// The same, of a class of its own.
+    /// Seals the database `shop` with these packs, as a backup of this class.
     pub async fn seal_as(&self, class: Class, run: RunId, packs: &[u8]) -> ArtefactId {
         let source: SourceName = "main".parse().unwrap();
         let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
@@ -248,12 +249,12 @@ impl Bed {
         artefact.id
     }
 
-    /// Ends a run: verified to level decrypt, or failed.
+    /// Ends a run, whose artefact was verified to level decrypt, or failed.
     pub async fn record(&self, run: RunId, failed: bool) {
         self.record_as(run, failed, Some(Level::Decrypt)).await;
     }
 
-    /// Ends a run whose artefact was verified to this level.
+    /// Ends a run, whose artefact was verified to this level.
     pub async fn record_as(&self, run: RunId, failed: bool, verified: Option<Level>) {
         let source: SourceName = "main".parse().unwrap();
         let status = match failed {
@@ -296,7 +297,7 @@ impl Bed {
         self.write(ObjectKey::RestorePoint(run), &point).await;
     }
 
-    /// A whole daily run that is to be copied to these targets.
+    /// Makes a complete daily run that is copied to these targets.
     pub async fn whole(&self, packs: &[u8], targets: &[&str]) -> (RunId, ArtefactId) {
         let targets = targets.iter().map(|t| name(t)).collect();
         let run = self
@@ -307,12 +308,12 @@ impl Bed {
         (run, artefact)
     }
 
-    /// A verification to level decrypt, a minute after what came before it.
+    /// Records a verification to level decrypt, a minute after the last event.
     pub async fn verify(&self, artefact: ArtefactId, place: &str, good: bool) {
         self.verify_to(artefact, place, Level::Decrypt, good).await;
     }
 
-    /// The same, to another level.
+    /// Records a verification to this level, a minute after the last event.
     pub async fn verify_to(&self, artefact: ArtefactId, place: &str, level: Level, good: bool) {
         self.clock.advance(std::time::Duration::from_secs(60));
         let record = Verification {
@@ -332,7 +333,7 @@ impl Bed {
         self.write(ObjectKey::Verified(artefact, record.id), &record).await;
     }
 
-    /// Copies everything of a run to the target, its restore point only if `point`.
+    /// Copies all objects of a run to the target; the restore point only if `point` is true.
     pub async fn sync(&self, run: RunId, artefact: ArtefactId, point: bool) {
         let target = open(S3, &self.dir.path().join(S3)).await;
         self.repository.copy_identity_to(&target).await.unwrap();
@@ -353,7 +354,8 @@ impl Bed {
             );
         }
         for key in keys {
-            let (from, to) = (self.file("local", &key), self.file(S3, &key));
+            let from = self.file("local", &key);
+            let to = self.file(S3, &key);
             if !to.exists() {
                 std::fs::create_dir_all(to.parent().unwrap()).unwrap();
                 std::fs::copy(from, &to).unwrap();
@@ -366,13 +368,14 @@ impl Bed {
         self.repository.at(open(place, &self.dir.path().join(place)).await)
     }
 
-    /// The keys of all objects.
+    /// Returns the keys of all objects.
     pub async fn keys(&self, place: &str) -> BTreeSet<String> {
         let all = self.at(place).await.place().list(Prefix::All).await.unwrap();
         all.objects.into_iter().map(|o| o.key.to_string()).collect()
     }
 
-    /// No manifest lacks a pack or its contents, and no restore point that is not given up lacks a good artefact.
+    /// Checks that no manifest lacks a pack or its contents, and that no restore point that is not given up lacks a
+    /// good artefact.
     pub async fn assert_whole(&self, place: &str) {
         let repository = self.at(place).await;
         let keys = self.keys(place).await;

@@ -1,4 +1,4 @@
-//! What the deployment is made of: its configuration, and manifests.
+//! The deployment's configuration and its manifests.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! One rule each.
+//! Tests of single rules.
 
 use holdfast_format::Class::{Daily, Monthly, Pinned, Weekly};
 use holdfast_format::{Level, ObjectKey};
@@ -126,7 +126,7 @@ fn integrity_is_proof_where_nobody_verifies_deeper() {
         (plan.expire[0].rule.as_str(), plan.expire[1].rule.as_str()),
         (shallow, "older than daily = 7d")
     );
-    // Somebody does, so the newest is not proven.
+    // Somebody verifies deeper, so the newest is not proven.
     model.known(old).verified = Some(Level::Decrypt);
     let plan = planned(&model, &rules);
     assert_eq!(expired(&plan), [other]);
@@ -135,7 +135,8 @@ fn integrity_is_proof_where_nobody_verifies_deeper() {
 
 #[test]
 fn a_verdict_takes_no_guard_off() {
-    // Proven every night; then a byte flips in what all share, and all are found bad, from the newest on.
+    // All are proven every night. Then a byte flips in a pack that all share, and all are found bad, beginning with the
+    // newest.
     let mut model = Model::new(NOW);
     let runs: Vec<RunId> = [60, 50, 40, 2].map(|days| model.whole(days, Daily, "shop")).to_vec();
     let rules = rules("7d", "", "");
@@ -146,7 +147,7 @@ fn a_verdict_takes_no_guard_off() {
         assert_eq!(expired(&plan), runs[..3_usize.saturating_sub(found)], "{found} are bad");
         assert!(plan.keep.iter().any(|(run, _)| run.run == runs[3]));
     }
-    // The next night's, proven, lets them go: but for those that the last good one is one of.
+    // A proven one of the next night lets them go, except for those that count as the last good one.
     model.whole(1, Daily, "shop");
     assert_eq!(expired(&planned(&model, &rules)), runs[..3]);
 }
@@ -230,7 +231,7 @@ fn the_local_copy_waits_for_every_target() {
     let unseen = with(Other::Unseen("timed out".into()));
     assert_eq!(kept(&unseen, old), "target s3 could not be looked at: timed out");
     assert_eq!(expired(&with(seen(&[artefact], &[]))), [old]);
-    // The target's own retention was quicker.
+    // The target's own retention was faster.
     assert_eq!(expired(&with(seen(&[], &[old]))), [old]);
     model.place = "s3".parse().unwrap();
     assert_eq!(expired(&planned(&model, &rules)), [old]);
@@ -252,7 +253,7 @@ fn for_a_bad_one_the_target_has_to_have_one_that_stands_in() {
         plan(&model.view(), Some(&rules), &others, model.now, false)
     };
     assert_eq!(kept(&with(&[]), bad), "target s3 lacks its database main/shop");
-    // What is not kept as long does not stand in.
+    // A run that is not kept as long does not stand in.
     assert!(expired(&with(&[of(daily)])).is_empty());
     assert_eq!(expired(&with(&[of(weekly)])), [bad]);
     assert_eq!(expired(&with(&[of(bad)])), [bad]);
@@ -324,7 +325,7 @@ fn the_brake_holds_until_it_is_confirmed() {
     );
     let confirmed = plan(&model.view(), Some(&rules), &Others::new(), model.now, true);
     assert_eq!((confirmed.expire.len(), confirmed.condemn.len()), (24, 24));
-    // A small place is not braked.
+    // The brake does not apply to a small place.
     let mut small = Model::new(NOW);
     for days in 0..9 {
         small.whole(days * 10 + 2, Daily, "shop");
@@ -344,7 +345,8 @@ fn packs_go_in_two_steps_and_come_back() {
     model.apply_all(&first);
     assert!(planned(&model, &rules).is_idle());
     model.pass(DAY + 1);
-    let (mut used, mut anew) = (model.clone(), model.clone());
+    let mut used = model.clone();
+    let mut anew = model.clone();
     let second = planned(&model, &rules);
     assert_eq!(
         (second.delete_packs.as_slice(), second.forget.as_slice()),
@@ -352,10 +354,10 @@ fn packs_go_in_two_steps_and_come_back() {
     );
     model.apply_all(&second);
     assert!(planned(&model, &rules).is_idle() && model.condemned.is_empty() && model.tombstones.is_empty());
-    // A manifest names it again.
+    // A manifest names the pack again.
     used.seal(newest, "other", vec![pack]);
     assert_eq!(planned(&used, &rules).spare, [(pack, Spare::InUse)]);
-    // Stored anew since: its grace begins anew.
+    // The pack was stored again, so its grace begins again.
     anew.packs.insert(pack, anew.now);
     assert_eq!(planned(&anew, &rules).spare, [(pack, Spare::StoredAnew)]);
     anew.packs.remove(&pack);
@@ -392,7 +394,7 @@ fn a_begun_deletion_is_finished_unless_what_is_left_is_needed() {
     assert!(!model.has(&ObjectKey::RestorePoint(old)));
     let again = planned(&model, &rules);
     assert_eq!((again.finish.len(), again.expire.len()), (1, 0));
-    // Its successor turns out bad: what is left of the old one is the last.
+    // The successor turns out bad, so the rest of the old artefact is the last one.
     model.known(newest).bad = true;
     let needed = planned(&model, &rules);
     assert!(needed.finish.is_empty() && needed.refused[0].contains("what is left of it stays"));

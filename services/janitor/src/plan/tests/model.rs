@@ -1,4 +1,4 @@
-//! A place in memory: what stands there, what is known of it, and what a step does to it.
+//! A place in memory: its objects, the facts known about them, and the effect of each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,12 +26,12 @@ pub(super) struct KnownArtefact {
     pub(super) verified: Option<Level>,
 }
 
-/// What a place must still have after a cleaning, whole or not.
+/// The artefacts and subjects that a place must still have after a cleaning, complete or not.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MustStay {
-    /// Subjects of which there is a good artefact.
+    /// Subjects with a good artefact.
     good: BTreeSet<Subject>,
-    /// Subjects of which there is a good artefact that was verified.
+    /// Subjects with a good artefact that was verified.
     verified: BTreeSet<Subject>,
     /// The newest artefact of each subject, good or not.
     newest: BTreeSet<ArtefactId>,
@@ -73,7 +73,7 @@ impl Model {
         self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
     }
 
-    /// A run that was started `days` ago and has only its expectations.
+    /// Adds a run that was started `days` ago and has only its expectations.
     pub(super) fn begin(&mut self, days: i64, class: Class) -> RunId {
         let started = self.now.checked_sub(SignedDuration::from_secs(days * DAY)).unwrap();
         self.next += 1;
@@ -91,8 +91,8 @@ impl Model {
         id
     }
 
-    /// A pack stored at `at`. The same number is the same pack, which keeps its time if it is there already, unless it
-    /// is condemned: then it is stored anew, as writers must.
+    /// Adds a pack stored at `at`. The same number gives the same pack. If it is there already, it keeps its time,
+    /// unless it is condemned: then it is stored again, as writers must do.
     pub(super) fn store(&mut self, number: u8, at: Timestamp) -> PackId {
         let id = PackId::from_bytes([number; 32]);
         if !self.packs.contains_key(&id) || self.condemned.contains_key(&id) {
@@ -101,7 +101,7 @@ impl Model {
         id
     }
 
-    /// Gives the run a good artefact that names these packs.
+    /// Adds a good artefact that names these packs to the run.
     pub(super) fn seal(&mut self, run: RunId, name: &str, packs: Vec<PackId>) -> ArtefactId {
         let source = "main".parse().unwrap();
         let id = Artefact::new(run, &source, ArtefactKind::Database, name).id;
@@ -128,14 +128,15 @@ impl Model {
         self.objects.insert(ObjectKey::RestorePoint(run), 30);
     }
 
-    /// A recorded run of `days` ago with one database `name` in one pack of its own, verified before it was recorded.
+    /// Adds a recorded run of `days` ago, with one database `name` in one pack of its own, verified before it was
+    /// recorded.
     pub(super) fn whole(&mut self, days: i64, class: Class, name: &str) -> RunId {
         let run = self.unverified(days, class, name);
         self.known(run).verified = Some(Level::Decrypt);
         run
     }
 
-    /// The same, verified by nobody.
+    /// Adds such a run, which nobody has verified.
     pub(super) fn unverified(&mut self, days: i64, class: Class, name: &str) -> RunId {
         let run = self.begin(days, class);
         let started = self.runs[&run].started;
@@ -145,7 +146,7 @@ impl Model {
         run
     }
 
-    /// The first artefact of a run.
+    /// Returns the first artefact of a run.
     pub(super) fn known(&mut self, run: RunId) -> &mut KnownArtefact {
         let id = self.runs[&run].artefacts[0];
         self.artefacts.get_mut(&id).unwrap()
@@ -250,7 +251,7 @@ impl Model {
         }
     }
 
-    /// No manifest names a pack that is gone.
+    /// Checks that no manifest names a pack that is gone.
     pub(super) fn assert_whole(&self) {
         for (id, known) in self
             .artefacts
@@ -263,14 +264,14 @@ impl Model {
         }
     }
 
-    /// The artefacts whose manifests are here.
+    /// Returns the artefacts whose manifests are here.
     fn here(&self) -> impl Iterator<Item = (&ArtefactId, &KnownArtefact)> {
         self.artefacts
             .iter()
             .filter(|(id, _)| self.has(&ObjectKey::Manifest(**id)))
     }
 
-    /// What a cleaning must leave.
+    /// Returns the artefacts and subjects that a cleaning must leave.
     pub(super) fn must_stay(&self) -> MustStay {
         let subjects = |which: &dyn Fn(&KnownArtefact) -> bool| {
             let all = self.here().filter(|(_, known)| which(known));
@@ -301,8 +302,8 @@ impl Model {
         }
     }
 
-    /// Whether a newer artefact than this one, of the same subject and in a run that is not given up, is here, proven, and
-    /// nothing is known against it.
+    /// True if a newer artefact of the same subject is here and proven, with nothing known against it, in a run that is
+    /// not given up.
     pub(super) fn is_dispensable(&self, id: ArtefactId) -> bool {
         let subject = &self.artefacts[&id].subject;
         let deepest = self

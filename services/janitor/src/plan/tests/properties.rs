@@ -1,4 +1,4 @@
-//! Random places, random time, random stops: what may never happen does not.
+//! Random places, times and stops: the promises of retention always hold.
 
 use holdfast_format::{Class, Level, ObjectKey, PackId};
 use proptest::prelude::*;
@@ -8,14 +8,14 @@ use super::*;
 
 const NAMES: [&str; 3] = ["shop", "blog", "wiki"];
 
-/// Something that happens between two cleanings.
+/// An event between two cleanings.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A run of some class brings some databases, each partly in packs of its newest predecessor.
+    /// A run of this class backs up some databases. Each is partly in packs of its newest predecessor.
     Backup(Class, Vec<(usize, u8)>),
-    /// A run begins: it sees what it will reference and stores a pack now, and names both only when `Land` comes.
+    /// A run begins. It sees the packs that it will refer to, and stores a pack now; it names both only at `Land`.
     Begin(usize, u8),
-    /// What has begun lands, if its deadline has not passed.
+    /// The runs that have begun end, if their deadline has not passed.
     Land,
     /// The n-th artefact is found bad.
     Damage(usize),
@@ -23,9 +23,9 @@ enum Event {
     Verify(usize, Level),
     /// The n-th run is held for some days.
     Hold(usize, i64),
-    /// Time passes, in hours.
+    /// Some hours pass.
     Pass(i64),
-    /// Retention is applied up to the n-th step, or whole.
+    /// Retention is applied up to the n-th step, or completely.
     Clean(Option<usize>),
 }
 
@@ -66,7 +66,8 @@ struct World {
 }
 
 impl World {
-    /// Packs that a new artefact of this name references: those of the newest one there is, of runs not given up.
+    /// Returns the packs that a new artefact of this name refers to: those of the newest artefact, of runs that are not
+    /// given up.
     fn parent(&self, name: &str) -> Vec<PackId> {
         let there = |a: &&ArtefactId| {
             self.model.artefacts[*a].subject.name == name && self.model.has(&ObjectKey::Manifest(**a))
@@ -179,8 +180,8 @@ impl World {
                 self.model.now,
                 true,
             );
-            // A tombstone has to outlive what it marks: one whose grace is over goes the next time. And a pack that
-            // was stored anew and still is not used is condemned anew then, for a whole grace.
+            // A tombstone must outlive the objects that it marks; one whose grace is over is removed the next time. A
+            // pack that was stored again and is still unused is condemned again then, for a whole grace.
             again.forget.clear();
             again
                 .condemn
@@ -198,10 +199,10 @@ fn some_rules() -> impl Strategy<Value = Rules> {
     })
 }
 
-/// What a plan takes away.
+/// Returns the objects that a plan takes away.
 fn gone(plan: &Plan) -> BTreeSet<ObjectKey> {
     let deleted = |action: Action| match action {
-        // A mark of a condemned pack is taken off to save the pack.
+        // The mark of a condemned pack is removed to save the pack.
         Action::Delete { object, .. } => Some(object.key).filter(|key| !matches!(key, ObjectKey::Condemned(_))),
         Action::Condemn(pack) => Some(ObjectKey::Pack(pack)),
         Action::WriteTombstone { .. } => None,
@@ -212,9 +213,9 @@ fn gone(plan: &Plan) -> BTreeSet<ObjectKey> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// No manifest is ever left without its packs; of everything the newest one, the last good, the last verified one, and
-    /// the last that was ever proven stay; what goes has a newer one that is proven; what is held is not touched, and a
-    /// plan that was carried out leaves nothing to do.
+    /// No manifest is ever left without its packs. Of everything, these stay: the newest artefact, the last good one,
+    /// the last verified one, and the last that was ever proven. An artefact that goes has a newer one that is proven.
+    /// Runs that are held are not touched. A plan that was carried out leaves nothing to do.
     #[test]
     fn stopping_anywhere_does_no_harm(rules in some_rules(), events in prop::collection::vec(event(), 1..80)) {
         let mut world = World { model: Model::new("2026-11-24T03:00:00Z"), rules, writers: Vec::new(), stored: 0 };
@@ -224,7 +225,7 @@ proptest! {
         world.happen(&Event::Clean(None));
     }
 
-    /// However many artefacts are found bad, nothing goes that would not have gone without that.
+    /// However many artefacts are found bad: nothing goes that would not have gone without that.
     #[test]
     fn a_verdict_only_protects(
         rules in some_rules(),
@@ -247,7 +248,7 @@ proptest! {
         }
     }
 
-    /// Whatever the place looks like, an unreadable record or a missing section deletes nothing.
+    /// In any place, an unreadable record or a missing section deletes nothing.
     #[test]
     fn what_is_not_understood_deletes_nothing(rules in some_rules(), events in prop::collection::vec(event(), 1..40)) {
         let mut world = World { model: Model::new("2026-11-24T03:00:00Z"), rules, writers: Vec::new(), stored: 0 };
