@@ -18,7 +18,6 @@ pub enum ApplyError {
     /// A step failed.
     #[error("retention at place {place} stopped: cannot {step}")]
     Step {
-        /// The place's name.
         place: PlaceName,
         /// A description of the step.
         step: String,
@@ -29,17 +28,13 @@ pub enum ApplyError {
     /// An object was written after the plan was made.
     #[error("retention at place {place} stopped: {object} was written since it was planned")]
     Changed {
-        /// The place's name.
         place: PlaceName,
         /// The key of the object.
         object: ObjectKey,
     },
     /// The caller asked to stop.
     #[error("retention at place {place} was told to stop")]
-    Stopped {
-        /// The place's name.
-        place: PlaceName,
-    },
+    Stopped { place: PlaceName },
     /// A failpoint fired, which happens in tests only.
     #[error(transparent)]
     Injected(#[from] failpoint::Injected),

@@ -15,7 +15,6 @@ use crate::{Action, ApplyError, CleanError, Places, Plan, Rules, apply, others};
 /// The result of retention at a place.
 #[derive(Debug)]
 pub struct Applied {
-    /// The plan.
     pub plan: Plan,
     /// The steps that were done, in order.
     pub done: Vec<Action>,

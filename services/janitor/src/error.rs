@@ -10,14 +10,10 @@ use holdfast_service::OpenError;
 pub enum CleanError {
     /// The configuration has no such place.
     #[error("there is no place {place} in the configuration: it is `local` or the name of a [[target]]")]
-    UnknownPlace {
-        /// The place's name.
-        place: PlaceName,
-    },
+    UnknownPlace { place: PlaceName },
     /// The target cannot be opened.
     #[error("retention cannot be planned at place {place}")]
     Open {
-        /// The place's name.
         place: PlaceName,
         /// The error of opening.
         #[source]

@@ -49,7 +49,6 @@ pub use view::{ArtefactView, Hold, Object, Other, Others, PackView, PlaceView, R
 /// The plan of retention at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The place.
     pub place: PlaceName,
     /// The time that the plan was made for: all ages are counted to it, and marks that the plan writes have it.
     pub at: Timestamp,
@@ -81,7 +80,6 @@ pub struct Plan {
 /// A run as people know it: with date, class and label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The run's id.
     pub run: RunId,
     /// Time of the run's start.
     pub started: Timestamp,
@@ -94,9 +92,7 @@ pub struct Described {
 /// A run that is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// The run.
     pub run: Described,
-    /// The rule, in words.
     pub rule: String,
     /// The artefacts of the run.
     pub artefacts: Vec<ArtefactId>,

@@ -30,7 +30,6 @@ pub struct Rules {
 pub(super) struct Reach {
     /// The class that the period is set for.
     pub(super) class: Class,
-    /// The period.
     pub(super) span: Span,
     /// Runs that started before this time are too old.
     pub(super) cutoff: Timestamp,

@@ -11,9 +11,7 @@ use super::{Object, Plan, Removal, RunView};
 pub enum Action {
     /// Records that a run is given up, before anything of it is deleted.
     WriteTombstone {
-        /// The run's id.
         run: RunId,
-        /// The rule, in words.
         rule: String,
         /// The artefacts of the run.
         artefacts: Vec<ArtefactId>,
@@ -21,12 +19,7 @@ pub enum Action {
     /// Condemns a pack.
     Condemn(PackId),
     /// Deletes one object.
-    Delete {
-        /// The object to delete.
-        object: Object,
-        /// The rule, in words.
-        rule: String,
-    },
+    Delete { object: Object, rule: String },
 }
 
 impl fmt::Display for Action {

@@ -12,7 +12,6 @@ use super::Described;
 /// deleted, since that object may be the only one that names a pack.
 #[derive(Clone, Debug)]
 pub struct PlaceView {
-    /// The place's name.
     pub place: PlaceName,
     /// All runs, in any order, those among them that are given up and not deleted yet.
     pub runs: Vec<RunView>,
@@ -33,16 +32,13 @@ pub struct PlaceView {
 /// A stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// The object's key.
     pub key: ObjectKey,
-    /// The size in bytes.
     pub size: u64,
 }
 
 /// A stored pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackView {
-    /// The size in bytes.
     pub size: u64,
     /// Time at which the pack was stored.
     pub modified: Timestamp,
@@ -51,7 +47,6 @@ pub struct PackView {
 /// One run at a place.
 #[derive(Clone, Debug)]
 pub struct RunView {
-    /// The run's id.
     pub run: RunId,
     /// Time of the run's start.
     pub started: Timestamp,
@@ -90,14 +85,12 @@ pub enum Hold {
 pub struct Tombstoned {
     /// Time at which the run was given up.
     pub at: Timestamp,
-    /// The rule, in words.
     pub rule: String,
 }
 
 /// One artefact at a place.
 #[derive(Clone, Debug)]
 pub struct ArtefactView {
-    /// The artefact's id.
     pub id: ArtefactId,
     /// The subject of the artefact. `None` if its manifest and its listing are both gone.
     pub subject: Option<Subject>,
@@ -117,7 +110,6 @@ pub struct ArtefactView {
 /// The thing that artefacts of different runs are backups of: one database, or one directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
-    /// The source's name.
     pub source: SourceName,
     /// The kind of artefact.
     pub kind: ArtefactKind,
