@@ -1,26 +1,26 @@
-//! Names that one section gives and another one refers to.
+//! Names that one section defines and another one refers to.
 
 use std::str::FromStr;
 
 use crate::suggest;
 
-/// The names that can be referred to.
+/// The names that other sections can refer to.
 pub(crate) struct Known<T> {
     names: Vec<T>,
     complete: bool,
 }
 
 impl<T: Clone + AsRef<str> + FromStr> Known<T> {
-    /// `complete`: whether all sections that give such names could be read.
+    /// Makes the list. `complete` is true if all sections that define such names could be read.
     pub(crate) fn new(names: Vec<T>, complete: bool) -> Self {
         Self { names, complete }
     }
 
-    /// The name that `text` means. As long as a section that may give it is at fault itself, any name will do: the
+    /// Returns the name that `text` means. If a section that may define it is at fault, any name is accepted, since the
     /// configuration is refused anyway.
     ///
     /// # Errors
-    /// Nothing has this name: what the rule should go on with, perhaps nothing.
+    /// If there is no such name. The error is a hint to append to the rule, and may be empty.
     pub(crate) fn find(&self, text: &str) -> Result<T, String> {
         let found = self.names.iter().find(|name| name.as_ref() == text).cloned();
         let found = found.or_else(|| text.parse().ok().filter(|_| !self.complete));

@@ -1,12 +1,12 @@
 //! The configuration of Holdfast: one TOML file that every service reads.
 //!
-//! Layers, later ones winning: built-in defaults, the file, environment variables `HOLDFAST__SECTION__KEY` (and the
-//! few well-known ones of [`well_known`]). Every secret `key` has a twin `key_file`, read when the configuration is
-//! loaded. All faults are gathered and reported together as one [`ConfigError`], by file, line, key and rule, and
-//! never with the value at fault: a value may be a secret in the wrong place.
+//! Later layers override earlier ones: built-in defaults, the file, environment variables `HOLDFAST__SECTION__KEY` (and
+//! the few of [`well_known`]). Every secret `key` has a twin `key_file`, which is read when the configuration is
+//! loaded. All faults are collected and reported together as one [`ConfigError`], by file, line, key and rule. A fault
+//! never shows the value, which may be a secret in the wrong place.
 //!
-//! Start at [`Settings::load`]. The sections live here, one file each under `sections`, because several services
-//! and the command line read the same ones.
+//! Start at [`Settings::load`]. Several services and the command line read the same sections, so each section has one
+//! file here, under `sections`.
 
 mod choice;
 mod connection;

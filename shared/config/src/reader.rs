@@ -1,4 +1,4 @@
-//! Reading values of the layered tree, each fault kept with the place that gave the value.
+//! Reads values from the merged tree. Each fault is kept with the file and line, or variable, that set the value.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,28 +10,28 @@ use holdfast_format::{Class, Level, PlaceName, Profile, ScheduleName, Site, Sour
 use crate::error::Fault;
 use crate::secret_section::SecretSection;
 
-/// A value of the layered tree.
+/// A value of the merged tree.
 pub(crate) type Kind = ValueKind;
 
-/// What all sections share while a configuration is read.
+/// Data that all sections share while a configuration is read.
 pub(crate) struct Context<'a> {
-    /// The file as it was named, for faults.
+    /// The file as the caller named it, for faults.
     pub(crate) file: String,
-    /// What relative paths are relative to; absolute.
+    /// The absolute folder that relative paths start from.
     pub(crate) dir: PathBuf,
-    /// Line of each key of the file.
+    /// The line of each key of the file.
     pub(crate) lines: BTreeMap<String, usize>,
-    /// The variable that gave each key that came from the environment.
+    /// The variable that set each key that came from the environment.
     pub(crate) variables: BTreeMap<String, String>,
-    /// The whole environment.
+    /// All variables of the environment.
     pub(crate) env: &'a BTreeMap<String, String>,
-    /// Sections whose secrets are wanted.
+    /// Sections whose secrets are read.
     pub(crate) reveal: &'a [SecretSection],
     pub(crate) faults: RefCell<Vec<Fault>>,
 }
 
 impl Context<'_> {
-    /// Keeps a fault of `key`, with the place that gave it.
+    /// Adds a fault of `key`, with the file and line, or variable, that set it.
     pub(crate) fn fault(&self, key: &str, rule: impl Into<String>) {
         let (file, line) = match self.variable(key) {
             Some(variable) => (format!("environment variable {variable}"), None),
@@ -48,7 +48,8 @@ impl Context<'_> {
         });
     }
 
-    /// A non-empty environment variable; an empty one counts as absent, as compose files pass unset ones that way.
+    /// Returns an environment variable. An empty one counts as absent, since compose files pass unset variables that
+    /// way.
     pub(crate) fn env(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -58,12 +59,12 @@ impl Context<'_> {
     }
 }
 
-/// `a.b[0].c`, `a.b[0]`, `a.b`, `a`.
+/// Returns a key and its parents: `a.b[0].c`, `a.b[0]`, `a.b`, `a`.
 fn ancestors(key: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(key), |key| key.rfind(['.', '[']).map(|end| &key[..end]))
 }
 
-/// A value's place: where its faults belong.
+/// The key of a value, to which its faults belong.
 pub(crate) struct At<'a> {
     pub(crate) cx: &'a Context<'a>,
     pub(crate) key: &'a str,
@@ -74,7 +75,7 @@ impl At<'_> {
         self.cx.fault(self.key, rule);
     }
 
-    /// Keeps a fault and yields nothing.
+    /// Adds a fault, and returns `None`.
     pub(crate) fn refuse<T>(&self, rule: impl Into<String>) -> Option<T> {
         self.fault(rule);
         None
@@ -91,7 +92,7 @@ impl At<'_> {
         &self.cx.dir
     }
 
-    /// The environment knows only text, so there `true` and `3` are read from it; in the file they must be typed.
+    /// Reads a value that the environment gave as text, such as `true` or `3`. In the file, such values must be typed.
     fn typed<T: std::str::FromStr>(&self, kind: Kind, rule: &str) -> Option<T> {
         match kind {
             Kind::String(text) if self.cx.variable(self.key).is_some() => {
@@ -102,12 +103,12 @@ impl At<'_> {
     }
 }
 
-/// A type that can be read from the tree. `None` means that a fault was kept.
+/// A type that can be read from the tree. `None` means that a fault was added.
 pub(crate) trait Read: Sized {
     fn read(at: &At<'_>, kind: Kind) -> Option<Self>;
 }
 
-/// `Read` by way of `FromStr`, whose error is the rule.
+/// Implements `Read` by `FromStr`, whose error is the rule.
 macro_rules! read_from_str {
     ($type:ty) => {
         impl $crate::reader::Read for $type {
@@ -126,7 +127,7 @@ macro_rules! read_from_str {
 }
 pub(crate) use read_from_str;
 
-/// `Read` of the format's enums: one of a few words.
+/// Implements `Read` for an enum of the format, whose values are a few words.
 macro_rules! read_words {
     ($($type:ty),+) => {
         $(impl Read for $type {
@@ -144,15 +145,15 @@ macro_rules! read_words {
 }
 read_words!(Class, Level, Profile);
 
-/// The rule of a word that is one of a few.
+/// Returns the rule of a key that takes one of a few words.
 pub(crate) fn one_of(words: impl Iterator<Item = &'static str>) -> String {
     format!("must be one of {}", words.collect::<Vec<_>>().join(", "))
 }
 
-/// The rule of all names: they become parts of paths and subjects.
+/// The rule of all names, which become parts of paths and subjects.
 pub(crate) const NAME: &str = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a letter or digit";
 
-/// `Read` of the format's names.
+/// Implements `Read` for a name of the format.
 macro_rules! read_names {
     ($($type:ty),+) => {
         $(impl Read for $type {
@@ -221,7 +222,7 @@ impl Read for PathBuf {
 impl Read for url::Url {
     fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
         let text = at.text(kind, "must be a URL (in quotes)")?;
-        // The parser's error is not shown: what follows a wrong `@` or `:` may be a password.
+        // The parser's error is not shown: the text after a wrong `@` or `:` may be a password.
         url::Url::parse(&text).ok().or_else(|| at.refuse("must be a URL"))
     }
 }
@@ -249,7 +250,7 @@ impl<T: Read> Read for Vec<T> {
             let key = format!("{}[{index}]", at.key);
             T::read(&At { cx: at.cx, key: &key }, item)
         };
-        // Every item is read before the first fault counts.
+        // Reads every item before it returns, so that all faults are found.
         let items: Vec<Option<T>> = items.into_iter().enumerate().map(read).collect();
         items.into_iter().collect()
     }

@@ -1,9 +1,9 @@
-//! Which secrets a process reads.
+//! The sections that hold secrets.
 
 use crate::choice::choice;
 
 choice! {
-    /// The sections that hold secrets: what a service names to say which it needs.
+    /// A section that holds secrets. A service names those that it needs.
     SecretSection {
         /// Credentials of the repository's bucket.
         Repository = "repository",

@@ -1,4 +1,4 @@
-//! The whole configuration: loading, finding, and the rules that span sections.
+//! The whole configuration: how to find and load it, and the rules that concern several sections.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,18 +29,18 @@ use crate::sections::verifier::Verifier;
 use crate::sections::workers::Workers;
 use crate::table::Table;
 
-/// Where [`Settings::find`] looks when no file is named.
+/// The files that [`Settings::find`] looks for if none is named.
 pub(crate) const DEFAULT_FILES: [&str; 2] = ["holdfast.toml", "/etc/holdfast/holdfast.toml"];
 
-/// The configuration in force: valid as far as can be told without touching the network.
+/// The configuration in force. It is valid, as far as that can be told without the network.
 ///
-/// Every path is absolute (relative ones are taken from the file's directory), every reference to another section
+/// Every path is absolute (relative ones start from the file's folder), and every reference to another section is
 /// resolved.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
     /// The site that this host's workers serve. Default: the host's name in lower case.
     pub site: Site,
-    /// Where services keep what must survive a restart. Default: `/var/lib/holdfast`.
+    /// The folder for data that must survive a restart. Default: `/var/lib/holdfast`.
     pub state_dir: PathBuf,
     /// `[repository]`
     pub repository: Repository,
@@ -75,20 +75,21 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the file at `path`, lays `env` over it and reads every secret.
+    /// Reads the file at `path`, applies `env` over it, and reads every secret.
     ///
-    /// `env` is [`Settings::environment`], passed in so that tests need no global state.
+    /// `env` is [`Settings::environment`]. It is an argument so that tests need no global state.
     ///
     /// # Errors
-    /// Every fault found, together.
+    /// All faults that were found.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         Self::load_for(path, env, SecretSection::ALL)
     }
 
-    /// As [`Settings::load`], but reads only the secrets of the named sections; those of the others are `None`.
+    /// Reads the configuration as [`Settings::load`] does, but only the secrets of the named sections. Those of the
+    /// others are `None`.
     ///
-    /// A service names what it needs, so that it neither holds nor requires the secrets of others: their files are
-    /// often mounted into one container alone.
+    /// A service names the sections that it needs. So it neither holds nor requires the secrets of others, whose files
+    /// are often mounted into one container alone.
     ///
     /// # Errors
     /// As [`Settings::load`].
@@ -125,7 +126,7 @@ impl Settings {
         }
     }
 
-    /// This process's environment; variables that are not UTF-8 are left out.
+    /// Returns the environment of this process, without the variables that are not UTF-8.
     #[must_use]
     pub fn environment() -> BTreeMap<String, String> {
         std::env::vars_os()
@@ -133,10 +134,11 @@ impl Settings {
             .collect()
     }
 
-    /// The file to load: `explicit` (from `--config`), else `./holdfast.toml`, else `/etc/holdfast/holdfast.toml`.
+    /// Returns the file to load: `explicit` (from `--config`), else `./holdfast.toml`, else
+    /// `/etc/holdfast/holdfast.toml`.
     ///
     /// # Errors
-    /// There is no such file.
+    /// If there is no such file.
     pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ConfigError> {
         if let Some(path) = explicit {
             let missing = || ConfigError::one(path.display().to_string(), "does not exist");
@@ -197,7 +199,7 @@ impl Settings {
         Some(settings)
     }
 
-    /// The rules that span sections.
+    /// Checks the rules that concern several sections.
     fn check(&self, cx: &Context<'_>) {
         let postgres = keys("postgres", &self.postgres, |source| source.name.as_str());
         let directory = keys("directory", &self.directory, |source| source.name.as_str());
@@ -217,7 +219,7 @@ impl Settings {
         );
         self.check_places(cx);
         for (index, schedule) in self.schedule.iter().enumerate() {
-            // Condemned packs wait out the grace so that no run can still refer to them.
+            // Condemned packs wait for the grace, so that no run can still refer to them.
             if schedule.timeout >= self.janitor.grace {
                 cx.fault(
                     &format!("schedule[{index}].timeout"),
@@ -227,7 +229,8 @@ impl Settings {
         }
     }
 
-    /// Each target is a copy of its own: what is kept in another place's folder is none, and retention would clean it there.
+    /// Checks that each target is a place of its own. A copy in another place's folder is no copy, and the retention of
+    /// that place would delete it.
     fn check_places(&self, cx: &Context<'_>) {
         let mut places = vec![(
             "the repository".to_owned(),
@@ -248,8 +251,8 @@ impl Settings {
         }
     }
 
-    /// All configured sources (PostgreSQL servers, directories, Docker engines, the system), and the site whose workers capture
-    /// each: its own, else the configuration's.
+    /// Returns all configured sources (PostgreSQL servers, directories, Docker engines, the system), each with the site
+    /// whose workers capture it: its own, else the configuration's.
     pub fn sources(&self) -> impl Iterator<Item = (&SourceName, &Site)> {
         let postgres = self.postgres.iter().map(|s| (&s.name, s.site.as_ref()));
         let directory = self.directory.iter().map(|s| (&s.name, s.site.as_ref()));
@@ -259,33 +262,33 @@ impl Settings {
         all.map(|(name, site)| (name, site.unwrap_or(&self.site)))
     }
 
-    /// The sources that `[docker]` makes.
+    /// Returns the sources of `[docker]`.
     #[must_use]
     pub fn docker_sources(&self) -> &[DockerSource] {
         self.docker.as_ref().map_or(&[], |docker| &docker.sources)
     }
 
-    /// The site whose workers capture the named source.
+    /// Returns the site whose workers capture the named source.
     #[must_use]
     pub fn site_of(&self, source: &SourceName) -> Option<&Site> {
         let found = self.sources().find(|(name, _)| *name == source);
         found.map(|(_, site)| site)
     }
 
-    /// The target of that name.
+    /// Returns the target of this name.
     #[must_use]
     pub fn target(&self, name: &PlaceName) -> Option<&Target> {
         self.target.iter().find(|target| target.name == *name)
     }
 
-    /// The retention of a place: `local` or a target's name. `None`: nothing is ever deleted there.
+    /// Returns the retention of a place: `local` or a target's name. `None` means that nothing is ever deleted there.
     #[must_use]
     pub fn retention(&self, place: &PlaceName) -> Option<&Retention> {
         self.retention.get(place)
     }
 }
 
-/// The sections that make sources, as they were read: `None` for one at fault.
+/// The sections that define sources, as they were read. `None` stands for one that is at fault.
 struct Sources {
     postgres: Vec<Option<Postgres>>,
     directory: Vec<Option<Directory>>,
@@ -294,7 +297,7 @@ struct Sources {
 }
 
 impl Sources {
-    /// `own` is the configuration's site.
+    /// Reads the sections. `own` is the configuration's site.
     fn read(root: &mut Table<'_>, own: &Site) -> Self {
         Self {
             postgres: root.tables("postgres").into_iter().map(Postgres::read).collect(),
@@ -319,19 +322,19 @@ impl Sources {
     }
 }
 
-/// The places that there are, with the repository's own.
+/// Returns the places that the configuration has, the repository's own among them.
 fn places(targets: &[Option<Target>]) -> Known<PlaceName> {
     let names = targets.iter().flatten().map(|target| target.name.clone());
     let names = names.chain([PlaceName::local()]).collect();
     Known::new(names, targets.iter().all(Option::is_some))
 }
 
-/// All or nothing.
+/// Collects the items, or returns `None` if one is missing.
 fn all<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
     items.into_iter().collect()
 }
 
-/// A section that may be left out; `None` if it is at fault.
+/// Returns a section that may be left out (`Some(None)`), or `None` if it is at fault.
 fn section<T>(section: Option<Option<T>>) -> Option<Option<T>> {
     match section {
         Some(read) => read.map(Some),
@@ -339,7 +342,7 @@ fn section<T>(section: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// The names of a list's entries, with the keys that give them.
+/// Returns the names of a list's entries, each with its key.
 fn keys<'a, T>(
     list: &'static str,
     entries: &'a [T],
@@ -363,12 +366,12 @@ fn unique<'a>(cx: &Context<'_>, noun: &str, names: impl Iterator<Item = (String,
     }
 }
 
-/// By line within a file; what has no line keeps its order, after the rest.
+/// Orders faults by line. Faults without a line come last, in their own order.
 fn in_file_order(a: &Fault, b: &Fault) -> std::cmp::Ordering {
     a.line.unwrap_or(usize::MAX).cmp(&b.line.unwrap_or(usize::MAX))
 }
 
-/// This host's name as a site, else `local`.
+/// Returns this host's name as a site, or `local` if that is impossible.
 fn host_site(root: &Table<'_>) -> Option<Site> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let short = name.split('.').next().unwrap_or_default();

@@ -1,6 +1,6 @@
-//! Reading tables of the layered tree: every key is taken by name, and what nobody took is unknown.
+//! Reads tables of the merged tree. Every key is taken by name, and a key that nobody took is unknown.
 //!
-//! Hand-written rather than derived because a derived reader stops at the first fault.
+//! Written by hand, since a derived reader stops at the first fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use crate::reader::{self, At, Context, Kind, Read};
 use crate::secret::{self, Secret};
 use crate::suggest;
 
-/// One table of the tree. Take its keys, then [`Table::finish`] it.
+/// One table of the tree. Take its keys, and then call [`Table::finish`].
 pub(crate) struct Table<'a> {
     pub(crate) cx: &'a Context<'a>,
     path: String,
     entries: BTreeMap<String, Kind>,
     known: BTreeSet<String>,
-    /// It is not a table at all, which was said: nothing more is missed in it.
+    /// True if the value is no table, which was reported. Then no key counts as missing.
     broken: bool,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The full name of one of this table's keys.
+    /// Returns the full name of one of this table's keys.
     pub(crate) fn key(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
@@ -49,12 +49,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Whether the key is given (and not yet taken).
+    /// True if the key is given and was not taken yet.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Keeps a fault of one of this table's keys.
+    /// Adds a fault of one of this table's keys.
     pub(crate) fn fault(&self, key: &str, rule: impl Into<String>) {
         self.cx.fault(&self.key(key), rule);
     }
@@ -64,7 +64,7 @@ impl<'a> Table<'a> {
         self.entries.remove(key).filter(|kind| !matches!(kind, Kind::Nil))
     }
 
-    /// The key's value, if it is given.
+    /// Reads the key's value, if it is given.
     pub(crate) fn optional<T: Read>(&mut self, key: &str) -> Option<T> {
         let kind = self.take(key)?;
         T::read(
@@ -76,12 +76,12 @@ impl<'a> Table<'a> {
         )
     }
 
-    /// The key's value, else the default.
+    /// Reads the key's value, or returns the default.
     pub(crate) fn or<T: Read>(&mut self, key: &str, default: T) -> T {
         self.optional(key).unwrap_or(default)
     }
 
-    /// The key's value; its absence is a fault.
+    /// Reads the key's value. A missing key is a fault.
     pub(crate) fn required<T: Read>(&mut self, key: &str) -> Option<T> {
         if !self.has(key) {
             self.known.insert(key.to_owned());
@@ -93,7 +93,7 @@ impl<'a> Table<'a> {
         self.optional(key)
     }
 
-    /// The key's name, else the default.
+    /// Reads a name, or returns the default.
     pub(crate) fn or_name<T: Read + FromStr>(&mut self, key: &str, default: &str) -> Option<T> {
         if self.has(key) {
             return self.optional(key);
@@ -102,12 +102,12 @@ impl<'a> Table<'a> {
         self.named(key, default)
     }
 
-    /// A name that is made here and belongs to `key`.
+    /// Parses a name that Holdfast itself has made. A fault belongs to `key`.
     pub(crate) fn named<T: FromStr>(&self, key: &str, name: &str) -> Option<T> {
         name.parse().map_err(|_| self.fault(key, reader::NAME)).ok()
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number between `from` and `to`.
     pub(crate) fn number<T: TryFrom<i64> + Copy>(&mut self, key: &str, default: T, from: i64, to: i64) -> T {
         let Some(number) = self.optional::<i64>(key) else {
             return default;
@@ -121,7 +121,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Shell-like patterns, checked.
+    /// Reads shell-like patterns, and checks them.
     pub(crate) fn globs(&mut self, key: &str, default: &[&str]) -> Vec<String> {
         let given: Option<Vec<String>> = self.optional(key);
         let globs = given.unwrap_or_else(|| default.iter().map(|glob| (*glob).to_owned()).collect());
@@ -136,7 +136,7 @@ impl<'a> Table<'a> {
         globs
     }
 
-    /// A secret by `key` or `key_file`. `None` too when this section's secrets are not wanted.
+    /// Reads a secret from `key` or `key_file`. Returns `None` if this section's secrets are not wanted.
     pub(crate) fn secret(&mut self, key: &str) -> Option<Secret> {
         let file_key = format!("{key}_file");
         if self.has(key) && self.has(&file_key) {
@@ -155,31 +155,31 @@ impl<'a> Table<'a> {
         direct.map(Secret::new)
     }
 
-    /// Whether a secret is given in either form.
+    /// True if the secret is given in either form.
     pub(crate) fn has_secret(&self, key: &str) -> bool {
         self.has(key) || self.has(&format!("{key}_file"))
     }
 
-    /// Whether this section's secrets are wanted.
+    /// True if this section's secrets are wanted.
     pub(crate) fn reveals(&self) -> bool {
         let section = self.path.split(['.', '[']).next().unwrap_or("");
         self.cx.reveal.iter().any(|wanted| wanted.as_str() == section)
     }
 
-    /// A table within this one; empty if it is absent.
+    /// Returns a table within this one, which is empty if it is not given.
     pub(crate) fn table(&mut self, key: &str) -> Table<'a> {
         let kind = self.take(key).unwrap_or(Kind::Nil);
         Table::new(self.cx, self.key(key), kind)
     }
 
-    /// A table within this one, if there is one.
+    /// Returns a table within this one, if it is given.
     pub(crate) fn optional_table(&mut self, key: &str) -> Option<Table<'a>> {
         let there = self.has(key);
         let table = self.table(key);
         there.then_some(table)
     }
 
-    /// A list of tables within this one.
+    /// Returns a list of tables within this one.
     pub(crate) fn tables(&mut self, key: &str) -> Vec<Table<'a>> {
         let path = self.key(key);
         match self.take(key) {
@@ -198,13 +198,13 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// All that is left, as tables by name.
+    /// Takes all remaining keys as tables, by name.
     pub(crate) fn rest_as_tables(&mut self) -> Vec<(String, Table<'a>)> {
         let keys: Vec<String> = self.entries.keys().cloned().collect();
         keys.into_iter().map(|key| (key.clone(), self.table(&key))).collect()
     }
 
-    /// All that is left, as texts by name.
+    /// Takes all remaining keys as texts, by name.
     pub(crate) fn rest_as_texts(&mut self) -> Vec<(String, String)> {
         let keys: Vec<String> = self.entries.keys().cloned().collect();
         keys.into_iter()
@@ -212,7 +212,7 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// Reports what nobody took.
+    /// Reports the keys that nobody took.
     pub(crate) fn finish(self) {
         for key in self.entries.keys() {
             let hint = suggest::hint(key, self.known.iter().map(String::as_str));

@@ -1,4 +1,4 @@
-//! `[[directory]]`: directories backed up as volumes are.
+//! `[[directory]]`: directories that are backed up like volumes.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use crate::table::Table;
 
-/// `[[directory]]`
+/// `[[directory]]`: one directory of a host.
 #[derive(Clone, Debug, Serialize)]
 pub struct Directory {
     /// The source's name. Required.
     pub name: SourceName,
-    /// The site whose workers capture it. Default: the configuration's `site`.
+    /// The site whose workers capture the directory. Default: the configuration's `site`.
     pub site: Option<Site>,
-    /// The directory. Required.
+    /// The path of the directory. Required.
     pub path: PathBuf,
-    /// Patterns of what to leave out, relative to `path`. Default: none.
+    /// Patterns of paths to leave out, relative to `path`. Default: none.
     pub exclude: Vec<String>,
-    /// Do not descend into other mounted file systems. Default: false.
+    /// True to leave out other file systems that are mounted below. Default: false.
     pub one_file_system: bool,
 }
 

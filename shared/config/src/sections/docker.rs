@@ -8,35 +8,35 @@ use serde::Serialize;
 use crate::choice::choice;
 use crate::table::Table;
 
-/// Where an engine usually listens.
+/// The default address of an engine.
 const HOST: &str = "unix:///var/run/docker.sock";
 
 choice! {
-    /// How the files of a volume are read.
+    /// The way in which the files of a volume are read.
     ReadVolumes {
-        /// At its mount point where that can be opened, else through the engine. The default.
+        /// At the volume's mount point if that can be opened, else through the engine. The default.
         Auto = "auto",
-        /// At its mount point.
+        /// At the volume's mount point.
         Path = "path",
-        /// Through the engine, which reads all of it each time.
+        /// Through the engine, which reads the whole volume each time.
         Archive = "archive",
     }
 }
 
-/// `[docker]`
+/// `[docker]`: the Docker engines of all sites.
 #[derive(Clone, Debug, Serialize)]
 pub struct Docker {
     /// `unix:///path`, a path, or `tcp://address:port` of a socket proxy. Default: `unix:///var/run/docker.sock`.
     pub host: String,
     /// The sites that have an engine. Default: the configuration's `site`.
     pub sites: Vec<Site>,
-    /// Which volumes, and how.
+    /// The volumes to back up, and the way to read them.
     pub volumes: DockerVolumes,
-    /// Where the engine's volumes folder is seen by the worker, if not where the engine says. Default: none.
+    /// The path of the engine's volumes folder for the worker, if it differs from the engine's own. Default: none.
     pub volumes_dir: Option<PathBuf>,
-    /// Whether databases are dumped in containers that are labelled so. Default: true.
+    /// True to dump databases in containers that are labelled for it. Default: true.
     pub databases: bool,
-    /// Further places to look for `pg_dump`: `DIR/bin/pg_dump` or `DIR/pg_dump`. Default: none.
+    /// Additional folders to search for `pg_dump`, as `DIR/bin/pg_dump` or `DIR/pg_dump`. Default: none.
     pub client_dirs: Vec<PathBuf>,
     /// The sources that this section makes: of each site's databases, then of each site's volumes. With sites, they are the
     /// same on every host.
@@ -44,41 +44,41 @@ pub struct Docker {
     pub sources: Vec<DockerSource>,
 }
 
-/// `docker.volumes`
+/// `docker.volumes`: the volumes to back up.
 #[derive(Clone, Debug, Serialize)]
 pub struct DockerVolumes {
-    /// Patterns of volumes to take. Default: `["*"]`.
+    /// Patterns of volumes to back up. Default: `["*"]`.
     pub include: Vec<String>,
     /// Patterns of volumes to leave out. Default: none.
     pub exclude: Vec<String>,
-    /// Also take those without a name of their own. Default: false.
+    /// True to back up volumes without a name of their own, too. Default: false.
     pub anonymous: bool,
     /// `auto`, `path` or `archive`. Default: `auto`.
     pub read: ReadVolumes,
 }
 
-/// What a source brings of an engine.
+/// The part of an engine that a source backs up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DockerPart {
-    /// Volumes and metadata.
+    /// Volumes, and the engine's metadata.
     Volumes,
-    /// Databases in containers.
+    /// The databases in containers.
     Databases,
 }
 
 /// A source that `[docker]` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerSource {
-    /// `docker` or `docker-postgres` at the first site, elsewhere with the site's name behind it.
+    /// The source's name: `docker` or `docker-postgres` at the first site; at others the name of the site is added.
     pub name: SourceName,
-    /// The site.
+    /// The site of the engine.
     pub site: Site,
     /// The part of the engine.
     pub part: DockerPart,
 }
 
 impl Docker {
-    /// `own` is the configuration's site.
+    /// Reads the section. `own` is the configuration's site.
     pub(crate) fn read(mut table: Table<'_>, own: &Site) -> Option<Self> {
         let host = table.or("host", HOST.to_owned());
         let known = ["unix:///", "/", "tcp://", "http://"];
@@ -100,7 +100,7 @@ impl Docker {
         } else {
             &sites
         };
-        // Databases first: their dumps are of the same moment as the volumes beside them, or a little older.
+        // Databases come first, so that their dumps are as old as the volumes beside them, or a little older.
         let parts = [
             (DockerPart::Databases, "docker-postgres"),
             (DockerPart::Volumes, "docker"),
@@ -123,7 +123,7 @@ impl Docker {
     }
 }
 
-/// The sources of one part of the engines, called `name` at the first site.
+/// Returns the sources of one part of the engines. The source of the first site is called `name`.
 fn sources_at(table: &Table<'_>, sites: &[Site], part: DockerPart, name: &str) -> Option<Vec<DockerSource>> {
     let source = |(index, site): (usize, &Site)| {
         let name = if index == 0 {

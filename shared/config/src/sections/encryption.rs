@@ -1,4 +1,4 @@
-//! `[encryption]`: to whom backups are sealed, and the pipeline's own key.
+//! `[encryption]`: the recipients of backups, and the pipeline's own key.
 
 use std::path::PathBuf;
 
@@ -8,20 +8,21 @@ use serde::Serialize;
 use crate::secret::Secret;
 use crate::table::Table;
 
-/// `[encryption]`
+/// `[encryption]`: the keys of the deployment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Encryption {
-    /// Files with the public certificates that backups are sealed to; one or more. Required.
+    /// Files with the public certificates that backups are sealed to; at least one. Required.
     pub recipients: Vec<PathBuf>,
     /// `gnupg` or `rfc9580`. Default: `gnupg`.
     pub profile: Profile,
-    /// File with the deployment's own key: signs records and reads metadata. Required.
+    /// The file with the deployment's own key, which signs records and reads metadata. Required.
     pub pipeline_key: PathBuf,
-    /// What unlocks `pipeline_key` (or `pipeline_key_passphrase_file`), if it is locked.
+    /// The passphrase of `pipeline_key` (or `pipeline_key_passphrase_file`), if the key is locked.
     pub pipeline_key_passphrase: Option<Secret>,
-    /// Files with further certificates whose signatures are believed, such as those of former pipeline keys. Default: none.
+    /// Files with further certificates whose signatures are accepted, such as those of former pipeline keys. Default:
+    /// none.
     pub trusted_signers: Vec<PathBuf>,
-    /// zstd's level, 1 to 19. Default: 2.
+    /// The level of zstd compression, 1 to 19. Default: 2.
     pub compression_level: i32,
 }
 

@@ -11,37 +11,38 @@ use crate::table::Table;
 use crate::values::percent::decoded;
 use crate::values::period::Period;
 
-/// `[nats]`
+/// `[nats]`: the connection to the message bus.
 #[derive(Clone, Debug, Serialize)]
 pub struct Nats {
-    /// The server: `nats://host:4222` or `tls://host:4222`. Default: none, a private server is started.
+    /// The server: `nats://host:4222` or `tls://host:4222`. Default: none; then a private server is started.
     ///
     /// A user and password (or a token alone) in the URL are moved to their own keys.
     pub url: Option<Url>,
-    /// Further servers of the same cluster, as URLs without credentials: any that answers will do. Default: none.
+    /// Further servers of the same cluster, as URLs without credentials. Any server that answers is used. Default:
+    /// none.
     pub servers: Vec<Url>,
-    /// The `nats-server` program for the private server. Default: none, it is looked for in `PATH`.
+    /// The `nats-server` program for the private server. Default: none; then it is searched in `PATH`.
     pub server_binary: Option<PathBuf>,
-    /// The user, with `password`.
+    /// The user, together with `password`.
     pub user: Option<String>,
     /// The user's password (or `password_file`).
     pub password: Option<Secret>,
     /// A token instead of user and password (or `token_file`).
     pub token: Option<Secret>,
-    /// A NATS credentials file instead (JWT and seed); it must not be readable by everyone.
+    /// A NATS credentials file (JWT and seed) instead. Must not be readable by everyone.
     pub credentials_file: Option<PathBuf>,
-    /// The seed of an nkey instead (or `nkey_seed_file`).
+    /// The seed of an nkey (or `nkey_seed_file`) instead.
     pub nkey_seed: Option<Secret>,
-    /// Certificates of the authorities to believe instead of the system's.
+    /// Certificates of the authorities that are trusted instead of the system's.
     pub tls_ca: Option<PathBuf>,
-    /// What subjects and streams begin with, so that several deployments can share a server. Default: `holdfast`.
+    /// The beginning of all subjects and streams, so that several deployments can share a server. Default: `holdfast`.
     pub prefix: SubjectPrefix,
-    /// Copies that a cluster keeps of each stream: 1, 3 or 5. Default: 1.
+    /// The number of copies that a cluster keeps of each stream: 1, 3 or 5. Default: 1.
     pub replicas: usize,
-    /// How long to wait for a connection. Default: `10s`.
+    /// The time limit for connecting. Default: `10s`.
     pub connect_timeout: Period,
-    /// How long a job may go without a sign of life from its worker before another gets it, at least 2 s. Default: `60s`;
-    /// on a private server never more than 15 s, since its workers are in the same process.
+    /// The time without a sign of life from its worker after which a job goes to another worker, at least 2 s. Default:
+    /// `60s`. On a private server never more than 15 s, since its workers are in the same process.
     pub lease: Period,
 }
 
@@ -92,7 +93,7 @@ impl Nats {
         }
     }
 
-    /// Moves credentials out of the URL, which may be logged; says whether there were any.
+    /// Moves credentials out of the URL, which may be logged. Returns true if there were any.
     fn strip_url(&mut self, table: &Table<'_>) -> bool {
         let Some(mut url) = self.url.take() else { return false };
         if !fits(&url) {
@@ -120,7 +121,7 @@ impl Nats {
                     self.user = Some(user);
                     self.password = Some(Secret::new(password));
                 }
-                // As NATS reads it: a name alone is a token.
+                // NATS reads a name without a password as a token.
                 None => self.token = Some(Secret::new(user)),
             }
         }
@@ -133,12 +134,12 @@ fn as_written(text: &str) -> String {
     decoded(text).unwrap_or_else(|_| text.to_owned())
 }
 
-/// What a NATS server's URL may look like.
+/// True if the URL has a form that a NATS server's may have.
 fn fits(url: &Url) -> bool {
     matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty())
 }
 
-/// Which means of authentication the keys name: only one may be given.
+/// The means of authentication that the keys name. Only one is allowed.
 struct Means {
     user: bool,
     password: bool,

@@ -1,4 +1,4 @@
-//! `[retention.<place>]`: how long backups are kept.
+//! `[retention.<place>]`: the time for which backups are kept.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use crate::known::Known;
 use crate::table::Table;
 use crate::values::span::Span;
 
-/// `[retention.<place>]`, the place being `local` or a target's name.
+/// `[retention.<place>]`, where the place is `local` or a target's name.
 ///
-/// A monthly backup also counts as a weekly and a daily one, a weekly one as a daily one: a backup is kept for the longest
-/// period that is set among its own class and those below. Only one to which no period applies stays until somebody deletes
-/// it.
+/// A monthly backup also counts as a weekly and a daily one, and a weekly one as a daily one. A backup is kept for the
+/// longest period that is set for its own class or a lower one. A backup to which no period applies stays until
+/// somebody deletes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Retention {
-    /// How long daily backups are kept, and weekly and monthly ones at least: `"7d"`. Default: not set.
+    /// The time for which daily backups are kept, and weekly and monthly ones at least: `"7d"`. Default: not set.
     pub daily: Option<Span>,
-    /// How long weekly backups are kept, and monthly ones at least: `"12w"`. Default: not set.
+    /// The time for which weekly backups are kept, and monthly ones at least: `"12w"`. Default: not set.
     pub weekly: Option<Span>,
-    /// How long monthly backups are kept: `"12 months"`. Default: not set.
+    /// The time for which monthly backups are kept: `"12 months"`. Default: not set.
     pub monthly: Option<Span>,
-    /// The newest backups of each source that are kept whatever their age, 1 or more. Default: 1.
+    /// The number of the newest backups of each source that are kept at any age, at least 1. Default: 1.
     pub keep_last: u32,
 }
 
-/// Reads all places of `[retention]`; `known` are those that there are.
+/// Reads all places of `[retention]`. `known` holds the places that the configuration has.
 pub(crate) fn read(mut table: Table<'_>, known: &Known<PlaceName>) -> BTreeMap<PlaceName, Retention> {
     let mut places = BTreeMap::new();
     for (name, section) in table.rest_as_tables() {
@@ -48,7 +48,9 @@ impl Retention {
             }
             span
         };
-        let (daily, weekly, monthly) = (span("daily"), span("weekly"), span("monthly"));
+        let daily = span("daily");
+        let weekly = span("weekly");
+        let monthly = span("monthly");
         let keep_last = table.number("keep_last", 1, 1, 1_000_000);
         table.finish();
         Self {

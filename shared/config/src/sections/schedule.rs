@@ -1,4 +1,4 @@
-//! `[[schedule]]`: when to back up what.
+//! `[[schedule]]`: the times of backups, and their content.
 
 use holdfast_format::{Class, Level, ScheduleName, SourceName};
 use serde::Serialize;
@@ -9,50 +9,51 @@ use crate::table::Table;
 use crate::values::period::Period;
 
 choice! {
-    /// What a run captures.
+    /// The sources that a run captures.
     BackupType {
-        /// Databases and volumes. The default.
+        /// Captures databases and volumes. The default.
         All = "all",
-        /// PostgreSQL servers alone.
+        /// Captures PostgreSQL servers alone.
         Databases = "databases",
-        /// Volumes and directories alone.
+        /// Captures volumes and directories alone.
         Volumes = "volumes",
-        /// All, and the system's configuration.
+        /// Captures databases, volumes and the system's configuration.
         Full = "full",
     }
 }
 
-/// `[[schedule]]`
+/// `[[schedule]]`: one schedule.
 #[derive(Clone, Debug, Serialize)]
 pub struct Schedule {
     /// The schedule's name. Required.
     pub name: ScheduleName,
-    /// Five fields: minute, hour, day of month, month, day of week. Required. (Its syntax is the scheduler's to check.)
+    /// Five fields: minute, hour, day of month, month, day of week. Required. The scheduler checks the syntax.
     pub cron: String,
-    /// The time zone that `cron` is read in, such as `Europe/Berlin`. Default: `UTC`.
+    /// The time zone of `cron`, such as `Europe/Berlin`. Default: `UTC`.
     pub timezone: String,
     /// `all`, `databases`, `volumes` or `full`. Default: `all`.
     pub backup_type: BackupType,
-    /// Names of the sources to back up. Default: none named, which means all of the backup type.
+    /// Names of the sources to back up. Default: none, which means all sources of the backup type.
     pub sources: Vec<SourceName>,
-    /// Verify afterwards, and how. Default: none.
+    /// The level to verify to afterwards. Default: none.
     pub verify: Option<Level>,
-    /// Copy to the off-site targets afterwards. Default: true if there are any.
+    /// True to copy to the off-site targets afterwards. Default: true if there are any.
     pub sync_offsite: bool,
-    /// Apply retention afterwards. Default: true.
+    /// True to apply retention afterwards. Default: true.
     pub cleanup: bool,
-    /// Start at a random time up to this much later. Default: `0s`.
+    /// The longest random delay of the start. Default: `0s`.
     pub jitter: Period,
-    /// Run once at start if a run was missed. Default: true.
+    /// True to run once at start if a run was missed. Default: true.
     pub catch_up: bool,
-    /// When a run that has not finished counts as failed. Default: `12h`; shorter than `janitor.grace`.
+    /// The time after which a run that has not ended counts as failed. Must be shorter than `janitor.grace`. Default:
+    /// `12h`.
     pub timeout: Period,
-    /// `daily`, `weekly` or `monthly`: what retention takes the run for. Default: none, the scheduler tells by date.
+    /// The class for retention: `daily`, `weekly` or `monthly`. Default: none; then the scheduler decides by date.
     pub class: Option<Class>,
 }
 
 impl Schedule {
-    /// `known` are the configured sources.
+    /// Reads a schedule. `known` holds the configured sources.
     pub(crate) fn read(mut table: Table<'_>, known: &Known<SourceName>, any_target: bool) -> Option<Self> {
         let name = table.required("name");
         let cron = table.required("cron");

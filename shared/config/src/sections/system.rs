@@ -1,4 +1,4 @@
-//! `[system]`: the system's configuration, captured by backups of type `full`.
+//! `[system]`: the system's configuration, which backups of type `full` capture.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use crate::table::Table;
 
-/// `[system]`
+/// `[system]`: files and directories of the system.
 #[derive(Clone, Debug, Serialize)]
 pub struct System {
     /// The source's name. Default: `system`.
     pub name: SourceName,
-    /// The site whose workers capture it. Default: the configuration's `site`.
+    /// The site whose workers capture the files. Default: the configuration's `site`.
     pub site: Option<Site>,
-    /// Files and directories; one or more. Required.
+    /// Files and directories to back up; at least one. Required.
     pub paths: Vec<PathBuf>,
-    /// Patterns of what to leave out. Default: none.
+    /// Patterns of paths to leave out. Default: none.
     pub exclude: Vec<String>,
 }
 

@@ -13,24 +13,24 @@ use crate::values::bytesize::ByteSize;
 use crate::values::period::Period;
 use crate::values::place::PlaceUrl;
 
-/// `[[target]]`: one off-site place, a whole copy of the repository.
+/// `[[target]]`: one off-site place, which holds a full copy of the repository.
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
-    /// The place's name; not `local`. Required.
+    /// The place's name. Must not be `local`. Required.
     pub name: PlaceName,
     /// A directory, `file:///directory` or `s3://bucket/prefix`. Required.
     pub url: PlaceUrl,
-    /// How to reach the bucket, if it is one.
+    /// The connection to the bucket, if the place is one.
     #[serde(flatten, skip_serializing_if = "S3Options::is_unset")]
     pub s3: S3Options,
     /// The bucket's storage class for each class of backup: `{ monthly = "GLACIER" }`. Default: the bucket's own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub storage_class: BTreeMap<Class, String>,
-    /// The most to send in a second: `"10MiB"`. Default: no limit.
+    /// The largest amount of data that is sent in a second: `"10MiB"`. Default: no limit.
     pub bandwidth: Option<ByteSize>,
-    /// Objects sent at the same time, 1 to 64. Default: 4.
+    /// The number of objects that are sent at the same time, 1 to 64. Default: 4.
     pub concurrency: usize,
-    /// How long one request may take. Default: `5m`.
+    /// The time limit of one request. Default: `5m`.
     pub timeout: Period,
 }
 

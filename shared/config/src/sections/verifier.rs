@@ -1,4 +1,4 @@
-//! `[verifier]`: how backups are proven.
+//! `[verifier]`: the keys and level of verifications.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use serde::Serialize;
 use crate::secret::Secret;
 use crate::table::Table;
 
-/// `[verifier]`
+/// `[verifier]`: the keys and level of verifications.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verifier {
-    /// Files with secret backup keys; needed for `decrypt` and `restore`. Default: none.
+    /// Files with secret backup keys. Needed for `decrypt` and `restore`. Default: none.
     pub secret_keys: Vec<PathBuf>,
-    /// What unlocks them (or `passphrase_file`), if they are locked.
+    /// The passphrase of the secret keys (or `passphrase_file`), if they are locked.
     pub passphrase: Option<Secret>,
-    /// The level where none is asked for. Default: `decrypt`.
+    /// The level of verifications that are requested without one. Default: `decrypt`.
     pub level: Level,
-    /// Where restores are tried. Default: none, the service picks one.
+    /// The folder for trial restores. Default: none; then the service uses one in a tmpfs.
     pub scratch_dir: Option<PathBuf>,
 }
 

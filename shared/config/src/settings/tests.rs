@@ -33,7 +33,7 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A directory with `holdfast.toml` in it.
+/// Makes a directory with `holdfast.toml` in it.
 fn folder(text: &str) -> (TempDir, PathBuf) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("holdfast.toml");
@@ -50,7 +50,8 @@ fn load(text: &str) -> Result<Settings, ConfigError> {
     load_with(text, &[])
 }
 
-/// The faults as `line key: rule`, the line left out where there is none and the file's name where it is the file.
+/// Returns the faults as `line key: rule`, without the line if there is none, and with the file's name if it is another
+/// file.
 fn faults(result: Result<Settings, ConfigError>) -> Vec<String> {
     let show = |fault: crate::Fault| {
         let file = if fault.file.ends_with("holdfast.toml") {

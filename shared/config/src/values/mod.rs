@@ -1,5 +1,5 @@
-//! Value types with units or a form of their own: each has `FromStr`, `Display` (what `FromStr` reads) and
-//! `Serialize` (as `Display`).
+//! Types of values with units, or with a form of their own. Each has `FromStr`, `Display` (in the form that `FromStr`
+//! reads) and `Serialize` (as `Display`).
 
 pub(crate) mod bytesize;
 pub(crate) mod percent;
@@ -15,7 +15,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-/// `Serialize` by way of `Display`.
+/// Implements `Serialize` by `Display`.
 macro_rules! serialize_as_display {
     ($type:ty) => {
         impl serde::Serialize for $type {

@@ -1,4 +1,4 @@
-//! Where a repository or a copy of it lives.
+//! Addresses of places.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -20,17 +20,17 @@ pub struct PlaceUrl {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    /// On this host, or mounted on it; an absolute path.
+    /// A directory on this host (or mounted on it), as an absolute path.
     Directory(PathBuf),
-    /// Of S3 or something that speaks like it. The prefix has no slashes at either end and may be empty.
+    /// A bucket of S3, or of a service with the same protocol. The prefix has no slashes at either end, and may be empty.
     Bucket { bucket: String, prefix: String },
 }
 
 impl PlaceUrl {
-    /// Reads a place; a relative directory is taken from `base`.
+    /// Reads an address. A relative directory starts from `base`.
     ///
     /// # Errors
-    /// The text is neither a directory nor an address of a known kind, or it carries a user, password or query.
+    /// If the text is neither a directory nor an address of a known kind, or has a user, password or query.
     pub fn parse(text: &str, base: &Path) -> Result<Self, InvalidValue> {
         let refused = || InvalidValue::new(RULE);
         if text.is_empty() {
@@ -64,7 +64,7 @@ impl PlaceUrl {
         Some(Self { kind, url })
     }
 
-    /// Bucket and prefix from the text itself: a URL's host would be lower-cased and its path percent-encoded.
+    /// Reads bucket and prefix from the text itself. A URL's host would be lower-cased, and its path percent-encoded.
     fn bucket(text: &str) -> Result<Self, InvalidValue> {
         let rest = text.split_once("://").map_or("", |(_, rest)| rest);
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -87,13 +87,13 @@ impl PlaceUrl {
         Ok(Self { kind, url })
     }
 
-    /// The address as a URL: `file:///directory/` or `s3://bucket/prefix`.
+    /// Returns the address as a URL: `file:///directory/` or `s3://bucket/prefix`.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The directory, if the place is one.
+    /// Returns the directory, if the place is one.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match &self.kind {
@@ -102,13 +102,14 @@ impl PlaceUrl {
         }
     }
 
-    /// Whether one is the other or lies in it. Symbolic links are followed as far as they are there now; two names of one
-    /// bucket are not found out.
+    /// True if one of the places is the other, or lies in it. Symbolic links are followed as far as they exist now. Two
+    /// names of one bucket are not recognised.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
             (Kind::Directory(one), Kind::Directory(other)) => {
-                let (one, other) = (real(one), real(other));
+                let one = real(one);
+                let other = real(other);
                 one.starts_with(&other) || other.starts_with(&one)
             }
             (
@@ -118,21 +119,22 @@ impl PlaceUrl {
                     prefix: other_prefix,
                 },
             ) => {
-                let (one, other) = (Path::new(prefix), Path::new(other_prefix));
+                let one = Path::new(prefix);
+                let other = Path::new(other_prefix);
                 bucket == other_bucket && (one.starts_with(other) || other.starts_with(one))
             }
             _ => false,
         }
     }
 
-    /// Whether the place is an S3 bucket.
+    /// True if the place is an S3 bucket.
     #[must_use]
     pub fn is_s3(&self) -> bool {
         matches!(self.kind, Kind::Bucket { .. })
     }
 }
 
-/// A path without `.`, `..` and symbolic links, as far as it exists.
+/// Returns the path without `.`, `..` and symbolic links, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
