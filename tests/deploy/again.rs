@@ -1,4 +1,4 @@
-//! `setup` on a real engine, killed after each thing that it makes; and what an image is built from.
+//! `setup` on a real engine, killed after each thing that it makes; and the files that go into the build of an image.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +12,8 @@ use crate::setup::Deployment;
 /// The name of a further deployment on the same engine.
 const PROJECT: &str = "again";
 
-/// Stands for `docker`: of what changes something, each is done once, and then whoever called is killed. Making the
-/// repository is killed itself, too, at a moment that nobody knows.
+/// Stands in for `docker`. Each command that changes something is carried out once, and then its caller is killed. The
+/// command that makes the repository is killed itself, too, at an unknown moment.
 const KILLER: &str = r#"#!/bin/bash
 case "$1 $2" in
 "run --rm" | "volume create")
@@ -67,7 +67,7 @@ pub(crate) fn a_setup_that_was_killed_is_finished_by_the_next(deployment: &Deplo
         ensure!(repository.join(name).is_file(), "the repository lacks {name}");
     }
 
-    // A repository that is gone may be on a disk that is not mounted: no other one takes its place by itself.
+    // A missing repository may be on a disk that is not mounted, so `setup` does not make another one by itself.
     fs::remove_file(repository.join("repository.pgp"))?;
     tools::text_of(&mut setup())?;
     ensure!(
@@ -91,7 +91,7 @@ fn check_keys(keys: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a build is given, of a clone in which secrets and plaintext lie about.
+/// Checks the files that a build gets from a clone in which secrets and plaintext lie about.
 pub(crate) fn an_image_is_built_without_secrets(deployment: &Deployment) -> Result<()> {
     let context = deployment.path("context");
     let litter = [

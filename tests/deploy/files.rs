@@ -1,4 +1,4 @@
-//! The files of the deployment that can be tried without an engine: `setup`'s passwords, what git leaves out.
+//! Tests of the deployment's files that need no engine: the passwords of `setup`, and the files that git ignores.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +10,11 @@ use std::process::{Command, Output};
 use holdfast_tests::{Context, Result, ensure, tools};
 
 /// The deployment's files in a folder of their own, with no engine in reach.
-struct Clone {
+struct Checkout {
     folder: tempfile::TempDir,
 }
 
-impl Clone {
+impl Checkout {
     fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         for name in ["deploy", "compose.yaml"] {
@@ -28,7 +28,7 @@ impl Clone {
         self.folder.path().join(name)
     }
 
-    /// `setup --passwords`, with these settings in its environment and no others.
+    /// Returns `setup --passwords`, with these settings in its environment and no others.
     fn setup(&self, settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.path("deploy/compose/setup"));
         command.arg("--passwords").env_clear();
@@ -41,7 +41,7 @@ impl Clone {
         tools::text_of(&mut self.setup(settings))
     }
 
-    /// All secrets: mode, owner, content and when each was changed.
+    /// Reads all secrets: mode, owner, content, and the time of the last change.
     fn secrets(&self) -> Result<BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>, i64)>> {
         let mut found = BTreeMap::new();
         for folder in ["secrets", "secrets/nats", "secrets/keys"] {
@@ -66,7 +66,7 @@ impl Clone {
         Ok(fs::read_to_string(self.path("secrets/nats/users.conf"))?)
     }
 
-    /// Whether all is there and fits together.
+    /// Checks that all secrets are there and fit together.
     fn check(&self) -> Result<()> {
         let secrets = self.secrets()?;
         ensure!(secrets.len() >= 15, "too few: {:?}", secrets.keys());
@@ -92,12 +92,12 @@ impl Clone {
 
 #[test]
 fn a_second_setup_changes_nothing_and_says_so() -> Result<()> {
-    let clone = Clone::new()?;
-    let said = clone.set_up(&[])?;
+    let checkout = Checkout::new()?;
+    let said = checkout.set_up(&[])?;
     ensure!(said.contains("Made the password"), "{said}");
-    clone.check()?;
-    let before = clone.secrets()?;
-    let said = clone.set_up(&[])?;
+    checkout.check()?;
+    let before = checkout.secrets()?;
+    let said = checkout.set_up(&[])?;
     ensure!(said.contains("Nothing had to be changed"), "{said}");
     let content = |secrets: BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>, i64)>| -> Vec<_> {
         secrets
@@ -105,32 +105,32 @@ fn a_second_setup_changes_nothing_and_says_so() -> Result<()> {
             .map(|(path, value)| (path, value.0, value.3))
             .collect()
     };
-    assert_eq!(content(clone.secrets()?), content(before));
+    assert_eq!(content(checkout.secrets()?), content(before));
     Ok(())
 }
 
 #[test]
 fn a_password_whose_file_is_removed_is_made_anew_and_no_other() -> Result<()> {
-    let clone = Clone::new()?;
-    clone.set_up(&[])?;
-    let before = [clone.password("gate")?, clone.password("dumper")?];
-    fs::remove_file(clone.path("secrets/nats/gate"))?;
-    let said = clone.set_up(&[])?;
+    let checkout = Checkout::new()?;
+    checkout.set_up(&[])?;
+    let before = [checkout.password("gate")?, checkout.password("dumper")?];
+    fs::remove_file(checkout.path("secrets/nats/gate"))?;
+    let said = checkout.set_up(&[])?;
     ensure!(said.contains("--force-recreate"), "{said}");
-    clone.check()?;
-    ensure!(clone.password("gate")? != before[0], "the password is the old one");
-    assert_eq!(clone.password("dumper")?, before[1]);
+    checkout.check()?;
+    ensure!(checkout.password("gate")? != before[0], "the password is the old one");
+    assert_eq!(checkout.password("dumper")?, before[1]);
     Ok(())
 }
 
 #[test]
 fn a_second_site_stays_known_to_nats() -> Result<()> {
-    let clone = Clone::new()?;
-    clone.set_up(&[])?;
-    fs::write(clone.path(".env"), "HOLDFAST_LOG=debug")?;
+    let checkout = Checkout::new()?;
+    checkout.set_up(&[])?;
+    fs::write(checkout.path(".env"), "HOLDFAST_LOG=debug")?;
     let consumers = |site: &str| -> Result<usize> {
         let ending = format!("_{site}\"");
-        Ok(clone
+        Ok(checkout
             .users_conf()?
             .lines()
             .filter(|line| line.ends_with(&ending))
@@ -138,36 +138,36 @@ fn a_second_site_stays_known_to_nats() -> Result<()> {
     };
     let of_main = consumers("main")?;
     ensure!(of_main > 10, "{of_main} lines of the site main");
-    let said = clone.set_up(&[("HOLDFAST_SITES", "main host-b main")])?;
+    let said = checkout.set_up(&[("HOLDFAST_SITES", "main host-b main")])?;
     ensure!(said.contains("docker compose restart nats"), "{said}");
-    // Without being told again, and in spite of the last line of .env, which had no end.
-    let said = clone.set_up(&[])?;
+    // The settings are not given again, and the last line of .env has no line end.
+    let said = checkout.set_up(&[])?;
     ensure!(said.contains("Nothing had to be changed"), "{said}");
     assert_eq!((consumers("main")?, consumers("host-b")?), (of_main, of_main));
-    let env = fs::read_to_string(clone.path(".env"))?;
+    let env = fs::read_to_string(checkout.path(".env"))?;
     assert_eq!(env, "HOLDFAST_LOG=debug\nHOLDFAST_SITES='main host-b main'\n");
-    clone.check()
+    checkout.check()
 }
 
 #[test]
 fn a_site_that_is_none_and_a_folder_that_is_somebody_elses_are_refused() -> Result<()> {
-    let clone = Clone::new()?;
+    let checkout = Checkout::new()?;
     for sites in ["main Host", "other", "main a/b"] {
-        let output = clone.setup(&[("HOLDFAST_SITES", sites)]).output()?;
+        let output = checkout.setup(&[("HOLDFAST_SITES", sites)]).output()?;
         ensure!(!output.status.success() && !output.stderr.is_empty(), "{sites}");
     }
-    let output = clone.setup(&[("HOLDFAST_SECRETS", ".")]).output()?;
+    let output = checkout.setup(&[("HOLDFAST_SECRETS", ".")]).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(!output.status.success() && said.contains("something else"), "{said}");
-    ensure!(!clone.path("secrets").exists(), "it began all the same");
+    ensure!(!checkout.path("secrets").exists(), "it began all the same");
     Ok(())
 }
 
-/// Kills it at each of its steps: at the first, then, in the same folder, at the second of what is left, and so on.
+/// Kills `setup` at its first step; then, in the same folder, at the second of the remaining steps, and so on.
 #[test]
 fn a_setup_that_is_killed_can_be_run_again() -> Result<()> {
-    let clone = Clone::new()?;
-    let bin = clone.path("bin");
+    let checkout = Checkout::new()?;
+    let bin = checkout.path("bin");
     fs::create_dir(&bin)?;
     for program in ["sync", "mv", "chmod", "chown"] {
         killer(&bin, program)?;
@@ -175,9 +175,9 @@ fn a_setup_that_is_killed_can_be_run_again() -> Result<()> {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
     let mut steps = 0;
     loop {
-        let budget = clone.path("budget");
+        let budget = checkout.path("budget");
         fs::write(&budget, (steps % 9).to_string())?;
-        let mut setup = clone.setup(&[
+        let mut setup = checkout.setup(&[
             ("HOLDFAST_SITES", "main host-b"),
             ("BUDGET", &budget.display().to_string()),
         ]);
@@ -185,20 +185,21 @@ fn a_setup_that_is_killed_can_be_run_again() -> Result<()> {
         if status.success() {
             break;
         }
-        // Or `find`, which it started, was killed.
+        // The killed process may also be `find`, which `setup` has started.
         let killed = status.signal() == Some(9) || status.code() == Some(137);
         ensure!(killed, "it ended by itself: {status}");
         steps += 1;
         ensure!(steps < 500, "it gets nowhere");
     }
     ensure!(steps > 15, "it was killed {steps} times only");
-    clone.check()?;
-    let said = clone.set_up(&[])?;
+    checkout.check()?;
+    let said = checkout.set_up(&[])?;
     ensure!(said.contains("Nothing had to be changed"), "{said}");
     Ok(())
 }
 
-/// A program that kills whoever calls it once the budget of calls is used up: half of them before it has done its work.
+/// Makes a program that kills its caller when the budget of calls is used up: in half of the cases before it has done
+/// its work.
 fn killer(bin: &Path, program: &str) -> Result<()> {
     let real = tools::text_of(Command::new("sh").args(["-c", &format!("command -v {program}")]))?;
     let script = format!(
@@ -221,12 +222,12 @@ fn git_leaves_out_what_holds_secrets_or_plaintext() -> Result<()> {
     let git = |arguments: &[&str]| Command::new("git").args(arguments).current_dir(folder.path()).output();
     ensure!(git(&["init", "--quiet"])?.status.success(), "git cannot be run");
     let secret = [
-        // What setup makes, and where restores land.
+        // Files that setup makes, and the folder of restored files.
         "secrets/keys/backup.sec.asc",
         ".env",
         "compose.override.yaml",
         "restore/uploads/invoice.pdf",
-        // What `holdfast init` makes where it is run.
+        // Files that `holdfast init` makes in the folder where it is run.
         "holdfast.toml",
         "keys/backup.sec.asc",
         "repository/repository.pgp",

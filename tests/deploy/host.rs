@@ -70,7 +70,8 @@ fn logs_are_rotated_and_stay_private() -> Result<()> {
 #[test]
 fn cron_sends_what_failed_and_nothing_else() -> Result<()> {
     let work = tempfile::tempdir()?;
-    let (logs, bin) = (work.path().join("logs"), work.path().join("bin"));
+    let logs = work.path().join("logs");
+    let bin = work.path().join("bin");
     fs::create_dir(&logs)?;
     fs::create_dir(&bin)?;
     let table = fs::read_to_string(tools::root().join("deploy/cron/holdfast"))?;
@@ -81,7 +82,8 @@ fn cron_sends_what_failed_and_nothing_else() -> Result<()> {
     assert_eq!(lines.len(), 2);
     for line in lines {
         let mut fields = line.splitn(7, ' ');
-        let (user, command) = (fields.nth(5), fields.next().context("a line without a command")?);
+        let user = fields.nth(5);
+        let command = fields.next().context("a line without a command")?;
         assert_eq!(user, Some("root"));
         // Cron would end the command at a percent sign.
         ensure!(!command.contains('%'), "{command}");

@@ -164,7 +164,8 @@ fn prometheus_finds_every_replica(deployment: &Deployment) -> Result<()> {
 }
 
 fn the_gate_lets_only_proven_upgrades_through(deployment: &Deployment) -> Result<()> {
-    let (old, new) = ("holdfast-test:stand-in", "holdfast-test:upgraded");
+    let old = "holdfast-test:stand-in";
+    let new = "holdfast-test:upgraded";
     deployment.engine.docker(["tag", old, new])?;
     deployment.shop(old, &["shop.yaml"], &["up", "-d"])?;
     deployment.wait_for_database("shop_db_1", "shop")?;

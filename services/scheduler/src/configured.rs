@@ -7,11 +7,11 @@ use jiff::SignedDuration;
 
 use crate::{Calendar, CalendarError, Known, KnownSource, Role, Schedule};
 
-/// How long a run may take if it was not started by a schedule and nobody said.
+/// The time limit of a run that no schedule starts and whose request sets none.
 const TIMEOUT: SignedDuration = SignedDuration::from_hours(12);
 
 impl Known {
-    /// Returns what is configured.
+    /// Reads the facts that expectations depend on from the configuration.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let known = |name: &SourceName, role| {
@@ -49,7 +49,7 @@ impl Known {
 }
 
 impl Schedule {
-    /// A configured schedule.
+    /// Reads a configured schedule.
     ///
     /// # Errors
     /// [`CalendarError`] if its expression or time zone are not good.
@@ -63,7 +63,7 @@ impl Schedule {
     }
 }
 
-/// The request that a schedule makes when it comes due.
+/// Returns the request that a schedule makes when it comes due.
 #[must_use]
 pub fn trigger_of(configured: &Configured) -> Trigger {
     // Seconds are what a trigger can say; a fraction is rounded up, so that no timeout becomes none.

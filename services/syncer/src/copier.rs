@@ -13,7 +13,7 @@ use holdfast_telemetry::failpoint;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::SyncError;
-use crate::object::Copy;
+use crate::object::IfDamaged;
 
 /// The options of copies to a target.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ impl Copier {
         copied.add(self.copy_manifest(artefact, &sealed).await?);
         failpoint::hit_async("syncer.after_manifest").await?;
         for object in self.verifications_here(artefact).await? {
-            copied.add(self.copy_record::<Verification>(&object, Copy::UnlessDamaged).await?);
+            copied.add(self.copy_record::<Verification>(&object, IfDamaged::LeaveOut).await?);
         }
         Ok(copied)
     }

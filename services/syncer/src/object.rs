@@ -11,11 +11,11 @@ use crate::{Copier, SyncError};
 
 /// The treatment of a record that is damaged in the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Copy {
+pub(crate) enum IfDamaged {
     /// The copy fails, since a restore needs the record.
-    Always,
+    Fail,
     /// The record is left out with a warning, since it only informs.
-    UnlessDamaged,
+    LeaveOut,
 }
 
 impl Copier {
@@ -131,7 +131,7 @@ impl Copier {
     }
 
     /// Copies a sealed record as it is, after reading it here and checking its signature.
-    pub(crate) async fn copy_record<T>(&self, object: &Listed, how: Copy) -> Result<Option<u64>, SyncError>
+    pub(crate) async fn copy_record<T>(&self, object: &Listed, if_damaged: IfDamaged) -> Result<Option<u64>, SyncError>
     where
         T: Record + Send + 'static,
     {
@@ -143,7 +143,7 @@ impl Copier {
             Ok(Some(_)) => {}
             // The record was deleted after it was listed.
             Ok(None) => return Ok(None),
-            Err(error) if error.is_damage() && how == Copy::UnlessDamaged => {
+            Err(error) if error.is_damage() && if_damaged == IfDamaged::LeaveOut => {
                 let error = holdfast_fault::chain(&error);
                 tracing::warn!(%key, target = %self.inner.to.name(), %error, "a damaged record is not copied");
                 return Ok(None);

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use holdfast_format::{ArtefactId, Expected, Failure, Listed, ObjectKey, RestorePoint, RunId};
 use holdfast_storage::Prefix;
 
-use crate::object::Copy;
+use crate::object::IfDamaged;
 use crate::{Copied, Copier, SyncError};
 
 /// The number of look-ups at the same time.
@@ -31,12 +31,12 @@ impl Copier {
         // records.
         for object in from.place().list(Prefix::Run(run)).await?.objects {
             let sent = match &object.key {
-                ObjectKey::Expected(_) => self.copy_record::<Expected>(&object, Copy::Always).await?,
-                ObjectKey::Listed(..) => self.copy_record::<Listed>(&object, Copy::UnlessDamaged).await?,
+                ObjectKey::Expected(_) => self.copy_record::<Expected>(&object, IfDamaged::Fail).await?,
+                ObjectKey::Listed(..) => self.copy_record::<Listed>(&object, IfDamaged::LeaveOut).await?,
                 ObjectKey::SourceFailed(..) | ObjectKey::ArtefactFailed(..) | ObjectKey::PlaceFailed(..) => {
-                    self.copy_record::<Failure>(&object, Copy::UnlessDamaged).await?
+                    self.copy_record::<Failure>(&object, IfDamaged::LeaveOut).await?
                 }
-                ObjectKey::RestorePoint(_) => self.copy_record::<RestorePoint>(&object, Copy::Always).await?,
+                ObjectKey::RestorePoint(_) => self.copy_record::<RestorePoint>(&object, IfDamaged::Fail).await?,
                 _ => None,
             };
             copied.add(sent);
