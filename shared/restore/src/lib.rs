@@ -6,6 +6,7 @@
 //! - [`write_upload`] writes a tar whose names all begin with a prefix, for a Docker engine to unpack.
 //! - [`check`] tells whether an artefact is what was captured, object by object.
 //! - [`restore_files`] makes a tree of files, pack by pack and in parallel; [`compare_files`] compares one.
+//! - [`VolumeTarget`] is a Docker volume to restore into.
 //! - [`restore_database`] feeds `pg_restore`; [`restore_globals`] makes roles.
 //! - [`RESTORE_PY`] and [`RESTORE_MD`] stand in every repository and need nothing of this crate.
 //!
@@ -15,6 +16,7 @@
 
 mod check;
 mod database;
+mod docker;
 mod files;
 mod in_order;
 mod ledger;
@@ -32,6 +34,7 @@ pub use database::{
     DatabaseError, DatabaseOptions, DatabaseReport, GlobalsOptions, GlobalsReport, replace_database, restore_database,
     restore_globals, try_database, try_globals,
 };
+pub use docker::{DockerHost, ExistingFiles, FolderError, VolumeError, VolumeTarget};
 pub use files::{FileCounts, FilesError, FilesOptions, FilesReport, Problem, compare_files, restore_files};
 pub use progress::{Limits, Progress};
 pub use select::{NotFound, Selection};

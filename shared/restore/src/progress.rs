@@ -1,6 +1,9 @@
 //! How far a long job is, and its end before its time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
 
 /// Shared between a job and who watches it. A job asks it often whether to stop.
 #[derive(Debug, Default)]
@@ -8,6 +11,7 @@ pub struct Progress {
     done: AtomicU64,
     read: AtomicU64,
     stopped: AtomicBool,
+    order: Notify,
 }
 
 impl Progress {
@@ -26,6 +30,17 @@ impl Progress {
     /// Asks the job to end. It answers with an error soon, and leaves nothing half-restored that looks whole.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+        self.order.notify_waiters();
+    }
+
+    /// Waits until somebody asks the job to end.
+    pub(crate) async fn wait_for_stop(&self) {
+        let mut order = std::pin::pin!(self.order.notified());
+        // Registered before the look, so that no order is missed between the two.
+        order.as_mut().enable();
+        if !self.stopped() {
+            order.await;
+        }
     }
 
     pub(crate) fn stopped(&self) -> bool {
@@ -38,6 +53,28 @@ impl Progress {
 
     pub(crate) fn add_read(&self, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Stops a job whose result nobody waits for any more.
+pub(crate) struct StopOnDrop(Option<Arc<Progress>>);
+
+impl StopOnDrop {
+    pub(crate) fn new(progress: &Arc<Progress>) -> Self {
+        Self(Some(progress.clone()))
+    }
+
+    /// Lets the progress go on: the job has ended, and the next one may use it.
+    pub(crate) fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.0 {
+            progress.stop();
+        }
     }
 }
 

@@ -11,13 +11,16 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use holdfast_config::Settings;
 use holdfast_format::{ArtefactId, ArtefactKind, Manifest, PlaceName};
-use holdfast_restore::OpenArtefact;
+use holdfast_restore::{OpenArtefact, Progress};
 use holdfast_sealing::SecretKeys;
 use serde::Serialize;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::{self, Access, DECRYPTING, KeyArgs};
 use crate::logs::Logs;
+use crate::progress::Meter;
 use crate::resolve::{self, What};
 use crate::{CliError, Exit, Global, human, parse};
 
@@ -93,7 +96,7 @@ pub(crate) struct Opened {
     pub(crate) settings: Option<Arc<Settings>>,
     /// Holds the contents, sealed, as long as the artefact is read.
     _scratch: TempDir,
-    _from: Arc<From>,
+    _from: Arc<OpenPlace>,
 }
 
 impl SourceArgs {
@@ -106,7 +109,7 @@ impl SourceArgs {
 }
 
 /// A place to restore from, with its keys.
-pub(crate) struct From {
+pub(crate) struct OpenPlace {
     pub(crate) settings: Option<Arc<Settings>>,
     pub(crate) access: Access,
     keys: SecretKeys,
@@ -115,11 +118,11 @@ pub(crate) struct From {
 
 impl FromArgs {
     /// Opens the place.
-    pub(crate) async fn access(&self, global: &Global) -> Result<From, CliError> {
+    pub(crate) async fn access(&self, global: &Global) -> Result<OpenPlace, CliError> {
         if let Some(url) = &self.repository {
             let logs = Logs::start(global, None, None)?;
             let (access, keys) = Access::without_config(url, &self.keys).await?;
-            return Ok(From {
+            return Ok(OpenPlace {
                 settings: None,
                 access,
                 keys,
@@ -136,7 +139,7 @@ impl FromArgs {
         let logs = Logs::start(global, Some(&settings), None)?;
         let keys = self.keys.need(Some(&settings))?;
         let access = Access::open_with(&settings, self.place.as_ref(), Some(&keys), &self.keys.signers).await?;
-        Ok(From {
+        Ok(OpenPlace {
             settings: Some(settings),
             access,
             keys,
@@ -147,7 +150,7 @@ impl FromArgs {
 
 impl Opened {
     /// Opens an artefact.
-    pub(crate) async fn open(from: &Arc<From>, id: ArtefactId) -> Result<Self, CliError> {
+    pub(crate) async fn open(from: &Arc<OpenPlace>, id: ArtefactId) -> Result<Self, CliError> {
         let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
         let opened = OpenArtefact::open(&from.access.repository, from.keys.clone(), id, scratch.path()).await?;
         let artefact = opened.ok_or_else(|| CliError::failed(format!("artefact {id} has gone in this moment")))?;
@@ -223,9 +226,52 @@ impl Common {
     }
 }
 
-/// The order to stop, from a terminal or a service manager.
-pub(crate) fn interrupt() -> tokio_util::sync::CancellationToken {
-    let token = tokio_util::sync::CancellationToken::new();
+/// A restore under way: shown on the terminal, and asked to end when the order to stop comes.
+pub(crate) struct Attended {
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+    _meter: Meter,
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl Attended {
+    /// Begins to attend to a restore of `total` bytes; 0 if it is not known how many.
+    pub(crate) fn begin(opened: &Opened, total: u64) -> Self {
+        let progress = Arc::new(Progress::default());
+        let stop = interrupt();
+        let ordered = stop.clone();
+        let stopped = progress.clone();
+        let watch = async move {
+            ordered.cancelled().await;
+            stopped.stop();
+        };
+        Self {
+            _meter: Meter::of(&opened.manifest().captured.name, total, &progress),
+            _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
+            progress,
+            stop,
+        }
+    }
+
+    /// Begins to attend to a restore of the whole artefact.
+    pub(crate) fn whole(opened: &Opened) -> Self {
+        Self::begin(opened, opened.manifest().captured.stream.size)
+    }
+
+    /// Returns the progress that the restore is to report to.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// True if the order to stop has come.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+}
+
+/// Returns a token that the order to stop cancels, from a terminal or a service manager.
+pub(crate) fn interrupt() -> CancellationToken {
+    let token = CancellationToken::new();
     holdfast_service::shutdown_signal(token.clone());
     token
 }

@@ -1,7 +1,6 @@
 //! Databases and roles.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use holdfast_config::{Secret, Settings};
@@ -9,15 +8,14 @@ use holdfast_docker::network::Joined;
 use holdfast_format::ArtefactKind;
 use holdfast_postgres::{PgError, Server};
 use holdfast_restore::{
-    DatabaseError, DatabaseOptions, GlobalsOptions, Progress, replace_database, restore_database, restore_globals,
-    try_database, try_globals,
+    DatabaseError, DatabaseOptions, GlobalsOptions, replace_database, restore_database, restore_globals, try_database,
+    try_globals,
 };
 use serde::Serialize;
 
-use super::{Common, Opened, SourceArgs, interrupt};
+use super::{Attended, Common, Opened, SourceArgs};
 use crate::error::file_error;
 use crate::output::Output;
-use crate::progress::Meter;
 use crate::{CliError, Exit, Global, human};
 
 /// Where to.
@@ -104,33 +102,19 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
         return Ok(Exit::Good);
     }
     eprintln!("restoring {} into {to}", opened.describe());
-    let progress = Arc::new(Progress::default());
-    let meter = Meter::of(
-        &opened.manifest().captured.name,
-        opened.manifest().captured.stream.size,
-        &progress,
-    );
-    let stop = interrupt();
-    let mut restoring = Box::pin(restore_database(
-        opened.artefact.clone(),
-        &server,
-        &options,
-        progress.clone(),
-    ));
-    let done = tokio::select! {
-        done = &mut restoring => done,
-        () = stop.cancelled() => {
-            // It ends by itself, and removes a database that it has made.
-            progress.stop();
-            match restoring.await {
-                // The order came too late: all is committed.
-                Ok(done) => Ok(done),
-                Err(_) => return Err(CliError::failed("stopped: the transaction is rolled back, nothing was restored")),
-            }
+    let attended = Attended::whole(&opened);
+    let restoring = restore_database(opened.artefact.clone(), &server, &options, attended.progress());
+    let done = match Box::pin(restoring).await {
+        Ok(done) => done,
+        // A database that was made for it is removed again.
+        Err(_) if attended.is_stopped() => {
+            return Err(CliError::failed(
+                "stopped: the transaction is rolled back, nothing was restored",
+            ));
         }
+        Err(error) => return Err(database_error(error)),
     };
-    drop(meter);
-    let done = done.map_err(database_error)?;
+    drop(attended);
     let report = DatabaseReport {
         common,
         created: done.created,
@@ -140,13 +124,13 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
     Ok(Exit::Good)
 }
 
-/// The server in a container.
-pub(crate) struct Place {
+/// A PostgreSQL server in a container.
+pub(crate) struct ContainerServer {
     server: Server,
     container: String,
 }
 
-impl Place {
+impl ContainerServer {
     /// Looks how to reach it. A network that this has to be in is joined, and put to those that are to be left afterwards.
     ///
     /// # Errors
@@ -157,32 +141,35 @@ impl Place {
         database: &str,
         joined: &mut Vec<Joined>,
     ) -> Result<Self, CliError> {
-        let engine = super::docker::engine(settings).await?;
-        let state_dir = super::docker::state_dir(settings);
-        let found = holdfast_volume_snapshotter::reach_from_here(&engine, &state_dir, container).await;
+        let host = super::docker::host(settings).await?;
+        let found = holdfast_volume_snapshotter::reach_from_here(&host.engine, &host.state_dir, container).await;
         let (found, new) = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
         joined.extend(new);
         let password = found.password.as_deref().map(Secret::new);
         let server = Server::at(&found.connection(), password, None).map_err(server_error)?;
         let name = if database.is_empty() { &found.database } else { database };
-        let place = Self {
+        let target = Self {
             server: server.with_database(name),
             container: container.to_owned(),
         };
-        let first = place.server.with_database(&found.database);
+        let first = target.server.with_database(&found.database);
         first.connect().await.map_err(server_error)?;
-        Ok(place)
+        Ok(target)
     }
 }
 
 /// Restores a database, or the globals, into the server in a container. Gives what the operator should know.
-pub(crate) async fn into_container(opened: &Opened, place: &Place, replace: bool) -> Result<Vec<String>, CliError> {
-    let (artefact, server) = (opened.artefact.clone(), &place.server);
+pub(crate) async fn into_container(
+    opened: &Opened,
+    target: &ContainerServer,
+    replace: bool,
+) -> Result<Vec<String>, CliError> {
+    let (artefact, server) = (opened.artefact.clone(), &target.server);
     if opened.manifest().captured.kind == ArtefactKind::Globals {
         let done = restore_globals(artefact, server, GlobalsOptions { overwrite: replace }).await;
         let failed = done.map_err(database_error)?.failed.into_iter();
         return Ok(failed
-            .map(|(statement, why)| format!("{}: {statement}: {why}", place.container))
+            .map(|(statement, why)| format!("{}: {statement}: {why}", target.container))
             .collect());
     }
     let options = DatabaseOptions {
@@ -190,24 +177,13 @@ pub(crate) async fn into_container(opened: &Opened, place: &Place, replace: bool
         client_dirs: opened.client_dirs(),
         ..DatabaseOptions::default()
     };
-    let progress = Arc::new(Progress::default());
-    let meter = Meter::of(
-        &opened.manifest().captured.name,
-        opened.manifest().captured.stream.size,
-        &progress,
-    );
-    let (stop, stopper) = (interrupt(), progress.clone());
-    let watching = tokio::spawn(async move {
-        stop.cancelled().await;
-        stopper.stop();
-    });
+    let attended = Attended::whole(opened);
+    let progress = attended.progress();
     let done = if replace {
         Box::pin(replace_database(artefact, server, &options, progress)).await
     } else {
         Box::pin(restore_database(artefact, server, &options, progress)).await
     };
-    watching.abort();
-    drop(meter);
     Ok(done.map_err(database_error)?.warnings)
 }
 

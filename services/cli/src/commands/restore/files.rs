@@ -2,16 +2,14 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use holdfast_format::ArtefactKind;
-use holdfast_restore::{FilesError, FilesOptions, FilesReport, Progress, Selection, restore_files};
+use holdfast_restore::{ExistingFiles, FilesError, FilesOptions, FilesReport, Selection, VolumeTarget, restore_files};
 use serde::Serialize;
 
-use super::{Common, Opened, SourceArgs, docker, interrupt};
+use super::{Attended, Common, Opened, SourceArgs, docker};
 use crate::output::Output;
-use crate::progress::Meter;
 use crate::{CliError, Exit, Global, human};
 
 /// Where to, and how.
@@ -95,13 +93,19 @@ async fn restore(
     let to = target.to.display().to_string();
     let mut volume = None;
     let existing = if target.overwrite {
-        docker::Existing::Overwrite
+        ExistingFiles::Overwrite
     } else {
-        docker::Existing::Refuse
+        ExistingFiles::Refuse
     };
     if let Some(name) = docker::volume_of(&target.to) {
-        let found = docker::Target::look(opened.settings.as_deref(), name?, existing).await?;
-        volume = Some(found.with_labels(docker::labels_of(&opened)));
+        let name = name?;
+        let host = docker::host(opened.settings.as_deref()).await?;
+        let found = VolumeTarget::look(&host, name, existing).await;
+        volume = Some(
+            found
+                .map_err(docker::volume_error)?
+                .with_labels(docker::labels_of(&opened)),
+        );
     }
     eprintln!("restoring {} into {to}", opened.describe());
     let options = FilesOptions {
@@ -110,8 +114,8 @@ async fn restore(
         owners: !target.no_owner,
         ..FilesOptions::default()
     };
-    let done = match &mut volume {
-        None => run(&opened, select, &target.to, options).await?,
+    let done = match volume {
+        None => into_directory(&opened, select, &target.to, options).await?,
         Some(volume) => into_volume(&opened, select, volume, options).await?,
     };
     let report = report(&opened, to, source.dry_run, done);
@@ -119,70 +123,50 @@ async fn restore(
     Ok(Exit::good_if(report.lost == 0))
 }
 
-async fn run(opened: &Opened, select: Selection, to: &Path, options: FilesOptions) -> Result<FilesReport, CliError> {
-    let progress = Arc::new(Progress::default());
-    let total = if select.is_all() {
-        opened.manifest().captured.stream.size
+fn attend(opened: &Opened, select: &Selection) -> Attended {
+    if select.is_all() {
+        Attended::whole(opened)
     } else {
-        0
-    };
-    let meter = Meter::of(&opened.manifest().captured.name, total, &progress);
-    let (artefact, to, stopper) = (opened.artefact.clone(), to.to_owned(), progress.clone());
-    let mut task =
-        tokio::task::spawn_blocking(move || restore_files(artefact.origin(), &select, &to, options, &progress));
-    let stop = interrupt();
-    let done = tokio::select! {
-        done = &mut task => done,
-        () = stop.cancelled() => {
-            // It ends at the next file, and removes what is not whole.
-            stopper.stop();
-            task.await
-        }
-    };
-    drop(meter);
-    match done {
+        Attended::begin(opened, 0)
+    }
+}
+
+async fn into_directory(
+    opened: &Opened,
+    select: Selection,
+    to: &Path,
+    options: FilesOptions,
+) -> Result<FilesReport, CliError> {
+    let attended = attend(opened, &select);
+    let artefact = opened.artefact.clone();
+    let progress = attended.progress();
+    let to = to.to_owned();
+    // An order to stop ends it at the next file, and what is not whole is removed.
+    let work = move || restore_files(artefact.origin(), &select, &to, options, &progress);
+    match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(files_error),
         Err(error) => Err(CliError::because("restoring was broken off", error)),
     }
 }
 
-/// Into a Docker volume: at its mount point if that can be reached, else through the engine.
 async fn into_volume(
     opened: &Opened,
     select: Selection,
-    volume: &mut docker::Target,
+    volume: VolumeTarget,
     options: FilesOptions,
 ) -> Result<FilesReport, CliError> {
-    // A dry run into nothing tells what the artefact holds.
-    let nowhere = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
-    let dry_run = FilesOptions {
-        dry_run: true,
-        ..options
-    };
-    if options.dry_run {
-        return run(opened, select, nowhere.path(), dry_run).await;
-    }
-    match volume.make().await? {
-        Some(way) => {
-            let done = run(opened, select, way.folder()?, options).await;
-            way.finish(done.as_ref().is_ok_and(|report| report.lost == 0))?;
-            done
-        }
-        None => {
-            let report = run(opened, select.clone(), nowhere.path(), dry_run).await?;
-            volume.upload(opened, select).await?;
-            Ok(report)
-        }
-    }
+    let attended = attend(opened, &select);
+    let done = volume.restore(opened.artefact.clone(), select, options, attended.progress());
+    done.await.map_err(docker::volume_error)
 }
 
-/// All of a volume, owners included. How many entries are not as they were.
-pub(crate) async fn whole_volume(opened: &Opened, volume: &mut docker::Target) -> Result<u64, CliError> {
+/// Restores all of a volume, owners included, and returns how many entries are not as they were.
+pub(crate) async fn whole_volume(opened: &Opened, volume: VolumeTarget) -> Result<u64, CliError> {
     let done = into_volume(opened, Selection::all(), volume, FilesOptions::default()).await?;
     Ok(done.lost)
 }
 
-fn files_error(error: FilesError) -> CliError {
+pub(super) fn files_error(error: FilesError) -> CliError {
     if error.is_refusal() {
         return CliError::refused(
             error.to_string(),

@@ -9,11 +9,12 @@ use clap::{Args, ValueEnum};
 use holdfast_docker::network::Joined;
 use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ArtefactKind, ImageInUse, PointArtefact, PointStatus, RestorePoint, RunId};
+use holdfast_restore::{ExistingFiles, VolumeTarget};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::docker::{Existing, Target, labels_of};
-use super::{From, FromArgs, Opened, database, files};
+use super::docker::{self, labels_of};
+use super::{FromArgs, OpenPlace, Opened, database, files};
 use crate::error::file_error;
 use crate::output::{Output, Table};
 use crate::{CliError, Exit, Global, human, parse};
@@ -180,7 +181,7 @@ pub(crate) async fn run(global: &Global, args: &StackArgs) -> Result<Exit, CliEr
 
 /// Looks at all before anything is changed, and then does it.
 async fn restore(
-    from: &Arc<From>,
+    from: &Arc<OpenPlace>,
     args: &StackArgs,
     report: &mut Report,
     into: &str,
@@ -198,8 +199,8 @@ async fn restore(
         eprintln!("restoring {} {} into {}", step.what, step.from, step.to);
         match prepared {
             Prepared::Images => write_images(file, images, &mut report.warnings)?,
-            Prepared::Volume(mut target, opened) => {
-                let lost = files::whole_volume(&opened, &mut target).await?;
+            Prepared::Volume(target, opened) => {
+                let lost = files::whole_volume(&opened, *target).await?;
                 if lost > 0 {
                     let problem = format!(
                         "{} of volume {} are not as they were",
@@ -210,8 +211,8 @@ async fn restore(
                     report.complete = false;
                 }
             }
-            Prepared::Database(place, opened) => {
-                let warnings = database::into_container(&opened, &place, args.replace).await?;
+            Prepared::Database(server, opened) => {
+                let warnings = database::into_container(&opened, &server, args.replace).await?;
                 report.warnings.extend(warnings);
             }
         }
@@ -222,12 +223,12 @@ async fn restore(
 
 enum Prepared {
     Images,
-    Volume(Box<Target>, Box<Opened>),
-    Database(database::Place, Box<Opened>),
+    Volume(Box<VolumeTarget>, Box<Opened>),
+    Database(database::ContainerServer, Box<Opened>),
 }
 
 async fn prepare(
-    from: &Arc<From>,
+    from: &Arc<OpenPlace>,
     args: &StackArgs,
     step: &Step,
     stack: &str,
@@ -241,24 +242,26 @@ async fn prepare(
     let settings = from.settings.as_deref();
     if opened.manifest().captured.kind == ArtefactKind::Volume {
         let existing = if args.replace {
-            Existing::Replace
+            ExistingFiles::Replace
         } else {
-            Existing::Refuse
+            ExistingFiles::Refuse
         };
         let mut labels = labels_of(&opened);
         if let Some(project) = labels.get_mut(PROJECT).filter(|project| *project == stack) {
             into.clone_into(project);
         }
-        let target = Target::look(settings, &step.to, existing).await?;
+        let host = docker::host(settings).await?;
+        let target = VolumeTarget::look(&host, &step.to, existing).await;
+        let target = target.map_err(docker::volume_error)?;
         return Ok(Prepared::Volume(Box::new(target.with_labels(labels)), Box::new(opened)));
     }
     let (container, database) = step.to.split_once('/').unwrap_or((&step.to, ""));
-    let place = database::Place::look(settings, container, database, joined).await?;
-    Ok(Prepared::Database(place, Box::new(opened)))
+    let server = database::ContainerServer::look(settings, container, database, joined).await?;
+    Ok(Prepared::Database(server, Box::new(opened)))
 }
 
 /// The restore point, and the stack that is meant.
-async fn find(from: &From, which: &Which) -> Result<(Arc<RestorePoint>, String), CliError> {
+async fn find(from: &OpenPlace, which: &Which) -> Result<(Arc<RestorePoint>, String), CliError> {
     let catalogue = &from.access.catalogue;
     let (name, at) = match which {
         Which::Run(run) => {
@@ -314,7 +317,7 @@ fn only_stack(point: &RestorePoint) -> Option<String> {
 
 /// Volumes, then databases: a container's globals before its databases.
 async fn things(
-    from: &From,
+    from: &OpenPlace,
     point: &RestorePoint,
     stack: &str,
     into: &str,
