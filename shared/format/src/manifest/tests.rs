@@ -95,24 +95,24 @@ fn whole() -> Manifest {
 
 fn database() -> DatabaseInfo {
     DatabaseInfo {
-        encoding: "UTF8".to_owned(),
-        collate: "C".to_owned(),
-        ctype: "C".to_owned(),
-        locale_provider: Some("icu".to_owned()),
-        locale: Some("de".to_owned()),
-        icu_rules: Some("&V << w".to_owned()),
-        owner: "shop".to_owned(),
+        encoding: "UTF8".into(),
+        collate: "C".into(),
+        ctype: "C".into(),
+        locale_provider: Some("icu".into()),
+        locale: Some("de".into()),
+        icu_rules: Some("&V << w".into()),
+        owner: "shop".into(),
         connection_limit: -1,
         is_template: true,
-        comment: Some("the shop".to_owned()),
+        comment: Some("the shop".into()),
         settings: vec![DatabaseSetting {
-            role: Some("shop".to_owned()),
-            name: "search_path".to_owned(),
-            value: "\"$user\", public".to_owned(),
+            role: Some("shop".into()),
+            name: "search_path".into(),
+            value: "\"$user\", public".into(),
         }],
         acl: Some(vec![DatabaseGrant {
-            role: Some("shop".to_owned()),
-            privilege: "CONNECT".to_owned(),
+            role: Some("shop".into()),
+            privilege: "CONNECT".into(),
             grantable: true,
         }]),
     }

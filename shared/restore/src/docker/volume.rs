@@ -29,7 +29,7 @@ pub enum ExistingFiles {
     Refuse,
     /// Files that are in the way are replaced, others stay.
     Overwrite,
-    /// All are removed, once all of the backup is there.
+    /// Existing files are removed, once all of the backup is there.
     Replace,
 }
 
@@ -50,7 +50,7 @@ pub enum VolumeError {
         /// The volume.
         volume: String,
     },
-    /// Its files are to be replaced at once, for which this process would have to reach them. Nothing was done.
+    /// The files are to be replaced at once, for which this process would have to reach them. Nothing was done.
     #[error("volume {volume} is not empty, and only the engine reaches its files")]
     OutOfReach {
         /// The volume.
@@ -61,7 +61,6 @@ pub enum VolumeError {
     Look {
         /// The volume.
         volume: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -70,7 +69,6 @@ pub enum VolumeError {
     Folder {
         /// The volume.
         volume: String,
-        /// Why.
         #[source]
         source: FolderError,
     },
@@ -88,7 +86,6 @@ pub enum VolumeError {
     Stream {
         /// The volume.
         volume: String,
-        /// Why.
         #[source]
         source: Box<StreamError>,
     },
@@ -103,7 +100,6 @@ pub enum VolumeError {
     BrokenOff {
         /// The volume.
         volume: String,
-        /// How.
         #[source]
         source: JoinError,
     },
@@ -133,7 +129,7 @@ pub struct VolumeTarget {
     name: String,
     /// True if the volume has to be made.
     new: bool,
-    /// Its folder, if this process can write there.
+    /// The folder, if this process can write there.
     folder: Option<PathBuf>,
     /// True if the files that it holds are removed in favour of the restored ones.
     replaced: bool,
