@@ -60,6 +60,6 @@ impl Stage for Dumper {
     }
 
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
-        Ok(missing_captures(cx, &self.staging, &self.workers(), state))
+        Ok(missing_captures(cx, &self.staging, &self.workers(), state)?)
     }
 }

@@ -8,7 +8,7 @@ use holdfast_capture::{Attempt, Draft, Staging};
 use holdfast_format::{ArtefactId, ContentsRef, ObjectKey, RunId, SourceName};
 use holdfast_repository::ContentsPut;
 use holdfast_service::{Context, JobError};
-use holdfast_session::{ask_for_seals, hand_on_sealed};
+use holdfast_session::{ask_for_next, hand_on_sealed};
 use holdfast_telemetry::{failpoint, metrics};
 
 /// Contents are metadata that every later capture reads: worth a little more work than packs.
@@ -39,7 +39,7 @@ pub(crate) async fn close(
         )));
     };
     if !attempt.unsealed()?.is_empty() {
-        return ask_for_seals(cx, &attempt, source).await;
+        return ask_for_next(cx, &attempt, source).await;
     }
     let contents = put_contents(cx, staging, &attempt, &draft).await?;
     failpoint::hit_async("encryptor.before_manifest").await?;
@@ -54,7 +54,7 @@ pub(crate) async fn close(
     metrics::global().artefact(sealed.manifest.captured.kind.as_str(), "sealed");
     hand_on_sealed(cx, &expected, source, &sealed, stored + contents.size).await?;
     // A failure to tidy up is no failure of the artefact; the sweep takes what is left.
-    if let Err(error) = Arc::try_unwrap(attempt).map_or(Ok(()), Attempt::discard) {
+    if let Err(error) = attempt.discard() {
         tracing::warn!(%artefact, reason = %holdfast_fault::chain(&error), "its staging could not be removed");
     }
     Ok(())

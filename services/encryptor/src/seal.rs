@@ -8,7 +8,7 @@ use holdfast_capture::{Attempt, Receipt, Staging};
 use holdfast_format::{ArtefactId, ObjectKey, PackId, RunId, SourceName};
 use holdfast_sealing::PackSealer;
 use holdfast_service::{Context, JobError};
-use holdfast_session::ask_for_seals;
+use holdfast_session::ask_for_next;
 use holdfast_storage::Put;
 use holdfast_telemetry::failpoint;
 
@@ -105,7 +105,7 @@ pub(crate) async fn seal(
     };
     if attempt.unsealed()?.is_empty() {
         let source: SourceName = draft.captured.source;
-        ask_for_seals(cx, &attempt, &source).await?;
+        ask_for_next(cx, &attempt, &source).await?;
     }
     Ok(())
 }

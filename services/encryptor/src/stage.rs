@@ -8,6 +8,7 @@ use holdfast_capture::{Staged, Staging};
 use holdfast_events::{Job, RunState, Work, WorkStage};
 use holdfast_format::ObjectKey;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec};
+use holdfast_session::{next_works, staged_artefacts};
 
 use crate::close::close;
 use crate::seal::{Benches, Sealers, seal};
@@ -97,7 +98,7 @@ impl Stage for Encryptor {
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
         let run = state.expected.run;
         let mut works = Vec::new();
-        for (artefact, attempt) in holdfast_session::staged_artefacts(&self.staging, run) {
+        for (artefact, attempt) in staged_artefacts(&self.staging, run)? {
             let Some(known) = state.artefacts.get(&artefact) else {
                 continue;
             };
@@ -111,26 +112,7 @@ impl Stage for Encryptor {
             let Some(staged) = self.staging.attempt(run, artefact, attempt)? else {
                 continue;
             };
-            let unsealed = staged.unsealed()?;
-            let base = |job| Work {
-                run,
-                site: cx.site.clone(),
-                job,
-            };
-            if unsealed.is_empty() {
-                works.push(base(Job::Close {
-                    source: source.clone(),
-                    artefact,
-                    attempt,
-                }));
-            }
-            works.extend(unsealed.into_iter().map(|pack| {
-                base(Job::Seal {
-                    artefact,
-                    attempt,
-                    pack,
-                })
-            }));
+            works.extend(next_works(&staged, &cx.site, source)?);
         }
         Ok(works)
     }

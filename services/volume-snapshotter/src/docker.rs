@@ -21,9 +21,10 @@ use holdfast_session::{Session, own_container};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 mod databases;
-mod gate;
 mod list;
 mod metadata;
+mod reading;
+mod turn;
 mod volume;
 
 pub use databases::reach_from_here;
@@ -94,7 +95,7 @@ impl Docker {
             return Ok(());
         };
         match session.artefact().kind {
-            ArtefactKind::Volume => Box::pin(self.volume(cx, session, work, delivery)).await,
+            ArtefactKind::Volume => Box::pin(self.volume(cx, session)).await,
             ArtefactKind::Engine => self.metadata(cx, session).await,
             kind => Err(JobError::Fail(format!(
                 "no {kind} is captured from a Docker engine here"

@@ -65,7 +65,7 @@ impl Stage for Snapshotter {
                     return Ok(());
                 };
                 let spec = Configured::find(&cx.settings, source)?.spec()?;
-                session.run(cx.now(), move |input| read(&spec, input)).await
+                session.capture(cx.now(), move |input| read(&spec, input)).await
             }
             _ => Err(JobError::Fail(format!(
                 "the volume-snapshotter does not do {}",
@@ -81,7 +81,7 @@ impl Stage for Snapshotter {
     }
 
     async fn missing(&self, cx: &Context, state: &RunState) -> Result<Vec<Work>, JobError> {
-        Ok(missing_captures(cx, &self.staging, &self.workers(), state))
+        Ok(missing_captures(cx, &self.staging, &self.workers(), state)?)
     }
 }
 
@@ -141,7 +141,7 @@ impl<'a> Configured<'a> {
     }
 }
 
-fn read(spec: &TreeSpec, mut input: Input<'_, '_>) -> Result<Found, JobError> {
+fn read(spec: &TreeSpec, mut input: Input<'_>) -> Result<Found, JobError> {
     let earlier = input.earlier.as_ref();
     let outcome = capture_tree(spec, earlier, input.packer, input.contents, &mut input.watch)?;
     Ok(Found {

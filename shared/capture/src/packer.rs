@@ -11,7 +11,7 @@ use crate::staging::{DraftPack, StagingError};
 use crate::{CaptureError, ParentIndex};
 
 /// Takes a full pack, and gives the buffer back for the next one.
-pub type Sink<'s> = Box<dyn FnMut(PackId, Vec<u8>) -> Result<Vec<u8>, StagingError> + 's>;
+pub type Sink<'s> = Box<dyn FnMut(PackId, Vec<u8>) -> Result<Vec<u8>, StagingError> + Send + 's>;
 
 /// What a packer needs to know.
 pub struct PackerOptions {

@@ -1,10 +1,9 @@
 //! What the tests of this crate share.
 #![allow(clippy::unwrap_used)]
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, Captured, ChunkKey, ChunkerParams, Content, ContentsError, ContentsReader,
@@ -20,7 +19,14 @@ use crate::{
 pub(crate) const ARTEFACT: ArtefactId = ArtefactId::from_bytes([1; 16]);
 
 /// A repository of plaintext packs.
-pub(crate) type Store = Rc<RefCell<HashMap<PackId, Vec<u8>>>>;
+#[derive(Clone, Default)]
+pub(crate) struct Store(Arc<Mutex<HashMap<PackId, Vec<u8>>>>);
+
+impl Store {
+    pub(crate) fn borrow(&self) -> MutexGuard<'_, HashMap<PackId, Vec<u8>>> {
+        self.0.lock().unwrap()
+    }
+}
 
 pub(crate) fn key() -> ChunkKey {
     ChunkKey::from_bytes([7; 32])
@@ -61,7 +67,7 @@ pub(crate) fn packer(store: &Store, parent: Option<ParentIndex>, bad: &HashSet<P
     Packer::new(
         options,
         Box::new(move |id, plaintext| {
-            store.borrow_mut().insert(id, plaintext.clone());
+            store.borrow().insert(id, plaintext.clone());
             Ok(plaintext)
         }),
     )

@@ -8,7 +8,7 @@ use holdfast_fault::{Retry, Retryable, chain};
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 
 /// Why a job did not succeed: the reason for people, and whether it is tried again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum JobError {
     /// The job is tried again: a server did not answer, or the staging folder was full.
     Retry(String),

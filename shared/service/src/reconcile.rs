@@ -98,7 +98,11 @@ impl Reconciler {
         }
         let mut works = Vec::new();
         for stage in &self.stages {
-            works.extend(stage.missing(&self.cx, &state).await?);
+            match stage.missing(&self.cx, &state).await {
+                Ok(missing) => works.extend(missing),
+                // What one stage looks at holds the others not up.
+                Err(error) => tracing::warn!(%run, reason = error.reason(), "a stage cannot tell what the run lacks"),
+            }
         }
         Ok(works)
     }

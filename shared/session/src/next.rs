@@ -1,42 +1,49 @@
 //! What follows an attempt: its seals, its close, the work after that; and what the capturing stages find missing.
 
-use holdfast_capture::{Attempt, Staging};
+use holdfast_capture::{Attempt, Staging, StagingError};
 use holdfast_events::{Job, RunState, What, Work, after_close, missing};
-use holdfast_format::{ArtefactId, Expected, RunId, SourceName};
+use holdfast_format::{ArtefactId, Expected, RunId, Site, SourceName};
 use holdfast_repository::SealedManifest;
 use holdfast_service::{Context, JobError, WorkerSpec};
 
-/// Asks for the seals that an attempt waits for, or for its close if it waits for none. Called when the draft is there
-/// and after each seal: whoever comes last finds all packs sealed.
+/// The jobs that an attempt which is staged whole waits for: a seal for each pack that has none, else its close.
+///
+/// # Errors
+/// [`StagingError`] if staging does not read.
+pub fn next_works(attempt: &Attempt, site: &Site, source: &SourceName) -> Result<Vec<Work>, StagingError> {
+    let artefact = attempt.artefact();
+    let number = attempt.number();
+    let close = Job::Close {
+        source: source.clone(),
+        artefact,
+        attempt: number,
+    };
+    let seal = |pack| Job::Seal {
+        artefact,
+        attempt: number,
+        pack,
+    };
+    let unsealed = attempt.unsealed()?;
+    let jobs = if unsealed.is_empty() {
+        vec![close]
+    } else {
+        unsealed.into_iter().map(seal).collect()
+    };
+    let work = |job| Work {
+        run: attempt.run(),
+        site: site.clone(),
+        job,
+    };
+    Ok(jobs.into_iter().map(work).collect())
+}
+
+/// Asks for what an attempt waits for. Called when the draft is there and after each seal: whoever comes last finds all
+/// packs sealed.
 ///
 /// # Errors
 /// [`JobError`] if staging does not read or the bus does not confirm.
-pub async fn ask_for_seals(cx: &Context, attempt: &Attempt, source: &SourceName) -> Result<(), JobError> {
-    let base = |job| Work {
-        run: attempt.run(),
-        site: cx.site.clone(),
-        job,
-    };
-    let (artefact, number) = (attempt.artefact(), attempt.number());
-    let unsealed = attempt.unsealed()?;
-    let works: Vec<Work> = if unsealed.is_empty() {
-        vec![base(Job::Close {
-            source: source.clone(),
-            artefact,
-            attempt: number,
-        })]
-    } else {
-        unsealed
-            .into_iter()
-            .map(|pack| {
-                base(Job::Seal {
-                    artefact,
-                    attempt: number,
-                    pack,
-                })
-            })
-            .collect()
-    };
+pub async fn ask_for_next(cx: &Context, attempt: &Attempt, source: &SourceName) -> Result<(), JobError> {
+    let works = next_works(attempt, &cx.site, source)?;
     Ok(cx.bus.publish_works(&works).await?)
 }
 
@@ -67,21 +74,28 @@ pub async fn hand_on_sealed(
     .await
 }
 
-/// The artefact that an entry of staging belongs to, in a run that is not finished.
-#[must_use]
-pub fn staged_artefacts(staging: &Staging, run: RunId) -> Vec<(ArtefactId, u32)> {
-    let all = staging.list().unwrap_or_default();
-    all.into_iter()
-        .filter(|s| s.run == run && s.complete)
-        .map(|s| (s.artefact, s.attempt))
-        .collect()
+/// The artefacts of a run that are staged whole, each with its attempt's number.
+///
+/// # Errors
+/// [`StagingError`] if staging does not read.
+pub fn staged_artefacts(staging: &Staging, run: RunId) -> Result<Vec<(ArtefactId, u32)>, StagingError> {
+    let all = staging.list()?;
+    let of_run = all.into_iter().filter(|staged| staged.run == run && staged.complete);
+    Ok(of_run.map(|staged| (staged.artefact, staged.attempt)).collect())
 }
 
 /// What the capturing stages find missing: listings, and captures of what is neither sealed nor staged whole.
-#[must_use]
-pub fn missing_captures(cx: &Context, staging: &Staging, workers: &[WorkerSpec], state: &RunState) -> Vec<Work> {
-    let staged = staged_artefacts(staging, state.expected.run);
+///
+/// # Errors
+/// [`StagingError`] if staging does not read.
+pub fn missing_captures(
+    cx: &Context,
+    staging: &Staging,
+    workers: &[WorkerSpec],
+    state: &RunState,
+) -> Result<Vec<Work>, StagingError> {
+    let staged = staged_artefacts(staging, state.expected.run)?;
     let is_staged = |work: &Work| work.artefact().is_some_and(|id| staged.iter().any(|(s, _)| *s == id));
     let ours = |work: &Work| work.site == cx.site && workers.iter().any(|w| w.takes(work)) && !is_staged(work);
-    missing(state).into_iter().filter(ours).collect()
+    Ok(missing(state).into_iter().filter(ours).collect())
 }

@@ -70,7 +70,7 @@ async fn database(
     let ender = Ender::default();
     let ending = ender.clone();
     let lost = session.lost();
-    let captured = Box::pin(session.run(started, move |input| {
+    let captured = Box::pin(session.capture(started, move |input| {
         let dump = Dump::of_database(&server, &program, lock_timeout, &properties.encoding, &id, &ending)?;
         let dumped = Dumped::new(dump, Whole::archive(), tools);
         let counting = Counting {
@@ -109,7 +109,7 @@ async fn globals(cx: &Context, session: Session, source: &Postgres, server: &Ser
     let ender = Ender::default();
     let ending = ender.clone();
     let lost = session.lost();
-    let captured = Box::pin(session.run(cx.now(), move |input| {
+    let captured = Box::pin(session.capture(cx.now(), move |input| {
         let dump = Dump::globals(&server, &program, &at, passwords, &ending)?;
         let mut found = Dumped::new(dump, Whole::script(), tools).read(input, None, min_ratio)?;
         if !passwords {
@@ -195,7 +195,7 @@ impl Dumped {
     }
 
     /// Reads it to its end, and believes it only when it is whole and its program has ended well.
-    fn read(mut self, mut input: Input<'_, '_>, counting: Option<Counting>, min_ratio: f64) -> Result<Found, JobError> {
+    fn read(mut self, mut input: Input<'_>, counting: Option<Counting>, min_ratio: f64) -> Result<Found, JobError> {
         let program = self.dump.program().to_owned();
         let database = self.dump.database().to_owned();
         let (begin, counting) = counting.map(|it| (it.begin, (it.counted, it.properties))).unzip();
@@ -245,7 +245,7 @@ impl Dumped {
     }
 }
 
-fn write_counts(input: &mut Input<'_, '_>, counted: &Counted, warnings: &mut Warnings) -> Result<Counts, JobError> {
+fn write_counts(input: &mut Input<'_>, counted: &Counted, warnings: &mut Warnings) -> Result<Counts, JobError> {
     for (table, rows) in &counted.tables {
         input
             .contents

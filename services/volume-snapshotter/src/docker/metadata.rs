@@ -31,12 +31,12 @@ impl Docker {
             .map_err(|error| JobError::Fail(format!("what the engine knows: {error}")))?;
         text.push(b'\n');
         session
-            .run(cx.now(), move |input| read(&text, &seen.inventory, input))
+            .capture(cx.now(), move |input| read(&text, &seen.inventory, input))
             .await
     }
 }
 
-fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_, '_>) -> Result<Found, JobError> {
+fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_>) -> Result<Found, JobError> {
     let failed = |error: io::Error| JobError::Fail(format!("put together what the engine knows: {error}"));
     let mut archive = Archive::default();
     let mut unread = Vec::new();

@@ -288,11 +288,11 @@ impl Attempt {
         json.map(|json| self.decode(files::DRAFT, &json)).transpose()
     }
 
-    /// Removes the attempt: its artefact is closed, or given up.
+    /// Removes the attempt: its artefact is closed, or given up. Whoever still works on it finds it superseded.
     ///
     /// # Errors
     /// [`StagingError`] if it cannot be removed.
-    pub fn discard(self) -> Result<(), StagingError> {
+    pub fn discard(&self) -> Result<(), StagingError> {
         if self.is_current() {
             self.staging.take_away(&self.path)?;
             self.staging.tidy(&self.staging.home(self.run, self.artefact));

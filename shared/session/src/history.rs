@@ -1,0 +1,65 @@
+//! What came before a capture.
+
+use std::collections::HashSet;
+
+use holdfast_format::PackId;
+use holdfast_repository::{Latest, SealedManifest};
+use holdfast_service::JobError;
+use jiff::Timestamp;
+
+use crate::parent::Parent;
+use crate::session::Session;
+
+/// From which delivery on a parent is no longer tried: if it is what fails, the artefact is captured whole.
+const WITHOUT_PARENT_FROM: u64 = 3;
+
+/// What came before a capture.
+pub(crate) struct History {
+    /// When the state that is captured was fixed.
+    pub(crate) started: Timestamp,
+    /// The artefact before this one, good or not.
+    pub(crate) latest: Latest,
+    /// The artefact whose chunks may be referenced.
+    pub(crate) parent: Option<Parent>,
+    /// Packs that a verification found damaged.
+    pub(crate) bad: HashSet<PackId>,
+}
+
+impl History {
+    /// Looks for all of it in the repository, and fetches the parent's contents.
+    ///
+    /// # Errors
+    /// [`JobError`] if the repository cannot be read.
+    pub(crate) async fn of(session: &Session, started: Timestamp) -> Result<Self, JobError> {
+        let artefact = &session.artefact;
+        let run = Some(session.work.run);
+        let catalogue = &session.cx.catalogue;
+        let latest = catalogue.latest(&session.source, artefact.kind, &artefact.name, run);
+        Ok(Self {
+            started,
+            latest: latest.await?,
+            parent: parent(session).await?,
+            bad: catalogue.damaged_packs().await?.into_iter().collect(),
+        })
+    }
+}
+
+/// The newest good artefact of the same name, if it is sealed to the same readers in the same way.
+async fn parent(session: &Session) -> Result<Option<Parent>, JobError> {
+    if session.expected.fresh || session.delivery >= WITHOUT_PARENT_FROM {
+        return Ok(None);
+    }
+    let artefact = &session.artefact;
+    let run = Some(session.work.run);
+    let catalogue = &session.cx.catalogue;
+    let newest = catalogue.newest(&session.source, artefact.kind, &artefact.name, run);
+    let (recipients, profile) = session.cx.recipients()?;
+    let recipients = recipients.fingerprints();
+    let fits = |p: &SealedManifest| {
+        p.manifest.captured.recipients == recipients && p.manifest.captured.profile == profile.as_str()
+    };
+    match newest.await?.filter(|newest| fits(newest)) {
+        Some(newest) => Ok(Parent::fetch(&session.cx, newest).await),
+        None => Ok(None),
+    }
+}
