@@ -19,7 +19,7 @@ pub struct Authority {
 pub struct Certificate {
     /// The certificate.
     pub certificate: PathBuf,
-    /// Its key, which only its owner may read.
+    /// The key, which only its owner may read.
     pub key: PathBuf,
 }
 
