@@ -144,7 +144,7 @@ fn a_pg_dump_older_than_the_server_is_named_and_not_used() -> Result<()> {
     let setup = setup()?;
     let marker = setup.sandbox.path("used");
     let script = format!(
-        "[ \"$1\" != --version ] || exec echo 'pg_dump (PostgreSQL) 9.6.24'\ntouch '{}'",
+        "[ \"$1\" != --version ] || {{ echo 'pg_dump (PostgreSQL) 9.6.24'; exit; }}\ntouch '{}'",
         marker.display()
     );
     let old = setup.client("pg_dump", &script)?;

@@ -224,7 +224,7 @@ async fn restore(
 enum Prepared {
     Images,
     Volume(Box<VolumeTarget>, Box<Opened>),
-    Database(database::ContainerServer, Box<Opened>),
+    Database(Box<database::ContainerServer>, Box<Opened>),
 }
 
 async fn prepare(
@@ -257,7 +257,7 @@ async fn prepare(
     }
     let (container, database) = step.to.split_once('/').unwrap_or((&step.to, ""));
     let server = database::ContainerServer::look(settings, container, database, joined).await?;
-    Ok(Prepared::Database(server, Box::new(opened)))
+    Ok(Prepared::Database(Box::new(server), Box::new(opened)))
 }
 
 /// The restore point, and the stack that is meant.

@@ -162,7 +162,12 @@ fn shoot_disturbed(store: &Store, root: &FsPath, parent: Option<&Shot>, edits: V
         moments += 1;
         while let Some((_, edit)) = edits.next_if(|(after, _)| *after <= moments) {
             moments = 0;
-            apply(&dir, &edit);
+            // A capture goes on in a directory that is moved, under its old name: nobody could tell what was there.
+            let moves_directory =
+                matches!(edit, Edit::Rename(from, _) if dir.join(OsStr::from_bytes(PATHS[from])).is_dir());
+            if !moves_directory {
+                apply(&dir, &edit);
+            }
             note(&dir, &mut noted.borrow_mut());
         }
     });
