@@ -9,6 +9,9 @@ use std::process::{Command, Output};
 
 use holdfast_tests::{Context, Result, ensure, tools};
 
+/// A secret as it lies in its file: mode, user, group, content, and the nanoseconds of the last change.
+type SecretFile = (u32, u32, u32, Vec<u8>, i64);
+
 /// The deployment's files in a folder of their own, with no engine in reach.
 struct Checkout {
     folder: tempfile::TempDir,
@@ -41,8 +44,8 @@ impl Checkout {
         tools::text_of(&mut self.setup(settings))
     }
 
-    /// Reads all secrets: mode, owner, content, and the time of the last change.
-    fn secrets(&self) -> Result<BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>, i64)>> {
+    /// Reads all secrets, by path.
+    fn secrets(&self) -> Result<BTreeMap<PathBuf, SecretFile>> {
         let mut found = BTreeMap::new();
         for folder in ["secrets", "secrets/nats", "secrets/keys"] {
             for entry in fs::read_dir(self.path(folder)).context("read the secrets")? {
