@@ -218,7 +218,7 @@ impl Catalogue {
         Ok(None)
     }
 
-    /// Whether retention gave a run up: a tombstone says so. One that cannot be read says nothing, and is an error.
+    /// Tells if retention gave a run up, which a tombstone says. A tombstone that cannot be read is an error.
     ///
     /// # Errors
     /// As [`Repository::read`].
