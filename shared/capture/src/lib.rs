@@ -21,8 +21,6 @@
 //! let staging = Staging::open(staging_dir, 192 << 20)?;
 //! let attempt = staging.begin(run, artefact)?;
 //!
-//! // Full packs go to staging, which makes the capture wait while it is full.
-//! let wait = Wait { stop: &|| false, deadline: None };
 //! let options = PackerOptions {
 //!     params: ChunkerParams::new(42),
 //!     namer: key.pack_namer(holdfast_format::ArtefactId::from_bytes([9; 16]), "gnupg", &["AB".repeat(20)]),
@@ -30,7 +28,11 @@
 //!     parent: None,
 //!     bad: HashSet::new(),
 //! };
-//! let sink = |id, plaintext: Vec<u8>| attempt.compress_pack(id, &plaintext, 3, &wait).map(|()| plaintext);
+//! // Full packs go to staging, which makes the capture wait while it is full.
+//! let sink = |id, plaintext: Vec<u8>| {
+//!     let wait = Wait { stop: &|| false, deadline: None };
+//!     attempt.compress_pack(id, &plaintext, 3, &wait).map(|()| plaintext)
+//! };
 //! let mut packer = Packer::new(options, Box::new(sink));
 //!
 //! // The tree: its lines go to the contents, its bytes to the packer.
