@@ -16,6 +16,25 @@ pub fn identifier(name: impl AsRef<[u8]>) -> Vec<u8> {
     quoted
 }
 
+/// Reads a quoted identifier from behind its opening quote: the reverse of [`identifier`]. Gives the name, and the rest behind
+/// the closing quote; `None` if the quote is never closed.
+#[must_use]
+pub fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut name = Vec::new();
+    let mut rest = text;
+    loop {
+        let (first, after) = rest.split_first()?;
+        rest = after;
+        if *first == b'"' {
+            match rest.strip_prefix(b"\"") {
+                Some(after) => rest = after,
+                None => return Some((name, rest)),
+            }
+        }
+        name.push(*first);
+    }
+}
+
 /// Text as an SQL string, whatever `standard_conforming_strings` says. What is not UTF-8 is written in escapes, which the
 /// server takes if its encoding has such bytes.
 #[must_use]
@@ -75,6 +94,13 @@ pub async fn run_as(client: &Client, statements: &[u8], encoding: Option<&str>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quoted_name_is_read_up_to_its_closing_quote() {
+        assert_eq!(unquoted(br#"a""b" TO x"#), Some((b"a\"b".to_vec(), &b" TO x"[..])));
+        assert_eq!(unquoted(b"\xe9\""), Some((b"\xe9".to_vec(), &b""[..])));
+        assert_eq!(unquoted(b"open\"\""), None);
+    }
 
     #[test]
     fn text_stays_within_its_quotes() {

@@ -2,8 +2,8 @@
 
 use holdfast_capture::{Packer, PackerOptions, Watch, capture_stream};
 use holdfast_format::{
-    Artefact, ArtefactId, ArtefactKind, ContentsRef, ContentsWriter, Damaged, Level, Listed, ObjectKey, PackRef,
-    PointStatus, RunId, SourceName, Verification,
+    Artefact, ArtefactId, ArtefactKind, ContentsRef, ContentsWriter, Damaged, Level, ObjectKey, PackRef, PointStatus,
+    RunId, SourceName, Verification,
 };
 use holdfast_repository::ContentsPut;
 use holdfast_restore::{CheckOptions, Limits, OpenArtefact, Previous, Progress, check};
@@ -32,15 +32,7 @@ impl Bed {
     }
 
     async fn capture(&self, run: RunId, source: SourceName, artefact: &Artefact, bytes: &[u8]) {
-        let listed = Listed {
-            run,
-            source: source.clone(),
-            at: self.clock.now(),
-            artefacts: vec![artefact.clone()],
-            images: Vec::new(),
-            notes: Vec::new(),
-        };
-        self.write(ObjectKey::Listed(run, source.clone()), &listed).await;
+        self.list(run, &source, artefact).await;
         let info = self.repository.info();
         let recipients = self.keys.recipients.clone().unwrap();
         let fingerprints = recipients.fingerprints();

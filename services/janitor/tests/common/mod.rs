@@ -208,15 +208,8 @@ impl Bed {
         id
     }
 
-    /// Seals the database `shop` with these packs, as a daily backup.
-    pub async fn seal(&self, run: RunId, packs: &[u8]) -> ArtefactId {
-        self.seal_as(Class::Daily, run, packs).await
-    }
-
-    /// Seals the database `shop` with these packs, as a backup of this class.
-    pub async fn seal_as(&self, class: Class, run: RunId, packs: &[u8]) -> ArtefactId {
-        let source: SourceName = "main".parse().unwrap();
-        let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
+    /// Lists this artefact as all that its source has.
+    async fn list(&self, run: RunId, source: &SourceName, artefact: &Artefact) {
         let listed = Listed {
             run,
             source: source.clone(),
@@ -226,6 +219,18 @@ impl Bed {
             notes: Vec::new(),
         };
         self.write(ObjectKey::Listed(run, source.clone()), &listed).await;
+    }
+
+    /// Seals the database `shop` with these packs, as a daily backup.
+    pub async fn seal(&self, run: RunId, packs: &[u8]) -> ArtefactId {
+        self.seal_as(Class::Daily, run, packs).await
+    }
+
+    /// Seals the database `shop` with these packs, as a backup of this class.
+    pub async fn seal_as(&self, class: Class, run: RunId, packs: &[u8]) -> ArtefactId {
+        let source: SourceName = "main".parse().unwrap();
+        let artefact = Artefact::new(run, &source, ArtefactKind::Database, "shop");
+        self.list(run, &source, &artefact).await;
         let mut refs = Vec::new();
         for number in packs {
             let id = self.pack(*number).await;

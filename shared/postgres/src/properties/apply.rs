@@ -2,7 +2,7 @@
 
 use holdfast_format::{DatabaseGrant, DatabaseInfo, DatabaseSetting, Text};
 
-use crate::sql::{identifier, join, literal};
+use crate::sql::{identifier, join, literal, unquoted};
 
 /// Settings whose value is a list of names. The server keeps it quoted and joined, and takes it as a list only.
 const LISTS: [&str; 6] = [
@@ -236,23 +236,6 @@ fn split(list: &[u8]) -> Option<Vec<Vec<u8>>> {
             return Some(names);
         }
         rest = rest.strip_prefix(b",")?.trim_ascii_start();
-    }
-}
-
-/// Reads up to the closing quote. Gives the name, and the rest behind the quote.
-fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut name = Vec::new();
-    let mut rest = text;
-    loop {
-        let (first, after) = rest.split_first()?;
-        rest = after;
-        if *first == b'"' {
-            match rest.strip_prefix(b"\"") {
-                Some(after) => rest = after,
-                None => return Some((name, rest)),
-            }
-        }
-        name.push(*first);
     }
 }
 

@@ -2,6 +2,7 @@
 //! in which ASCII stands for itself, as it does in all of a server's.
 
 use holdfast_format::Text;
+use holdfast_postgres::sql::unquoted;
 
 /// One statement, or why there is none.
 pub(super) type Piece<'a> = Result<&'a [u8], Refused<'a>>;
@@ -170,23 +171,12 @@ pub(super) fn on_role(statement: &[u8]) -> Option<OnRole> {
 }
 
 fn identifier(text: &[u8]) -> Option<Text> {
-    let Some(mut rest) = text.strip_prefix(b"\"") else {
-        let end = text.iter().position(|byte| !is_of_word(*byte) && *byte != b'$');
-        let name = &text[..end.unwrap_or(text.len())];
-        return (!name.is_empty()).then(|| Text::from(name.to_vec()));
-    };
-    let mut name = Vec::new();
-    loop {
-        let (first, tail) = rest.split_first()?;
-        rest = tail;
-        if *first == b'"' {
-            match rest.strip_prefix(b"\"") {
-                Some(tail) => rest = tail,
-                None => return Some(Text::from(name)),
-            }
-        }
-        name.push(*first);
+    if let Some(quoted) = text.strip_prefix(b"\"") {
+        return unquoted(quoted).map(|(name, _)| Text::from(name));
     }
+    let end = text.iter().position(|byte| !is_of_word(*byte) && *byte != b'$');
+    let name = &text[..end.unwrap_or(text.len())];
+    (!name.is_empty()).then(|| Text::from(name.to_vec()))
 }
 
 #[cfg(test)]
