@@ -26,14 +26,18 @@ const PLAIN: &[&str] = &[
     "scheduler",
     "syncer",
     "verifier",
+    "dumper",
+    "janitor",
+    "config",
+    "postgres",
     "tests",
 ];
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
 /// numbers only ever go down.
-const VAGUE_OPENINGS: usize = 803;
-const TUPLE_ASSIGNMENTS: usize = 123;
-const LOG_LINES_WITHOUT_A_SUBJECT: usize = 11;
+const VAGUE_OPENINGS: usize = 452;
+const TUPLE_ASSIGNMENTS: usize = 71;
+const LOG_LINES_WITHOUT_A_SUBJECT: usize = 4;
 
 /// A source file without its tests.
 struct Source {

@@ -1,10 +1,10 @@
-//! Databases of different encodings on one server, and what they share: no text of it is UTF-8 because it is text.
+//! Databases of different encodings on one server, and the roles that they share: not every text of a server is UTF-8.
 
 use holdfast_tests::output::code;
 use holdfast_tests::postgres::{Cluster, literal};
 use holdfast_tests::{Result, Sandbox, ensure};
 
-/// Run in `postgres`, which is UTF-8.
+/// Statements for the database `postgres`, which is UTF-8.
 const DATABASES: &str = r"
     CREATE DATABASE plain;
     CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
@@ -14,7 +14,7 @@ const DATABASES: &str = r"
     CREATE ROLE app LOGIN;
 ";
 
-/// Run in `latin`: what its sessions write is LATIN1, wherever it is kept.
+/// Statements for the database `latin`, whose sessions write LATIN1, wherever the text is kept.
 const FROM_LATIN: &str = r#"
     CREATE ROLE U&"caf\00e9";
     COMMENT ON ROLE U&"caf\00e9" IS E'd\xe9j\xe0';
@@ -27,7 +27,7 @@ const FROM_LATIN: &str = r#"
     CREATE TABLE U&"Gr\00f6\00dfe" AS SELECT U&'Gr\00f6\00dfe' AS word;
 "#;
 
-/// Run in `raw`: bytes that are no text in any encoding.
+/// Statements for the database `raw`: bytes that are no text in any encoding.
 const FROM_RAW: &str = r#"
     COMMENT ON DATABASE raw IS E'\xff\xfe a';
     ALTER DATABASE raw SET search_path TO E'caf\xe9', public;
@@ -38,7 +38,8 @@ const FROM_RAW: &str = r#"
     END $$;
 "#;
 
-/// What a server keeps of a database and of its roles, in hex. Asked in `raw`, where nothing is converted.
+/// Returns the bytes that a server keeps for a database and for its roles, in hex. Asks in `raw`, where nothing is
+/// converted.
 fn kept(cluster: &Cluster, database: &str) -> Result<String> {
     let name = literal(database);
     cluster.psql(
@@ -69,7 +70,8 @@ fn fill(cluster: &Cluster) -> Result<()> {
 
 #[test]
 fn what_databases_of_different_encodings_share_comes_back_byte_by_byte() -> Result<()> {
-    let (source, other) = (Cluster::start()?, Cluster::start()?);
+    let source = Cluster::start()?;
+    let other = Cluster::start()?;
     fill(&source)?;
     let sandbox = Sandbox::builder().postgres("main", &source).build()?;
     sandbox.run(&["run", "--verify"])?.good()?;
@@ -85,7 +87,8 @@ fn what_databases_of_different_encodings_share_comes_back_byte_by_byte() -> Resu
     let report = globals.good()?.json()?;
     ensure!(report["failed"].as_array().is_some_and(Vec::is_empty), "{report}");
     for name in ["plain", "shop", "latin", "raw"] {
-        let (what, to) = (format!("main/{name}"), other.url_with_password(name));
+        let what = format!("main/{name}");
+        let to = other.url_with_password(name);
         let restored = sandbox.run(&["restore", "database", &what, "--create", "--to", &to, "--json"])?;
         let report = restored.good()?.json()?;
         ensure!(
@@ -106,7 +109,7 @@ fn what_databases_of_different_encodings_share_comes_back_byte_by_byte() -> Resu
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'";
     assert_eq!(other.psql("raw", tables)?.trim(), "2");
 
-    // Tables are counted whatever their names are, and named as people can read them.
+    // Tables are counted whatever their names are, and shown under names that people can read.
     let shown = sandbox
         .run(&["show", &sandbox.artefact("main", "raw")?.id, "--json"])?
         .good()?
@@ -152,7 +155,7 @@ fn a_database_whose_name_is_no_utf8_fails_by_name_and_alone() -> Result<()> {
     }
     sandbox.run(&["doctor"])?.expect(code::FAILURES)?.says(r"caf\xe9")?;
 
-    // Left out by the name by which it was told.
+    // Excluded by the name that the output shows.
     sandbox.edit_config(|table| {
         if let Some(server) = table
             .get_mut("postgres")
@@ -168,8 +171,9 @@ fn a_database_whose_name_is_no_utf8_fails_by_name_and_alone() -> Result<()> {
 
 #[test]
 fn globals_of_a_server_that_is_latin1_throughout_come_to_one_that_is_not() -> Result<()> {
-    let (source, other) = (Cluster::start()?, Cluster::start()?);
-    // As initdb --encoding=LATIN1 leaves a server.
+    let source = Cluster::start()?;
+    let other = Cluster::start()?;
+    // A server as `initdb --encoding=LATIN1` makes it.
     source.psql(
         "template1",
         "ALTER DATABASE postgres RENAME TO was; \
@@ -185,7 +189,7 @@ fn globals_of_a_server_that_is_latin1_throughout_come_to_one_that_is_not() -> Re
     sandbox.run(&["restore", "globals", "main", "--to", &to])?.good()?;
     let role = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname LIKE 'Gr%'";
     assert_eq!(other.psql("postgres", role)?.trim(), "Größe|é");
-    // Once more: those that are there are known by their names.
+    // A second restore recognises the existing roles by their names.
     sandbox
         .run(&["restore", "globals", "main", "--to", &to])?
         .good()?

@@ -1,5 +1,5 @@
-//! Connections to PostgreSQL servers, as libpq's URLs and `key=value` words say them. Everything that speaks to a server goes
-//! by this: the driver, and PostgreSQL's own programs.
+//! Connections to PostgreSQL servers, written as libpq's URLs or `key=value` words. Everything that speaks to a server
+//! uses them: the driver, and PostgreSQL's own programs.
 
 mod grammar;
 mod reach;
@@ -16,8 +16,8 @@ use words::{Use, WORDS};
 
 pub use reach::{Authorities, ChannelBinding, Host, Keepalives, Reach, SslMode, TargetSession, TlsVersion};
 
-/// The parameters of a connection URL, by name, and a password apart from them. `Display` and
-/// `Serialize` show it as a URL without the password.
+/// The parameters of a connection, by name, and the password apart from them. `Display` and `Serialize` show a URL
+/// without the password.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     words: BTreeMap<&'static str, String>,
@@ -25,13 +25,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Reads `postgres://user@host:port/database?key=value`, or libpq's `key=value` words. Files in it are relative to `dir`.
+    /// Reads `postgres://user@host:port/database?key=value`, or libpq's `key=value` words. Paths of files are relative
+    /// to `dir`.
     ///
     /// # Errors
-    /// Every rule that is broken, as a phrase: `must …`. None holds a value: it may be a password.
+    /// Every rule that is broken, as a phrase: `must …`. No rule shows a value, which may be a password.
     pub fn parse(text: &str, dir: &Path) -> Result<Self, Vec<String>> {
         let pairs = grammar::pairs(text).map_err(|rule| vec![rule])?;
-        // What follows an @ that was left unescaped is a part of a user's name or password.
+        // The text after an unescaped @ is part of a user's name or password.
         let names_may_be_secret = text.rsplit_once('?').is_some_and(|(_, query)| query.contains('@'));
         let mut connection = Self::default();
         let mut faults = Vec::new();
@@ -48,7 +49,7 @@ impl Connection {
         if faults.is_empty() { Ok(connection) } else { Err(faults) }
     }
 
-    /// The connection to a server at this host, which may be an address.
+    /// Returns the connection to a server at this host, which may be an address.
     #[must_use]
     pub fn at(host: &str, port: u16, user: &str, database: &str) -> Self {
         let words = [
@@ -63,19 +64,20 @@ impl Connection {
         }
     }
 
-    /// The password in it.
+    /// Returns the password, if the connection has one.
     #[must_use]
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
 
-    /// The name of the section of `pg_service.conf` that says the rest.
+    /// Returns the name of the section of `pg_service.conf` that has the other parameters.
     #[must_use]
     pub fn service(&self) -> Option<&str> {
         self.words.get("service").map(String::as_str)
     }
 
-    /// Takes what `others` say where this says nothing: the words of a service, whose files are relative to `dir`.
+    /// Adds the parameters of `others` that this connection does not have. They are those of a service, and their paths
+    /// of files are relative to `dir`.
     ///
     /// # Errors
     /// Every rule that is broken.
@@ -102,12 +104,12 @@ impl Connection {
         self
     }
 
-    /// Takes the password out.
+    /// Removes the password, and returns it.
     pub(crate) fn take_password(&mut self) -> Option<Secret> {
         self.password.take()
     }
 
-    /// Takes a parameter out.
+    /// Removes a parameter, and returns it.
     pub(crate) fn take(&mut self, key: &str) -> Option<String> {
         self.words.remove(key)
     }
@@ -119,7 +121,7 @@ impl Connection {
         };
         let value = match what {
             Use::Refused(advice) => return Err(Fault::Refused(word, advice)),
-            // libpq's word for what it has no file for.
+            // `system` is a word of libpq, and not a file.
             Use::File if value != "system" && !value.is_empty() => dir.join(value).to_string_lossy().into_owned(),
             Use::File | Use::Taken => value,
         };
@@ -128,7 +130,7 @@ impl Connection {
             "password" => self.password = Some(value).filter(|value| !value.is_empty()).map(Secret::new),
             "ssl" if value == "true" => drop(self.words.insert("sslmode", "require".to_owned())),
             "ssl" => return Err(Fault::Refused("ssl", "write `sslmode`")),
-            // Empty counts as not given, as in libpq.
+            // As in libpq, an empty value counts as not given.
             word if value.is_empty() => drop(self.words.remove(word)),
             word => drop(self.words.insert(word, value)),
         }
@@ -136,7 +138,7 @@ impl Connection {
     }
 }
 
-/// A parameter that does not count.
+/// A parameter that cannot be used.
 enum Fault {
     Unknown(String),
     Refused(&'static str, &'static str),
@@ -165,8 +167,9 @@ impl fmt::Display for Connection {
             write!(f, "{}@", encoded(word("user")))?;
         }
         let list = |key| word(key).split(',').collect::<Vec<_>>();
-        let (hosts, ports) = (list("host"), list("port"));
-        // One port for several hosts has no place among them.
+        let hosts = list("host");
+        let ports = list("port");
+        // One port for several hosts is written as a parameter, and not beside a host.
         let beside = ports.len() == hosts.len();
         for (at, host) in hosts.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };

@@ -1,4 +1,4 @@
-//! The two ways in which libpq's connections are written, as pairs of a parameter and its value.
+//! The two forms of libpq's connections, read as pairs of a parameter and its value.
 
 use crate::values::percent::decoded;
 
@@ -8,7 +8,7 @@ pub(super) type Pair = (String, String);
 /// The form that an address must have.
 const FORM: &str = "must be postgres://user@host:port/database";
 
-/// Reads a connection URL, or `key=value` words. The error is a rule; it never holds a part of the text, which may be a
+/// Reads a connection URL, or `key=value` words. The error is a rule. It never shows a part of the text, which may be a
 /// password.
 pub(super) fn pairs(text: &str) -> Result<Vec<Pair>, String> {
     let url = text
@@ -34,7 +34,8 @@ fn of_url(rest: &str) -> Result<Vec<Pair>, String> {
     if let Some(password) = password {
         add("password", decoded(password)?);
     }
-    let (mut names, mut ports) = (Vec::new(), Vec::new());
+    let mut names = Vec::new();
+    let mut ports = Vec::new();
     for host in hosts.split(',') {
         let (name, port) = host_and_port(host)?;
         names.push(decoded(name)?);
@@ -55,7 +56,7 @@ fn of_url(rest: &str) -> Result<Vec<Pair>, String> {
     Ok(pairs)
 }
 
-/// Takes the brackets off an IPv6 address.
+/// Separates host and port, and removes the brackets of an IPv6 address.
 fn host_and_port(text: &str) -> Result<(&str, &str), String> {
     let brackets = "must have IPv6 addresses in brackets, as in [::1]:5432";
     if let Some(rest) = text.strip_prefix('[') {
@@ -73,7 +74,7 @@ fn host_and_port(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// Reads `key = value 'key' = 'va lue'`: quotes keep white space, a backslash keeps what follows it.
+/// Reads `key = value 'key' = 'va lue'`. Quotes keep white space, and a backslash keeps the character after it.
 fn of_words(text: &str) -> Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
     let mut rest = text.trim_start();
@@ -92,7 +93,7 @@ fn of_words(text: &str) -> Result<Vec<Pair>, String> {
     Ok(pairs)
 }
 
-/// The value at the beginning, and what follows it.
+/// Returns the value at the beginning of the text, and the rest.
 fn word_value(text: &str) -> Result<(String, &str), String> {
     let (quoted, inner) = match text.strip_prefix('\'') {
         Some(inner) => (true, inner),

@@ -11,50 +11,50 @@ use crate::choice::choice;
 
 use super::Connection;
 
-/// The folder of a local server's socket, unless another is named.
+/// The folder of a local server's socket, if none is named.
 const SOCKETS: &str = "/var/run/postgresql";
 
-/// The user, unless one is named.
+/// The default user.
 const USER: &str = "postgres";
 
-/// The port, unless one is named.
+/// The default port.
 const PORT: u16 = 5432;
 
-/// The silence after which a server is asked whether it is there.
+/// The silence after which a server is asked if it is still there.
 const IDLE: Duration = Duration::from_secs(60);
 
 choice! {
     /// The security of a connection, in libpq's words.
     SslMode {
-        /// Never TLS.
+        /// Never uses TLS.
         Disable = "disable",
-        /// TLS only if the server insists.
+        /// Uses TLS only if the server insists.
         Allow = "allow",
-        /// TLS if the server offers it. The default, as in libpq.
+        /// Uses TLS if the server offers it. The default, as in libpq.
         Prefer = "prefer",
-        /// TLS, whoever answers.
+        /// Uses TLS with any server certificate.
         Require = "require",
-        /// TLS with a certificate of a known authority.
+        /// Uses TLS with a certificate of a known authority.
         VerifyCa = "verify-ca",
-        /// TLS with a certificate of a known authority for the host that was asked.
+        /// Uses TLS with a certificate of a known authority for the host that was asked.
         VerifyFull = "verify-full",
     }
 }
 
 choice! {
-    /// The kind of server to use of several: libpq's `target_session_attrs`.
+    /// The kind of server to use, if there are several: libpq's `target_session_attrs`.
     TargetSession {
-        /// Whichever answers first.
+        /// The first server that answers.
         Any = "any",
-        /// One that takes writes.
+        /// A server that accepts writes.
         ReadWrite = "read-write",
-        /// One that takes no writes.
+        /// A server that accepts no writes.
         ReadOnly = "read-only",
-        /// One that is no standby.
+        /// A server that is no standby.
         Primary = "primary",
         /// A standby.
         Standby = "standby",
-        /// A standby, or any if there is none.
+        /// A standby, or any server if there is none.
         PreferStandby = "prefer-standby",
     }
 }
@@ -62,11 +62,11 @@ choice! {
 choice! {
     /// The binding of a password's proof to the TLS connection.
     ChannelBinding {
-        /// Never.
+        /// Never binds.
         Disable = "disable",
-        /// If the server can. The default.
+        /// Binds the proof if the server supports it. The default.
         Prefer = "prefer",
-        /// Always: a server that cannot is refused.
+        /// Always binds the proof. A server that does not support it is refused.
         Require = "require",
     }
 }
@@ -85,12 +85,12 @@ choice! {
     }
 }
 
-/// The authorities whose certificates are believed.
+/// The authorities whose certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorities {
-    /// The operating system's.
+    /// The authorities of the operating system.
     System,
-    /// The ones in this file, and no others.
+    /// The authorities in this file, and no others.
     File(PathBuf),
 }
 
@@ -119,19 +119,19 @@ impl serde::Serialize for Authorities {
     }
 }
 
-/// One place where a server may listen.
+/// One address at which a server may listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// A name or an address, or the folder of a Unix socket. Empty if only the address is given.
     pub name: String,
-    /// The address, which is not asked for then.
+    /// The address. If it is set, the name is not looked up.
     pub address: Option<IpAddr>,
     /// The port.
     pub port: u16,
 }
 
 impl Host {
-    /// Tells whether the host is the folder of a Unix socket.
+    /// True if the host is the folder of a Unix socket.
     #[must_use]
     pub fn is_socket(&self) -> bool {
         self.address.is_none() && self.name.starts_with('/')
@@ -154,32 +154,32 @@ pub struct Keepalives {
     pub idle: Duration,
     pub interval: Option<Duration>,
     pub count: Option<u32>,
-    /// The time for which sent data may go unacknowledged.
+    /// The longest time for which sent data may stay unacknowledged.
     pub user_timeout: Option<Duration>,
 }
 
 /// The meaning of a connection's parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// The places to try, in this order. Never empty.
+    /// The addresses to try, in this order. Never empty.
     pub hosts: Vec<Host>,
     pub any_order: bool,
     pub session: TargetSession,
     pub user: String,
     pub database: Option<String>,
     pub sslmode: SslMode,
-    /// None if every certificate is believed.
+    /// The trusted authorities. `None` if every certificate is accepted.
     pub authorities: Option<Authorities>,
     /// The user's certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Tells the server the host's name in the TLS handshake.
+    /// True to send the host's name in the TLS handshake.
     pub sni: bool,
-    /// Begins TLS at once, without a question in PostgreSQL's protocol.
+    /// True to begin TLS at once, without a question in PostgreSQL's protocol.
     pub direct: bool,
     pub oldest: Option<TlsVersion>,
     pub newest: Option<TlsVersion>,
     pub channel_binding: ChannelBinding,
-    /// The time for each place.
+    /// The time limit for connecting to each address.
     pub connect_within: Option<Duration>,
     pub keepalives: Keepalives,
     pub options: Option<String>,
@@ -187,7 +187,7 @@ pub struct Reach {
 }
 
 impl Connection {
-    /// Reads the parameters. Those of a service must be in the connection by now.
+    /// Reads the parameters. Those of a service must have been added before.
     ///
     /// # Errors
     /// Every rule that is broken, as a phrase: `must …`.
@@ -219,14 +219,14 @@ impl Words<'_> {
         self.faults.push(rule.to_owned());
     }
 
-    /// One of a few words, else the default.
+    /// Reads a parameter that takes one of a few words, or returns `None`.
     fn choice<T: FromStr<Err = crate::InvalidValue>>(&mut self, key: &str) -> Option<T> {
         let read = self.words.get(key)?.parse();
         read.map_err(|rule| self.faults.push(format!("must have a valid `{key}`: it {rule}")))
             .ok()
     }
 
-    /// A whole number of at least `from`.
+    /// Reads a whole number of at least `from`.
     fn number(&mut self, key: &str, from: u32) -> Option<u32> {
         let number = self
             .words
@@ -243,12 +243,12 @@ impl Words<'_> {
         number
     }
 
-    /// 0 or 1, else true.
+    /// Reads a parameter that is 0 or 1. Returns true if it is not given.
     fn switch(&mut self, key: &str) -> bool {
         self.number(key, 0).is_none_or(|number| number != 0)
     }
 
-    /// Tells whether a parameter is the second of two words. The first is the default.
+    /// True if a parameter is the second of two words. The first one is the default.
     fn one_of(&mut self, key: &str, words: [&str; 2]) -> bool {
         let Some(word) = self.words.get(key) else { return false };
         if !words.contains(&word.as_str()) {
@@ -304,7 +304,7 @@ impl Words<'_> {
         }
     }
 
-    /// One host for each name, address or port: as many of each, or one port for all.
+    /// Returns one host for each name, address or port. There must be as many of each, or one port for all.
     fn hosts(&mut self) -> Vec<Host> {
         let list = |key: &str| -> Vec<String> {
             let text = self.words.get(key).map(|text| text.split(',').map(str::trim));
@@ -347,8 +347,8 @@ impl Words<'_> {
         hosts
     }
 
-    /// Reads `sslmode` and `sslrootcert`. As in libpq, a certificate is checked against named authorities whenever TLS is
-    /// spoken, and against the system's only together with the host's name.
+    /// Reads `sslmode` and `sslrootcert`. As in libpq, a certificate is checked against named authorities whenever TLS
+    /// is used, and against the system's only together with the host's name.
     fn trust(&mut self) -> (SslMode, Option<Authorities>) {
         let mode = self.choice("sslmode");
         match self.text("sslrootcert").map(Authorities::from) {

@@ -13,7 +13,7 @@ fn reach(text: &str) -> Reach {
     parse(text).unwrap().reach().unwrap()
 }
 
-/// The rules that a text breaks.
+/// Returns the rules that a text breaks.
 fn faults(text: &str) -> Vec<String> {
     let read = parse(text).and_then(|connection| connection.reach().map(|_| ()));
     read.expect_err(text)

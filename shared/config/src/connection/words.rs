@@ -1,4 +1,4 @@
-//! Every parameter of libpq up to PostgreSQL 18, and what becomes of it here.
+//! Every parameter of libpq up to PostgreSQL 18, and the use that is made of it here.
 
 /// The use that is made of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 use crate::table::Table;
 use crate::values::period::Period;
 
-/// `[[postgres]]`: one server, of which all databases are found at run time.
+/// `[[postgres]]`: one server. Its databases are found at run time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Postgres {
     /// The source's name. Required.
@@ -19,12 +19,12 @@ pub struct Postgres {
     /// The container that the server runs in, for messages. No key: set for servers that are found at run time.
     #[serde(skip)]
     pub container: Option<String>,
-    /// The site whose workers capture it. Default: the configuration's `site`.
+    /// The site whose workers capture the server. Default: the configuration's `site`.
     pub site: Option<Site>,
-    /// `postgres://user@host:port/database`, with libpq's parameters behind a `?`; the database is the one to connect to
+    /// `postgres://user@host:port/database`, with libpq's parameters after a `?`. The database is the one to connect to
     /// first. Required.
     ///
-    /// `sslmode`, `sslrootcert` and a password are moved out of it into their own keys.
+    /// `sslmode`, `sslrootcert` and a password in the URL are moved to their own keys.
     pub url: Connection,
     /// The user's password (or `password_file`, or in the URL).
     pub password: Option<Secret>,
@@ -32,23 +32,24 @@ pub struct Postgres {
     pub include: Vec<String>,
     /// Patterns of databases to leave out. Default: none.
     pub exclude: Vec<String>,
-    /// Further places to look for `pg_dump`: `DIR/bin/pg_dump` or `DIR/pg_dump`. Default: none.
+    /// Additional folders to search for `pg_dump`, as `DIR/bin/pg_dump` or `DIR/pg_dump`. Default: none.
     pub client_dirs: Vec<PathBuf>,
-    /// Also dump roles and tablespaces. Default: true.
+    /// True to dump roles and tablespaces, too. Default: true.
     pub globals: bool,
-    /// How long `pg_dump` waits for a lock before it gives up. Default: `60s`.
+    /// The time that `pg_dump` waits for a lock before it gives up. Default: `60s`.
     pub lock_timeout: Period,
-    /// A dump smaller than this share of the one before is flagged, 0 to 1. Default: 0.5.
+    /// The smallest allowed size of a dump, as a share of the dump before it, 0 to 1. A smaller dump gets a warning.
+    /// Default: 0.5.
     pub min_ratio: f64,
     /// The security of the connection. Default: from the URL, else `prefer`.
     pub sslmode: Option<SslMode>,
-    /// The authorities to believe: a file, or `system`. Default: from the URL; else none are looked at, but for `verify-ca`
-    /// and `verify-full`, which believe the system's.
+    /// The trusted authorities: a file, or `system`. Default: from the URL. Without one, `verify-ca` and `verify-full`
+    /// trust the system's authorities, and other modes check none.
     pub sslrootcert: Option<Authorities>,
 }
 
 impl Postgres {
-    /// The name in messages: the container's, else the source's.
+    /// Returns the name for messages: the container's, or else the source's.
     #[must_use]
     pub fn label(&self) -> &str {
         self.container.as_deref().unwrap_or(self.name.as_str())
@@ -100,7 +101,7 @@ impl Postgres {
     }
 }
 
-/// A URL, and apart from it what has a key of its own.
+/// A connection URL, without the parts that have keys of their own.
 struct Taken {
     url: Connection,
     password: Option<Secret>,
@@ -109,7 +110,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// A key of its own counts before what the URL says.
+    /// Reads the parts of a URL. A key of its own overrides the URL.
     fn from_url(
         mut url: Connection,
         sslmode: Option<SslMode>,
@@ -125,7 +126,7 @@ impl Taken {
         let roots_in_url = url.take("sslrootcert").map(Authorities::from);
         let sslrootcert = sslrootcert.or(roots_in_url);
         let whole = url.clone().with_tls(sslmode, sslrootcert.as_ref());
-        // What a service says is looked up where the server is reached: its file need not be everywhere.
+        // The parameters of a service are read on the host that connects, since other hosts need not have the file.
         if let (None, Err(rules)) = (whole.service(), whole.reach()) {
             rules.into_iter().for_each(|rule| table.fault("url", rule));
         }

@@ -24,7 +24,7 @@ pub(crate) fn decoded(text: &str) -> Result<String, &'static str> {
     String::from_utf8(bytes).map_err(|_| "must have percent-escapes of UTF-8 text alone")
 }
 
-/// Writes `text` so that it stands for itself in any part of a URL.
+/// Writes `text` so that it means itself in any part of a URL.
 pub(crate) fn encoded(text: &str) -> String {
     let mut url = String::with_capacity(text.len());
     for byte in text.bytes() {
