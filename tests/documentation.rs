@@ -17,27 +17,33 @@ const VAGUE: &[&str] = &[
 /// Packages whose documentation opens plainly throughout.
 const PLAIN: &[&str] = &[
     "fault",
+    "format",
     "events",
+    "config",
     "telemetry",
     "storage",
     "sealing",
     "docker",
-    "repository",
-    "scheduler",
-    "syncer",
-    "verifier",
-    "dumper",
-    "janitor",
-    "config",
     "postgres",
+    "repository",
+    "capture",
+    "service",
+    "session",
+    "scheduler",
+    "dumper",
+    "volume-snapshotter",
+    "encryptor",
+    "verifier",
+    "syncer",
+    "janitor",
     "tests",
 ];
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
 /// numbers only ever go down.
-const VAGUE_OPENINGS: usize = 452;
-const TUPLE_ASSIGNMENTS: usize = 71;
-const LOG_LINES_WITHOUT_A_SUBJECT: usize = 4;
+const VAGUE_OPENINGS: usize = 246;
+const TUPLE_ASSIGNMENTS: usize = 53;
+const LOG_LINES_WITHOUT_A_SUBJECT: usize = 3;
 
 /// A source file without its tests.
 struct Source {

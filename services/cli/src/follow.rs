@@ -7,7 +7,7 @@ use holdfast_bus::{BusError, Progress};
 use holdfast_events::{Fact, Outcome, RunState};
 use holdfast_fault::Retryable as _;
 use holdfast_format::RunId;
-use holdfast_service::evidence;
+use holdfast_service::proven_facts;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -60,13 +60,13 @@ impl Follower<'_> {
     }
 
     async fn state(&self) -> Result<RunState, CliError> {
-        let found = evidence(self.link.catalogue(), self.run).await?;
+        let found = proven_facts(self.link.catalogue(), self.run).await?;
         let found = found.ok_or_else(|| CliError::failed(format!("run {} is not in the repository", self.run)))?;
         Ok(found.state())
     }
 
     async fn add_evidence(&self, state: &mut RunState) -> Result<(), CliError> {
-        if let Some(found) = evidence(self.link.catalogue(), self.run).await? {
+        if let Some(found) = proven_facts(self.link.catalogue(), self.run).await? {
             for fact in &found.facts {
                 take(state, fact);
             }

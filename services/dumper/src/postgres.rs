@@ -1,12 +1,12 @@
 //! PostgreSQL: servers that are configured, and servers in containers.
 
 mod capture;
+mod completeness;
 mod containers;
 mod dump;
 mod error;
 mod list;
 mod snapshot;
-mod whole;
 
 use holdfast_config::{Postgres, Settings};
 use holdfast_format::{Artefact, RunId, SourceName};

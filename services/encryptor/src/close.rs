@@ -55,7 +55,7 @@ pub(crate) async fn close(
     hand_on_sealed(cx, &expected, source, &sealed, stored + contents.size).await?;
     // A failure to tidy up is no failure of the artefact; the sweep takes what is left.
     if let Err(error) = attempt.discard() {
-        tracing::warn!(%artefact, reason = %holdfast_fault::chain(&error), "its staging could not be removed");
+        tracing::warn!(%artefact, reason = %holdfast_fault::chain(&error), "the staging of a closed artefact could not be removed");
     }
     Ok(())
 }
@@ -71,7 +71,9 @@ async fn put_contents(
             .dir()
             .join(format!(".contents-{}-{}", attempt.artefact(), attempt.number())),
     );
-    let (path, reading, plain) = (file.0.clone(), attempt.clone(), draft.contents_plain);
+    let path = file.0.clone();
+    let reading = attempt.clone();
+    let plain = draft.contents_plain;
     tokio::task::spawn_blocking(move || frame(&reading, &path, plain)).await??;
     let key = ObjectKey::Contents(attempt.artefact());
     let mut put = cx.repository.put_contents(attempt.artefact(), &file.0).await?;

@@ -41,15 +41,15 @@ impl Sealers {
     }
 }
 
-/// What sealing one pack takes, kept from pack to pack: a pack is as large as all caches together, and fresh memory for
-/// each would cost more than reading it.
+/// The buffers for sealing one pack, kept from pack to pack: a pack is as large as all caches together, and fresh
+/// memory for each would cost more than reading it.
 #[derive(Default)]
 struct Bench {
     frame: Vec<u8>,
     sealed: Vec<u8>,
 }
 
-/// Those that nobody works at now: never more than packs were sealed at a time.
+/// The benches that no task uses now. There are never more than packs that were sealed at the same time.
 #[derive(Default)]
 pub(crate) struct Benches(Mutex<Vec<Bench>>);
 
@@ -84,7 +84,8 @@ pub(crate) async fn seal(
     let attempt = Arc::new(attempt);
     if attempt.receipt(pack)?.is_none() {
         let sealer = sealers.of(cx, artefact)?;
-        let (reading, mut bench) = (attempt.clone(), benches.take());
+        let reading = attempt.clone();
+        let mut bench = benches.take();
         let sealed = tokio::task::spawn_blocking(move || {
             let plain = read_and_seal(&reading, pack, &sealer, &mut bench)?;
             Ok::<_, JobError>((plain, bench))

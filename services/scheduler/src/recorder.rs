@@ -10,7 +10,7 @@ use holdfast_events::{Fact, Job, RunState, TargetState, What, missing, point_sta
 use holdfast_format::{
     ArtefactId, FailureSubject, Finished, ObjectKey, PlaceName, PointArtefact, RestorePoint, RunId, SourceName, Stage,
 };
-use holdfast_service::{Context, JobError, evidence, none_if_damaged, unfinished};
+use holdfast_service::{Context, JobError, none_if_damaged, proven_facts, unfinished};
 use holdfast_telemetry::failpoint;
 use tokio::time::MissedTickBehavior;
 use tracing::Instrument as _;
@@ -83,7 +83,7 @@ impl Recorder {
     /// Applies the facts that the repository proves about a run to its state. Returns false if the repository does not
     /// know the run, or one of the run's records cannot be read; other runs are not affected.
     async fn learn(&mut self, run: RunId) -> Result<bool, JobError> {
-        let found = evidence(&self.cx.catalogue, run).await.or_else(none_if_damaged)?;
+        let found = proven_facts(&self.cx.catalogue, run).await.or_else(none_if_damaged)?;
         let Some(found) = found else {
             return Ok(false);
         };

@@ -7,6 +7,7 @@ use holdfast_config::{Secret, Settings};
 use holdfast_format::RunId;
 use holdfast_restore::{Limits, Progress};
 use holdfast_sealing::{KeyError, SecretKeys};
+use holdfast_service::is_in_memory;
 use holdfast_telemetry::clock::SharedClock;
 
 /// Options of a verification.
@@ -58,17 +59,15 @@ pub fn secret_keys(settings: &Settings) -> Result<Option<SecretKeys>, KeyError> 
 }
 
 /// Returns the folder to restore files into: the configured one, which may then hold plaintext, or else the machine's
-/// shared memory if it is a tmpfs.
+/// shared memory if that lies in memory indeed.
 #[must_use]
 pub fn trial_dir(settings: &Settings) -> Option<PathBuf> {
-    const TMPFS: i64 = 0x0102_1994;
     let shared = Path::new("/dev/shm");
-    let is_tmpfs = || rustix::fs::statfs(shared).is_ok_and(|s| s.f_type == TMPFS);
     settings
         .verifier
         .scratch_dir
         .clone()
-        .or_else(|| is_tmpfs().then(|| shared.to_owned()))
+        .or_else(|| is_in_memory(shared).then(|| shared.to_owned()))
 }
 
 /// Returns all folders that the configuration names for PostgreSQL's programs, sorted.

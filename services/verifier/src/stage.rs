@@ -1,7 +1,6 @@
 //! The stage of the verifier.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use holdfast_bus::Delivery;
@@ -14,9 +13,6 @@ use holdfast_telemetry::{failpoint, metrics};
 
 use crate::trial::sweep;
 use crate::{Checked, VerifyOptions, record, trial_dir, verify_artefact};
-
-/// The interval at which the number of bytes done is published.
-const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Verifies artefacts at the repository's own place.
 pub struct Verifier {
@@ -70,11 +66,11 @@ impl Verifier {
         let options = self.options(cx, run, progress.clone());
         let verifying = verify_artefact(&cx.repository, self.keys.as_ref(), artefact, level, &options);
         let mut verifying = std::pin::pin!(verifying);
-        let mut tick = tokio::time::interval(TELL_EVERY);
+        let mut teller = cx.progress_of(run, artefact);
         loop {
             tokio::select! {
                 done = &mut verifying => return Ok(done?),
-                _ = tick.tick() => cx.bus.tell_progress(run, artefact, progress.done(), None).await,
+                () = teller.tell(|| progress.done()) => {}
                 () = delivery.lost.cancelled() => {
                     // Dropping the verification stops its thread.
                     return Err(JobError::Retry("the verification was broken off".to_owned()));

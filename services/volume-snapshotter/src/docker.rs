@@ -29,7 +29,7 @@ mod volume;
 
 pub use databases::reach_from_here;
 
-/// How long a process that is to end waits for its containers to be back.
+/// The time that a process which is to end waits for its containers to be back.
 const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The engine of this worker's site.
@@ -41,11 +41,11 @@ pub(crate) struct Docker {
     engine: OnceCell<Engine>,
     /// Held from a turn until what was read in it is staged: whoever is next finds it done.
     quieting: Mutex<()>,
-    /// How many volumes are read at the same time.
+    /// Bounds the number of volumes that are read at the same time.
     reading: Arc<Semaphore>,
 }
 
-/// What an engine has, at one moment.
+/// The containers and the inventory of an engine, at one moment.
 pub(crate) struct Seen {
     containers: Vec<Container>,
     inventory: Inventory,
@@ -67,7 +67,7 @@ impl Docker {
         })
     }
 
-    /// Whether it brings this source.
+    /// True if this engine brings the source.
     pub(crate) fn brings(&self, source: &SourceName) -> bool {
         self.source == *source
     }

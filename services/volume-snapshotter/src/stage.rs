@@ -10,7 +10,7 @@ use holdfast_config::Settings;
 use holdfast_events::{Job, RunState, Work, WorkStage};
 use holdfast_format::{Artefact, ArtefactKind, SourceName};
 use holdfast_service::{Context, JobError, Stage, WorkerSpec};
-use holdfast_session::{Found, Input, Listing, Session, missing_captures, write_listing};
+use holdfast_session::{Input, Listing, Session, SourceFacts, missing_captures, write_listing};
 
 use crate::docker::Docker;
 
@@ -141,19 +141,19 @@ impl<'a> Configured<'a> {
     }
 }
 
-fn read(spec: &TreeSpec, mut input: Input<'_>) -> Result<Found, JobError> {
+fn read(spec: &TreeSpec, mut input: Input<'_>) -> Result<SourceFacts, JobError> {
     let earlier = input.earlier.as_ref();
     let outcome = capture_tree(spec, earlier, input.packer, input.contents, &mut input.watch)?;
-    Ok(Found {
+    Ok(SourceFacts {
         counts: outcome.counts,
         warnings: outcome.warnings,
         tools: tools(LAYOUT),
         closing: outcome.closing,
-        ..Found::default()
+        ..SourceFacts::default()
     })
 }
 
-/// What took part in a capture of files.
+/// Returns the programs that took part in a capture of files, with their versions.
 pub(crate) fn tools(layout: &str) -> BTreeMap<String, String> {
     let tools = [("holdfast", env!("CARGO_PKG_VERSION")), ("tar", layout)];
     let owned = tools.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));

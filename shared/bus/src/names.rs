@@ -48,7 +48,8 @@ impl Names {
         format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{}.*", self.work)
     }
 
-    /// All work of one run, whatever its stage and site; the second is that of the stage with a target in its subject.
+    /// The subjects of all work of one run, in every stage and site. The second one is for the stages with a target in
+    /// their subject.
     pub(crate) fn work_of(&self, run: RunId) -> [String; 2] {
         [
             format!("{}.work.*.*.{run}.>", self.prefix),

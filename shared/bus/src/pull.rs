@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 
-/// For how long a request stands, and how soon it is noticed that it does not.
+/// The time for which a request stands, and the time after which a lost request is noticed.
 #[derive(Clone, Copy)]
 struct Pace {
     expires: Duration,
@@ -47,7 +47,7 @@ pub(crate) enum PullEnd {
     /// The consumer is not there, or refuses: look at it before asking again.
     #[error("the consumer does not serve us: {0}")]
     Gone(String),
-    /// Nothing was heard for too long.
+    /// The server was silent for too long.
     #[error("the server is silent")]
     Silent,
     /// The connection was made anew, or a stream was: ask again at once.

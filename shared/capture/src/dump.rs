@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use holdfast_format::{Content, ContentsWriter};
 
 use crate::window::Window;
-use crate::{CaptureError, Packer, Progress, Watch};
+use crate::{CaptureError, CaptureProgress, Packer, Watch};
 
 /// Extents on one line of contents: lines stay short, and there are few of them.
 const BATCH: usize = 64;
@@ -31,7 +31,7 @@ pub fn capture_stream<R: Read, W: Write>(
             break;
         };
         batch.push(packer.chunk(chunk)?);
-        (watch.progress)(Progress {
+        (watch.progress)(CaptureProgress {
             bytes: packer.size() - before,
             files: 0,
         });

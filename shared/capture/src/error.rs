@@ -1,4 +1,4 @@
-//! What can go wrong in a capture.
+//! The errors of captures.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,28 +8,23 @@ use holdfast_format::{ContentsError, PackId};
 
 use crate::staging::StagingError;
 
-/// Why a capture ended without an artefact.
+/// The reason why a capture ended without an artefact.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// A root of a tree cannot be captured: it is missing, or may not be read.
     #[error("open {} for capture", path.display())]
     Root {
-        /// The configured path.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
     /// The root of a whole artefact is something else than a directory.
     #[error("{} is no directory: name it in [system].paths", path.display())]
-    NoDirectory {
-        /// The configured path.
-        path: PathBuf,
-    },
+    NoDirectory { path: PathBuf },
     /// The roots of a tree do not fit together.
     #[error("root {path:?}: {problem}")]
     Roots {
-        /// Where the root would stand in the artefact.
+        /// The root's path in the artefact.
         path: String,
         /// The rule that it breaks.
         problem: &'static str,
@@ -37,22 +32,19 @@ pub enum CaptureError {
     /// An exclude pattern cannot be understood.
     #[error("exclude pattern {pattern:?}")]
     Pattern {
-        /// The pattern.
         pattern: String,
-        /// What is wrong with it.
         #[source]
         source: glob::PatternError,
     },
-    /// This process lacks something (file descriptors, memory): no fault of the file at which it showed.
+    /// The process ran out of a resource (file descriptors, memory). The file at which this happened is not at fault.
     #[error("capture {at}: the process is out of a resource")]
     Exhausted {
-        /// Where it showed.
+        /// The path, or the operation, at which the resource ran out.
         at: String,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The stream broke.
+    /// The stream could not be read to its end.
     #[error("read the stream to capture")]
     Stream(#[source] io::Error),
     /// An archive to capture is none that is taken.
@@ -75,9 +67,7 @@ pub enum CaptureError {
     /// A pack cannot be staged.
     #[error("stage pack {pack}")]
     Staging {
-        /// The pack.
         pack: PackId,
-        /// Why.
         #[source]
         source: StagingError,
     },
@@ -113,20 +103,20 @@ impl Retryable for CaptureError {
     }
 }
 
-/// Why an earlier artefact cannot serve as parent.
+/// The reason why an earlier artefact cannot serve as parent.
 #[derive(Debug, thiserror::Error)]
 pub enum ParentError {
-    /// Its contents do not read.
+    /// The parent's contents cannot be read.
     #[error("read the parent's contents")]
     Contents(#[source] ContentsError),
     /// An extent lies outside of the packs that its manifest names.
     #[error("the parent's contents name {length} bytes at {offset} of pack {pack}, which its manifest does not have")]
     Extent {
-        /// Index of the pack.
+        /// The index of the pack among the packs of the manifest.
         pack: u32,
-        /// Bytes before the extent.
+        /// The bytes of the pack before the extent.
         offset: u32,
-        /// Bytes of the extent.
+        /// The extent's length in bytes.
         length: u32,
     },
 }

@@ -71,4 +71,4 @@ pub use staging::{
     Wait,
 };
 pub use tree::{LAYOUT, Root, TreeOutcome, TreeSpec, capture_archive, capture_tree};
-pub use watch::{Progress, Watch};
+pub use watch::{CaptureProgress, Watch};

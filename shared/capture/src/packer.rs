@@ -13,9 +13,9 @@ use crate::{CaptureError, ParentIndex};
 /// Takes a full pack, and gives the buffer back for the next one.
 pub type Sink<'s> = Box<dyn FnMut(PackId, Vec<u8>) -> Result<Vec<u8>, StagingError> + Send + 's>;
 
-/// What a packer needs to know.
+/// The options of a packer.
 pub struct PackerOptions {
-    /// Where content is cut.
+    /// The parameters of the cut between chunks.
     pub params: ChunkerParams,
     /// The key of chunk ids and of the stream's digest.
     pub key: ChunkKey,
@@ -27,18 +27,17 @@ pub struct PackerOptions {
     pub bad: HashSet<PackId>,
 }
 
-/// What a packer made of a stream.
+/// The result of packing a stream.
 #[derive(Debug)]
 pub struct Packed {
     /// The packs that extents name by index, in order of first use.
     pub packs: Vec<DraftPack>,
-    /// Bytes of the stream.
+    /// The stream's size in bytes.
     pub size: u64,
-    /// Extents of the stream.
+    /// The number of the stream's extents.
     pub extents: u64,
-    /// The stream's digest.
     pub digest: Digest,
-    /// What is new in the repository.
+    /// The packs and bytes that are new in the repository.
     pub new: NewBytes,
 }
 
@@ -62,16 +61,16 @@ struct Adopted {
     rows: Vec<Option<u32>>,
 }
 
-/// Whose numbers of packs an extent has.
+/// The numbering of packs that an extent uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The parent's.
+    /// The numbers of the parent's manifest.
     Parent,
-    /// This packer's own, from before the stream was [begun again](Packer::begin_again).
+    /// The packer's own numbers, from before the stream was [begun again](Packer::begin_again).
     Precopy,
 }
 
-/// How many bytes of a pack a stream uses.
+/// Counts the bytes of a pack that a stream uses.
 #[derive(Default)]
 struct Used {
     /// The offsets of extents that are counted, in order.
@@ -105,7 +104,8 @@ pub struct Packer<'s> {
     bad: HashSet<PackId>,
     own: HashMap<ChunkId, (u32, u32, u32)>,
     rows: Vec<Option<DraftPack>>,
-    /// What the stream uses of each row's pack; of its own only once it was begun again: until then, all.
+    /// The use that the stream makes of each row's pack. Packs of this capture are counted only after the stream was
+    /// begun again: until then, all of each is used.
     used: Vec<Used>,
     again: bool,
     written: HashSet<PackId>,
@@ -249,7 +249,7 @@ impl<'s> Packer<'s> {
         Ok(Some(out))
     }
 
-    /// Whether an extent in own numbering lies in one of the parent's packs.
+    /// True if an extent in own numbering lies in one of the parent's packs.
     pub(crate) fn is_of_parent(&self, extent: &Extent) -> bool {
         let pack = self.rows.get(extent.pack as usize).and_then(Option::as_ref);
         pack.is_some_and(|pack| pack.stored.is_some())
@@ -282,7 +282,7 @@ impl<'s> Packer<'s> {
         self.size += u64::from(length);
     }
 
-    /// Where a chunk already is, in own numbering.
+    /// Returns the row, offset and length of a chunk that is stored already, in own numbering.
     fn known(&mut self, id: ChunkId, length: usize) -> Result<Option<(u32, u32, u32)>, CaptureError> {
         if let Some(parent) = &mut self.parent
             && let Some(extent) = parent.index.find(id).map_err(CaptureError::Parent)?

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::packer::Origin;
 use crate::{LAYOUT, ParentError};
 
-/// Contents, line after line.
+/// An iterator over the lines of contents.
 pub type ContentsIter<'a> = Box<dyn Iterator<Item = Result<Content, ContentsError>> + 'a>;
 
 /// Contents that can be read from the start, as often as needed.
@@ -29,7 +29,7 @@ pub trait ReadContents: Sync {
 pub struct Earlier<'a> {
     pub(crate) contents: &'a dyn ReadContents,
     pub(crate) origin: Origin,
-    /// Whether its headers were made as ours are.
+    /// True if the earlier capture's headers have the layout of this version's.
     pub(crate) same_layout: bool,
     started: Timestamp,
 }
@@ -62,7 +62,7 @@ impl<'a> Earlier<'a> {
         }
     }
 
-    /// When the artefact's capture began, if this is its pre-copy.
+    /// Returns the time at which the artefact's capture began, if this is its pre-copy.
     pub(crate) fn begun(&self) -> Option<Stamp> {
         (self.origin == Origin::Precopy).then(|| self.settled_before())
     }
@@ -100,14 +100,14 @@ pub struct ParentIndex {
 enum Chunks {
     Here(Slots),
     Coming(Receiver<Result<Slots, ParentError>>),
-    /// They did not come, which was said once.
+    /// The index could not be made. The error was returned once.
     Lost,
 }
 
 struct Slots {
     slots: Vec<Slot>,
-    /// Where the slots of each bucket begin, and where the last one's end. Ids are spread evenly, so a bucket holds a few:
-    /// a search over all of a large parent would wait for memory at each step.
+    /// The first slot of each bucket, and the end of the last one. Ids are spread evenly, so a bucket holds a few: a
+    /// search over all of a large parent would wait for memory at each step.
     buckets: Vec<u32>,
 }
 
@@ -199,7 +199,8 @@ impl IndexMaker {
 impl Slots {
     fn find(&self, id: ChunkId) -> Option<Extent> {
         let bucket = bucket(id.as_bytes());
-        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let start = self.buckets[bucket] as usize;
+        let end = self.buckets[bucket + 1] as usize;
         let found = self.slots[start..end].binary_search_by(|slot| slot.id.cmp(id.as_bytes()));
         let slot = &self.slots[start + found.ok()?];
         Some(Extent {
@@ -244,7 +245,7 @@ impl ParentIndex {
         Ok(index)
     }
 
-    /// Whether no chunk can be referenced, of an index that is made already.
+    /// True if no chunk can be referenced. Only for an index that is made already.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         matches!(&self.chunks, Chunks::Here(slots) if slots.slots.is_empty())

@@ -57,19 +57,16 @@ struct Inner {
 /// One attempt as found in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {
-    /// The run.
     pub run: RunId,
-    /// The artefact.
     pub artefact: ArtefactId,
-    /// The attempt's number.
     pub attempt: u32,
     /// Bytes of packs and contents.
     pub bytes: u64,
     /// Packs that wait to be sealed.
     pub unsealed: usize,
-    /// Whether the capture is whole.
+    /// True if the capture is whole.
     pub complete: bool,
-    /// When anything in it last changed.
+    /// The time of the last change to anything in the attempt.
     pub touched: SystemTime,
 }
 
@@ -95,13 +92,13 @@ impl Staging {
         Ok(staging)
     }
 
-    /// The folder.
+    /// Returns the staging folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
-    /// The bound.
+    /// Returns the most bytes that may wait in the folder.
     #[must_use]
     pub fn max_bytes(&self) -> u64 {
         self.inner.max_bytes
@@ -167,7 +164,7 @@ impl Staging {
         Attempt::open(self, run, artefact, number)
     }
 
-    /// Everything that is staged, in order of run and artefact. What vanishes meanwhile is left out.
+    /// Lists all attempts, in order of run and artefact. Those that vanish meanwhile are left out.
     ///
     /// # Errors
     /// [`StagingError`] if the folder cannot be read.
@@ -327,7 +324,9 @@ fn look(path: &Path, run: RunId, artefact: ArtefactId, attempt: u32) -> Result<O
     if let Ok(receipts) = modified(&path.join(files::RECEIPTS)) {
         touched = touched.max(receipts);
     }
-    let (mut bytes, mut unsealed, mut complete) = (0, 0, false);
+    let mut bytes = 0;
+    let mut unsealed = 0;
+    let mut complete = false;
     for (name, path) in children(path)? {
         let Ok(meta) = fs::symlink_metadata(&path) else {
             continue;

@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Shared code of this crate's tests.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -88,7 +88,8 @@ pub(crate) fn pack_refs(packed: &Packed) -> Vec<PackRef> {
 
 /// The stream that these extents make. Checks ids, and the digest and sizes that the packer told.
 pub(crate) fn assemble(store: &Store, packed: &Packed, extents: &[Extent]) -> Vec<u8> {
-    let (mut out, mut digest) = (Vec::new(), key().extent_digest());
+    let mut out = Vec::new();
+    let mut digest = key().extent_digest();
     let store = store.borrow();
     for extent in extents {
         let pack = &store[&packed.packs[extent.pack as usize].id];
@@ -117,7 +118,7 @@ impl ReadContents for Vec<u8> {
     }
 }
 
-/// A captured tree.
+/// A captured tree, and everything that its capture made.
 pub(crate) struct Shot {
     pub(crate) manifest: Manifest,
     pub(crate) packed: Packed,
@@ -166,7 +167,8 @@ pub(crate) fn try_shoot(
 /// Captures a tree after a pre-copy of it; `between` is called in between.
 pub(crate) fn shoot_precopied(store: &Store, spec: &TreeSpec, parent: Option<&Shot>, between: impl FnOnce()) -> Shot {
     let captured = shoot_with(store, parent, &HashSet::new(), |parent, packer, contents, watch| {
-        let (started, mut lines) = (Timestamp::now(), ContentsWriter::new(Vec::new(), ARTEFACT).unwrap());
+        let started = Timestamp::now();
+        let mut lines = ContentsWriter::new(Vec::new(), ARTEFACT).unwrap();
         let ahead = capture_tree(spec, parent, packer, &mut lines, watch)?;
         let (lines, _) = lines.finish(ahead.closing).unwrap();
         packer.begin_again();
@@ -176,7 +178,7 @@ pub(crate) fn shoot_precopied(store: &Store, spec: &TreeSpec, parent: Option<&Sh
     captured.unwrap()
 }
 
-/// Captures a foreign archive.
+/// Captures a tar archive that is read from `archive`.
 pub(crate) fn shoot_archive(store: &Store, archive: impl Read, parent: Option<&Shot>) -> Result<Shot, CaptureError> {
     shoot_with(store, parent, &HashSet::new(), |parent, packer, contents, watch| {
         capture_archive(archive, parent, packer, contents, watch)

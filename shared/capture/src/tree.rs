@@ -25,9 +25,9 @@ mod links;
 mod meta;
 mod out;
 mod regular;
-mod seam;
 mod sparse;
 mod spec;
+mod test_hooks;
 mod walk;
 
 pub use archive::capture_archive;
@@ -38,18 +38,18 @@ use join::Join;
 use links::Links;
 use meta::{Meta, XattrReader};
 use out::Out;
-use seam::Moment;
+use test_hooks::Moment;
 use walk::{Names, Walk};
 
 /// The zero blocks that end a tar.
 const CLOSING: [u8; 2 * header::BLOCK] = [0; 2 * header::BLOCK];
 
-/// What a tree's capture brought, beside packs and contents.
+/// The result of a tree's capture, beside packs and contents.
 #[derive(Debug)]
 pub struct TreeOutcome {
-    /// What was taken and what was not.
+    /// The numbers of captured and skipped entries.
     pub counts: Counts,
-    /// What the operator should know.
+    /// Notes for the operator.
     pub warnings: Warnings,
     /// The extents of the contents' `end` line.
     pub closing: Vec<Extent>,
@@ -95,14 +95,14 @@ struct Entered {
 }
 
 /// The entry that is captured now.
-struct Place<'a> {
+struct EntryAt<'a> {
     dir: BorrowedFd<'a>,
     name: &'a CStr,
     path: Path,
 }
 
-impl Place<'_> {
-    /// What the system tells of it now. It is not followed, and nothing is mounted for it.
+impl EntryAt<'_> {
+    /// Returns the entry's present metadata. Links are not followed, and nothing is mounted.
     fn look(&self) -> Result<Meta, Errno> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         statat(self.dir, self.name, flags).map(Meta::from)
@@ -116,9 +116,9 @@ struct Capture<'c, 'p, 'w, W: Write> {
     links: Links,
     xattrs: XattrReader,
     scratch: Vec<u8>,
-    /// Why the last entry was refused.
+    /// The system's error for the last entry that was refused.
     refusal: Option<Errno>,
-    /// Whether the system lets us read without leaving a trace in access times.
+    /// True while the system allows reads that leave no trace in access times.
     noatime: bool,
     /// From when on the next capture does not trust what this one tells of a file.
     begun: Stamp,
@@ -141,7 +141,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         let above = real.parent().unwrap_or(&real);
         let name = CString::new(real.file_name().map_or(&b"."[..], OsStrExt::as_bytes)).unwrap_or_default();
         let dir = openat(CWD, above, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| fault(e.into()))?;
-        let place = Place {
+        let place = EntryAt {
             dir: dir.as_fd(),
             name: &name,
             path: Path(root.as_path.clone()),
@@ -170,19 +170,19 @@ impl<W: Write> Capture<'_, '_, '_, W> {
             return Ok(());
         }
         let path = Path(walk.path().to_vec());
-        seam::reached(Moment::Named, &path.0);
+        test_hooks::reached(Moment::Named, &path.0);
         let Some((dir, name)) = walk.entry() else {
             return self.out.skip(&path, SkipReason::Vanished);
         };
         let only = self.spec.one_file_system.then_some(walk.filesystem());
-        if let Some(Entered { dir, names, identity }) = self.visit(Place { dir, name, path }, only)? {
+        if let Some(Entered { dir, names, identity }) = self.visit(EntryAt { dir, name, path }, only)? {
             walk.enter(dir, names, identity);
         }
         Ok(())
     }
 
     /// Takes one entry. A directory is returned, to be entered.
-    fn visit(&mut self, place: Place<'_>, only: Option<u64>) -> Result<Option<Entered>, CaptureError> {
+    fn visit(&mut self, place: EntryAt<'_>, only: Option<u64>) -> Result<Option<Entered>, CaptureError> {
         let meta = match place.look() {
             Ok(meta) => meta,
             Err(error) => return self.refused(&place.path, error).map(|()| None),
@@ -190,7 +190,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         if only.is_some_and(|filesystem| filesystem != meta.filesystem) {
             return self.out.skip(&place.path, SkipReason::ExcludedMount).map(|()| None);
         }
-        seam::reached(Moment::Seen, &place.path.0);
+        test_hooks::reached(Moment::Seen, &place.path.0);
         match meta.kind {
             Some(EntryKind::Dir) => return self.directory(place),
             Some(EntryKind::File) => self.file(place, meta)?,

@@ -1,8 +1,8 @@
-//! How a capture tells where it is, and hears that it should stop.
+//! The connection between a capture and its caller: the capture tells of its progress, and asks if it should stop.
 
-/// How far a capture is.
+/// The progress of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct CaptureProgress {
     /// Bytes of the stream so far, those taken over from the parent included.
     pub bytes: u64,
     /// Entries so far; zero for dumps.
@@ -11,14 +11,13 @@ pub struct Progress {
 
 /// A capture's line to its caller. Both functions are called often (per file, per few megabytes) and must be cheap.
 pub struct Watch<'a> {
-    /// Hears of progress.
-    pub progress: &'a mut dyn FnMut(Progress),
+    pub progress: &'a mut dyn FnMut(CaptureProgress),
     /// Says whether to stop. The capture then ends with [`CaptureError::Stopped`](crate::CaptureError::Stopped).
     pub stop: &'a dyn Fn() -> bool,
 }
 
 impl Watch<'_> {
-    /// Whether the caller says stop.
+    /// True if the caller asks the capture to stop.
     #[must_use]
     pub fn stopped(&self) -> bool {
         (self.stop)()

@@ -51,7 +51,7 @@ impl Window {
         Ok(())
     }
 
-    /// Everything in the window.
+    /// Returns all bytes in the window.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_config::Secret;
 
-/// Labels by name.
+/// The labels of a container, volume or network, by name.
 pub type Labels = BTreeMap<String, String>;
 
 /// The state of a container.
@@ -24,7 +24,7 @@ pub enum State {
     Stopped,
 }
 
-/// A container.
+/// A container, as far as backups need to know it.
 #[derive(Clone, Debug, Default)]
 pub struct Container {
     /// The engine's id: 64 hex digits.
@@ -111,7 +111,7 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
 }
 
-/// A volume.
+/// A volume, as far as backups need to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
     /// The name, unique in the engine.
@@ -145,7 +145,7 @@ impl Volume {
     }
 }
 
-/// A network.
+/// A network, as far as backups need to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
     pub id: String,

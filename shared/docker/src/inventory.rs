@@ -47,7 +47,7 @@ impl Selection {
     }
 }
 
-/// Everything on an engine that matters for backups.
+/// The stacks, volumes and databases of an engine that matter for backups.
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// Compose projects, by name.
@@ -60,7 +60,7 @@ pub struct Inventory {
     pub warnings: Vec<Warning>,
 }
 
-/// A Compose project.
+/// A Compose project, with its containers and files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
     /// The folder that the stack was brought up in.
@@ -178,7 +178,7 @@ pub enum VolumeFault {
     Groups(Vec<String>),
 }
 
-/// A label without effect.
+/// A label without effect, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The container or volume with the label: `container shop-db-1`, `volume shop_files`.

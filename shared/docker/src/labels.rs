@@ -210,7 +210,7 @@ impl LabelFault {
     }
 }
 
-/// A label without effect.
+/// The reason why a label has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelWarning {
     /// No label of this name is known.

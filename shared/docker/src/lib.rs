@@ -1,4 +1,4 @@
-//! Everything about Docker engines: reading their facts, deciding what to back up, making containers quiet.
+//! The library for Docker engines: reading their facts, deciding what to back up, making containers quiet.
 //!
 //! - [`facts`]: containers, volumes and networks as plain structs.
 //! - [`labels`]: reads the labels of a container or volume. Pure.

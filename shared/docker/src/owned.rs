@@ -73,7 +73,7 @@ impl Owned {
         )))
     }
 
-    /// Removes the file.
+    /// Removes the file, if it is still there.
     pub(crate) fn remove(self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -21,7 +21,7 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Everything expected came, is good, and is where it should be.
+    /// All expected artefacts came, are good, and are where they should be.
     Complete,
     /// A restore point was written, but something expected did not come.
     Partial,

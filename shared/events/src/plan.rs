@@ -79,7 +79,7 @@ impl RunState {
         .collect()
     }
 
-    /// Everything that did not come, for people: subject, stage, reason.
+    /// Lists the artefacts, sources and places that did not come, for people: subject, stage, reason.
     #[must_use]
     pub fn failures(&self) -> Vec<(String, Stage, String)> {
         let mut all = Vec::new();

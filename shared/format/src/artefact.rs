@@ -23,7 +23,7 @@ pub enum ArtefactKind {
 }
 
 impl ArtefactKind {
-    /// All kinds, in the order of their declaration.
+    /// Every kind, in the order of their declaration.
     pub const ALL: [Self; 6] = [
         Self::Database,
         Self::Globals,

@@ -99,7 +99,7 @@ impl PackNamer {
         PackId::from_bytes(*self.current.finalize().as_bytes())
     }
 
-    /// Begins another pack.
+    /// Begins the naming of the next pack.
     pub fn begin(&mut self) {
         self.current.clone_from(&self.fresh);
     }

@@ -142,7 +142,7 @@ impl Content {
     }
 }
 
-/// Contents cannot be read.
+/// The reason why contents cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentsError {
     /// The reader failed.

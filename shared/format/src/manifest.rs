@@ -11,10 +11,9 @@ use crate::{ArtefactId, ArtefactKind, Digest, ObjectKey, PackId, Record, RunId, 
 /// The signed record of an artefact: what was captured, where its bytes are, and how they are checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// All that the capture knew. Its fields stand in the manifest itself.
+    /// The part that was known when the capture ended. Its fields stand in the manifest itself.
     #[serde(flatten)]
     pub captured: Captured,
-    /// The contents object.
     pub contents: ContentsRef,
     /// Every pack that the stream uses, and those that only a pre-copy used; extents name them by index.
     pub packs: Vec<PackRef>,
@@ -27,7 +26,6 @@ pub struct Manifest {
 /// have it in common; a new field belongs here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Captured {
-    /// The artefact.
     pub artefact: ArtefactId,
     /// The run that brought it.
     pub run: RunId,
@@ -49,7 +47,7 @@ pub struct Captured {
     pub parent: Option<ArtefactId>,
     /// Beginning of the capture: for a database, when its snapshot was taken; for files, before the first was looked at.
     pub started: Timestamp,
-    /// End of the capture.
+    /// The end of the capture.
     pub finished: Timestamp,
     /// Number of the run's attempt that brought it.
     pub attempt: u32,
@@ -62,17 +60,17 @@ pub struct Captured {
     /// Versions of the programs that took part.
     #[serde(default)]
     pub tools: BTreeMap<String, String>,
-    /// The stream.
     pub stream: Stream,
-    /// What this capture added to the repository.
+    /// The packs and bytes that this capture added to the repository.
     pub new: NewBytes,
     /// Counts of what the stream holds.
     #[serde(default)]
     pub counts: Counts,
-    /// What a database is beside its dump; none for other kinds, and in manifests of earlier releases.
+    /// The properties of a database that its dump does not hold. None for other kinds, and in manifests of earlier
+    /// releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseInfo>,
-    /// What a Docker volume is beside its files; none for other kinds.
+    /// The properties of a Docker volume that its files do not hold. None for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeInfo>,
 }
@@ -80,7 +78,6 @@ pub struct Captured {
 /// The manifest before this one of the same source and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Predecessor {
-    /// Its artefact.
     pub artefact: ArtefactId,
     /// SHA-256 of its sealed manifest.
     pub sha256: Digest,
@@ -89,30 +86,29 @@ pub struct Predecessor {
 /// A stream's format, size and digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stream {
-    /// What its bytes are.
+    /// The format of the bytes.
     pub format: StreamFormat,
-    /// Bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// Number of extents.
+    /// The number of extents.
     pub extents: u64,
     /// Over every extent's length and chunk id.
     pub digest: Digest,
 }
 
-/// What a capture added.
+/// The packs and bytes that a capture added to the repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewBytes {
     /// Plaintext bytes in new packs.
     pub bytes: u64,
-    /// New packs.
+    /// The number of new packs.
     pub packs: u64,
 }
 
-/// What a stream holds. Zero where it does not apply.
+/// The numbers of things in a stream. Zero where a number does not apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Tables of a database.
     pub tables: u64,
     /// Rows over all tables, in the dump's snapshot.
     pub rows: u64,
@@ -120,9 +116,8 @@ pub struct Counts {
     pub large_objects: u64,
     /// Regular files, hard links included.
     pub files: u64,
-    /// Directories.
     pub directories: u64,
-    /// Everything else: symlinks, fifos, devices.
+    /// The number of other entries: symlinks, fifos, devices.
     pub other: u64,
     /// Things seen and not taken.
     pub skipped: u64,
@@ -130,10 +125,10 @@ pub struct Counts {
     pub unread: u64,
 }
 
-/// What a database is beside its dump: `pg_dump` brings it only to who creates the database from the dump's own words.
+/// The properties of a database that its dump holds only for a restore that creates the database as `pg_dump` wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseInfo {
-    /// Its encoding, as the server names it: `UTF8`, `LATIN1`.
+    /// The encoding, as the server names it: `UTF8`, `LATIN1`.
     pub encoding: String,
     /// `LC_COLLATE`.
     pub collate: Text,
@@ -150,31 +145,29 @@ pub struct DatabaseInfo {
     pub icu_rules: Option<Text>,
     /// The role that owns it.
     pub owner: Text,
-    /// How many may be connected; -1 for any number.
+    /// The most connections at a time; -1 for any number.
     pub connection_limit: i32,
-    /// Whether it is a template.
+    /// True if the database is a template.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_template: bool,
-    /// Its comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<Text>,
     /// `ALTER DATABASE ... SET`, `ALTER ROLE ... IN DATABASE ... SET`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<DatabaseSetting>,
-    /// Who may do what with it; none where nobody ever changed PostgreSQL's default.
+    /// The rights of roles on the database. None where nobody ever changed PostgreSQL's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<DatabaseGrant>>,
 }
 
-/// What a Docker volume is beside its files, and how it was read.
+/// The properties of a Docker volume that its files do not hold, and the way in which it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeInfo {
     /// The driver that keeps it: `local`, or a plugin's name.
     pub driver: String,
-    /// What was told to the driver, without what looks like a password.
+    /// The driver's options, without those that look like a password.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
-    /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The stack that it belongs to.
@@ -183,14 +176,14 @@ pub struct VolumeInfo {
     /// The containers that have it mounted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<VolumeUser>,
-    /// What happened to the containers that write to it, while it was read: `live`, `pause`, `stop`.
+    /// The treatment of the containers that write to the volume while it was read: `live`, `pause`, `stop`.
     pub mode: String,
     /// The volumes that it was read together with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// How it was read: `path`, `archive`.
+    /// The way in which the volume was read: `path`, `archive`.
     pub read: String,
-    /// For how many milliseconds containers were quiet, if any were.
+    /// The milliseconds for which containers were quiet, if any were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_ms: Option<u64>,
 }
@@ -198,13 +191,13 @@ pub struct VolumeInfo {
 /// A container that has a volume mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeUser {
-    /// Its name.
+    /// The container's name.
     pub container: String,
-    /// Where the volume is in it.
+    /// The path of the volume in the container.
     pub destination: String,
-    /// Whether it may write to it.
+    /// True if the container may write to the volume.
     pub writable: bool,
-    /// Whether it ran when the volume was listed.
+    /// True if the container ran when the volume was listed.
     pub running: bool,
 }
 
@@ -214,21 +207,20 @@ pub struct DatabaseSetting {
     /// The only role for which it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Text>,
-    /// Its name.
     pub name: Text,
-    /// Its value, as the server keeps it: a list of names with quotes and commas.
+    /// The value as the server keeps it: a list of names with quotes and commas.
     pub value: Text,
 }
 
 /// A privilege on a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseGrant {
-    /// Who has it; none for everybody (`PUBLIC`).
+    /// The role that has the privilege; none for everybody (`PUBLIC`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Text>,
     /// `CONNECT`, `CREATE`, `TEMPORARY`.
     pub privilege: String,
-    /// Whether the role may grant it to others.
+    /// True if the role may grant the privilege to others.
     #[serde(default, skip_serializing_if = "is_false")]
     pub grantable: bool,
 }
@@ -238,7 +230,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Where an artefact's contents are, as stored.
+/// The facts about an artefact's contents object, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentsRef {
     /// Bytes of the sealed object.
@@ -252,20 +244,19 @@ pub struct ContentsRef {
 /// A pack as a manifest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackRef {
-    /// The pack.
     pub id: PackId,
     /// Bytes of the sealed object.
     pub size: u64,
     /// SHA-256 of the sealed object; checked before it is decrypted.
     pub sha256: Digest,
-    /// Bytes of its plaintext.
+    /// Bytes of the pack's plaintext.
     pub plain: u32,
     /// Bytes of the plaintext that this stream uses.
     pub used: u32,
 }
 
 impl PackRef {
-    /// Whether this stream still uses half of the pack or more: otherwise the next capture stores the rest anew.
+    /// True if this stream still uses half of the pack or more. Otherwise the next capture stores the rest anew.
     #[must_use]
     pub fn is_dense(&self) -> bool {
         u64::from(self.used) * 2 >= u64::from(self.plain)
@@ -275,9 +266,9 @@ impl PackRef {
 /// Warnings of a capture: all counted, the first ones told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warnings {
-    /// How many there were.
+    /// The number of warnings.
     pub total: u64,
-    /// The first of them.
+    /// The first warnings, at most [`Warnings::TOLD`].
     pub first: Vec<Warning>,
 }
 
@@ -291,10 +282,10 @@ pub struct Warning {
 }
 
 impl Warnings {
-    /// How many warnings are told in full.
+    /// The number of warnings that are kept in full.
     pub const TOLD: usize = 100;
 
-    /// Adds one.
+    /// Adds a warning, which is kept in full if there is room.
     pub fn add(&mut self, what: &str, at: &str) {
         self.total += 1;
         if self.first.len() < Self::TOLD {

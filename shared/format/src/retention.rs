@@ -46,14 +46,14 @@ pub struct Damaged {
     pub at: Timestamp,
     /// The artefact whose verification found it.
     pub artefact: ArtefactId,
-    /// The damage, for people.
+    /// The damage in words, for people.
     pub problem: String,
 }
 
 /// A deleted object in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
-    /// Key of the object.
+    /// The key of the object.
     pub object: String,
     /// The rule that asked for the deletion.
     pub rule: String,
@@ -79,7 +79,6 @@ pub struct CleanReport {
     pub deleted: Vec<Deleted>,
     /// Number of objects that were deleted.
     pub total_deleted: u64,
-    /// Bytes that were freed.
     pub freed_bytes: u64,
     /// Steps that were due and not taken, each with the reason: holds, last good backups, what a target lacks, the
     /// brake.

@@ -14,11 +14,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Somebody asked for the run.
+    /// A person asked for the run.
     Manual,
     /// A schedule's slot came due.
     Schedule {
-        /// Name of the schedule.
+        /// The name of the schedule.
         name: ScheduleName,
         /// The time at which the run was due.
         slot: Timestamp,
@@ -111,7 +111,7 @@ pub struct Listed {
 pub struct ImageInUse {
     /// The site of its engine.
     pub site: Site,
-    /// Name of the container.
+    /// The container's name.
     pub container: String,
     /// The stack that the container belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,7 +129,7 @@ pub struct ImageInUse {
     pub digests: Vec<String>,
 }
 
-/// The thing that failed.
+/// The thing that failed in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureSubject {
@@ -213,7 +213,7 @@ pub struct RestorePoint {
     /// The time until which the run is held.
     #[serde(default)]
     pub hold_until: Option<Timestamp>,
-    /// All artefacts that were listed.
+    /// Every artefact that was listed.
     pub artefacts: Vec<PointArtefact>,
     /// Sources that could not be listed, each with the reason.
     #[serde(default)]
@@ -240,7 +240,7 @@ impl RestorePoint {
 pub struct Finished {
     pub run: RunId,
     pub at: Timestamp,
-    /// `complete`, `partial` or `failed`.
+    /// The outcome's word: `complete`, `partial` or `failed`.
     pub outcome: String,
     /// Failures of the run, for people.
     pub failures: Vec<String>,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Text(Vec<u8>);
 
 impl Text {
-    /// The bytes.
+    /// Returns the text's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -29,9 +29,9 @@ impl Record for RepositoryInfo {
 /// A fault that a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Key of the object.
+    /// The key of the object.
     pub object: String,
-    /// The fault, for people.
+    /// The fault in words, for people.
     pub problem: String,
 }
 
@@ -52,7 +52,7 @@ pub struct Verification {
     /// The faults, the first 100 of them.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// Number of faults.
+    /// The number of all faults.
     #[serde(default)]
     pub total_findings: u64,
     pub started: Timestamp,

@@ -14,7 +14,7 @@ macro_rules! word_enum {
         }
 
         impl $name {
-            /// All values, in order.
+            /// Every value, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// Returns the word for it in records, commands and output.

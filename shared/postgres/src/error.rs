@@ -12,7 +12,7 @@ pub enum PgError {
     /// The address is not one. It is not repeated here: it may hold a password.
     #[error("the address of a PostgreSQL server {}; write postgres://user@host:port/database", rules.join("; it "))]
     Address { rules: Vec<String> },
-    /// No file of services says what is left to it.
+    /// No file of services has the service that the address names.
     #[error("the service {name:?} of {server} is not in {}: add it there, or name the file in PGSERVICEFILE", looked.join(", "))]
     NoService {
         server: String,
@@ -26,7 +26,7 @@ pub enum PgError {
         path: PathBuf,
         problem: String,
     },
-    /// The system believes nobody.
+    /// The system trusts no authority.
     #[error(
         "cannot check the certificate of {server}: this system has no file of authorities (looked for {looked}): install \
          ca-certificates, or name a file in sslrootcert"
@@ -39,7 +39,7 @@ pub enum PgError {
         #[source]
         source: openssl::error::ErrorStack,
     },
-    /// No connection, or it was refused.
+    /// The connection failed, or the server refused it.
     #[error("cannot connect to database {database:?} of {server}: {hint}{others}")]
     Connect {
         server: String,
@@ -59,7 +59,7 @@ pub enum PgError {
         database: String,
         others: String,
     },
-    /// Nothing of that name is known.
+    /// The host's name cannot be resolved.
     #[error("cannot find the host of {server}: check its name, and that this machine can resolve it{others}")]
     NoHost {
         server: String,
@@ -74,7 +74,7 @@ pub enum PgError {
         wanted: &'static str,
         others: String,
     },
-    /// A statement failed.
+    /// A statement or query failed at the server.
     #[error("cannot {doing} at {server}")]
     Query {
         server: String,
@@ -85,7 +85,7 @@ pub enum PgError {
     /// The password cannot be handed to PostgreSQL's programs.
     #[error("cannot hand the password to PostgreSQL's programs")]
     Password(#[source] io::Error),
-    /// No program is there, or none is new enough.
+    /// The program is not there, or is not new enough.
     #[error(
         "no {program} of version {needed} or newer (found: {found}): install postgresql-client-{needed}, or name its folder \
          in postgres.client_dirs"

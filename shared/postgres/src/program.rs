@@ -16,7 +16,7 @@ const VERSIONED: [(&str, &str); 2] = [("/usr/lib/postgresql", ""), ("/usr", "pgs
 /// The time that a program may take to tell its version. A program that hangs must not hold anything up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// No version is longer, in bytes.
+/// The longest text of a program's version, in bytes.
 const ANSWER_MAX: u64 = 4096;
 
 /// The variables that a program keeps of this process: the folders of programs and libraries.

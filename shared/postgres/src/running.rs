@@ -107,7 +107,7 @@ impl Running {
         }
     }
 
-    /// Kills it.
+    /// Kills the program.
     pub fn kill(&mut self) {
         // It fails only if the program has ended by itself.
         let _ = self.child.kill();

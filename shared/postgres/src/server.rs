@@ -94,13 +94,13 @@ impl Server {
         }
     }
 
-    /// The database.
+    /// Returns the database.
     #[must_use]
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    /// The user.
+    /// Returns the user.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.reach.user

@@ -16,7 +16,7 @@ pub enum RepositoryError {
     /// The place failed. The error names the place and the object.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// There is no repository at the place.
+    /// The place holds no repository.
     #[error("there is no repository at place {place}: check its address, or make one with `holdfast init`")]
     NoRepository { place: PlaceName },
     /// A repository is there, where a new one was to be made.

@@ -98,7 +98,8 @@ async fn marks_of_damaged_packs_count_even_if_unreadable() {
     let bed = Bed::new().await;
     let catalogue = Catalogue::new(bed.repository.clone());
     assert!(catalogue.damaged_packs().await.unwrap().is_empty());
-    let (one, two) = (PackId::from_bytes([1; 32]), PackId::from_bytes([2; 32]));
+    let one = PackId::from_bytes([1; 32]);
+    let two = PackId::from_bytes([2; 32]);
     for pack in [one, two] {
         let mark = Damaged {
             pack,

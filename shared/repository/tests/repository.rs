@@ -189,7 +189,8 @@ async fn what_is_cut_long_or_missing_is_told_apart() {
 #[tokio::test]
 async fn a_record_under_another_key_or_of_another_repository_is_refused() {
     let bed = Bed::new().await;
-    let (one, two) = (ObjectKey::Hold(run(1)), ObjectKey::Hold(run(2)));
+    let one = ObjectKey::Hold(run(1));
+    let two = ObjectKey::Hold(run(2));
     bed.repository.write(&one, &hold(run(1), "")).await.unwrap();
     std::fs::copy(bed.file(&one), bed.file(&two)).unwrap();
     let error = bed.repository.read::<Hold>(&two).await.unwrap_err();
@@ -346,7 +347,8 @@ async fn a_repository_in_a_bucket_works_alike() {
         ..PlaceOptions::new(Url::parse("s3://repository/holdfast").unwrap())
     };
     let place = Place::open("bucket".parse().unwrap(), options).await.unwrap();
-    let (ring, scratch) = (Ring::new(), tempfile::TempDir::new().unwrap());
+    let ring = Ring::new();
+    let scratch = tempfile::TempDir::new().unwrap();
     let made = Repository::create(place.clone(), ring.service(), now()).await.unwrap();
     let written = write_artefact_to(&made, &ring, scratch.path(), run(1), 1).await;
     let opened = Repository::open(place, ring.restorer()).await.unwrap();

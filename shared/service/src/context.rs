@@ -1,4 +1,4 @@
-//! Everything that a stage may touch.
+//! The context of a stage: everything that it may touch.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,22 +13,19 @@ use holdfast_telemetry::clock::SharedClock;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::{JobError, evidence};
+use crate::{JobError, proven_facts};
 
-/// What the stages of one process share. Cheap to clone.
+/// The parts that the stages of one process share. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    /// The configuration in force.
     pub settings: Arc<Settings>,
-    /// What this process's workers can reach.
+    /// The site whose sources this process's workers can reach.
     pub site: Site,
-    /// The repository's own place.
+    /// The repository at its own place.
     pub repository: Repository,
     /// Runs and artefacts of that place.
     pub catalogue: Arc<Catalogue>,
-    /// The bus.
     pub bus: Bus,
-    /// The time.
     pub clock: SharedClock,
     /// A folder for sealed or small temporary files; never for plaintext.
     pub scratch: PathBuf,
@@ -37,7 +34,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Now.
+    /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -55,7 +52,7 @@ impl Context {
         Ok((recipients, keys.profile))
     }
 
-    /// What a run is to bring.
+    /// Returns the expectations of a run.
     ///
     /// # Errors
     /// If it cannot be read, or the repository does not know the run: then the work is a stray.
@@ -64,7 +61,7 @@ impl Context {
         expected.ok_or_else(|| JobError::Fail(format!("run {run} is not in the repository: the work is a stray")))
     }
 
-    /// What one artefact is, from its source's listing.
+    /// Returns an artefact's record in its source's listing.
     ///
     /// # Errors
     /// If it cannot be read, or was not listed.
@@ -84,7 +81,7 @@ impl Context {
     /// # Errors
     /// If the repository cannot be read, or does not know the run.
     pub async fn state(&self, run: RunId) -> Result<RunState, JobError> {
-        let found = evidence(&self.catalogue, run).await?;
+        let found = proven_facts(&self.catalogue, run).await?;
         let found = found.ok_or_else(|| JobError::Fail(format!("run {run} is not in the repository")))?;
         Ok(found.state())
     }

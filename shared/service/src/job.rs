@@ -1,4 +1,4 @@
-//! Why a job did not succeed, and what becomes of it.
+//! The errors of jobs, and their consequences.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use holdfast_fault::{Retry, Retryable, chain};
 /// Delays before the second, third and fourth attempt; after that a failure is final.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 
-/// Why a job did not succeed: the reason for people, and whether it is tried again.
+/// The error of a job: the reason for people, and the answer to whether the job is tried again.
 #[derive(Clone, Debug)]
 pub enum JobError {
     /// The job is tried again: a server did not answer, or the staging folder was full.

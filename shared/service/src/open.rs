@@ -13,31 +13,28 @@ use holdfast_sealing::{KeyError, Recipients, SecretKeys, Signer, TrustedSigners}
 use holdfast_storage::{Place, PlaceOptions, StorageError};
 use secrecy::SecretString;
 
-/// Why something that the configuration names cannot be opened.
+/// The reason why something that the configuration names cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A key.
+    /// A key cannot be used.
     #[error("{setting} cannot be used")]
     Keys {
-        /// What names it in the configuration.
+        /// The setting that names the key.
         setting: &'static str,
-        /// Why not.
         #[source]
         source: KeyError,
     },
-    /// A place.
+    /// A place cannot be opened.
     #[error("place {name} cannot be opened")]
     Place {
-        /// Its name.
         name: PlaceName,
-        /// Why.
         #[source]
         source: Box<StorageError>,
     },
-    /// The repository.
+    /// The repository cannot be opened.
     #[error("the repository cannot be opened")]
     Repository(#[source] Box<RepositoryError>),
-    /// The bus.
+    /// The bus cannot be reached, or not be used.
     #[error("NATS cannot be used")]
     Bus(#[source] Box<BusError>),
     /// A folder cannot be made.
@@ -61,7 +58,7 @@ fn secret(secret: Option<&Secret>) -> Option<SecretString> {
     secret.map(|s| SecretString::from(s.expose().to_owned()))
 }
 
-/// How to reach the NATS server at `url`, with what the configuration says of it.
+/// Returns the options of a connection to the NATS server at `url`, as the configuration has them.
 #[must_use]
 pub fn bus_options(settings: &Settings, url: &str, name: &str) -> BusOptions {
     let nats = &settings.nats;
@@ -217,7 +214,7 @@ fn sweep(dir: &Path) {
     }
 }
 
-/// Everything but the bus and the stages, for one process.
+/// Makes the process's scratch folder, and removes old files in it.
 pub(crate) fn scratch_dir(settings: &Settings) -> Result<PathBuf, OpenError> {
     let dir = settings.state_dir.join("scratch");
     make_private(&dir)?;

@@ -15,7 +15,7 @@ use crate::{Context, Stage, bus_options, serve};
 /// Exit code: bad usage or configuration.
 const BAD_CONFIGURATION: u8 = 2;
 
-/// What every service's command line takes.
+/// The arguments of every service's command line.
 #[derive(Debug, Parser)]
 pub struct ProcessArgs {
     /// The configuration; else ./holdfast.toml, else /etc/holdfast/holdfast.toml.
@@ -41,7 +41,7 @@ pub fn exit_code(result: Result<(), anyhow::Error>) -> ExitCode {
     }
 }
 
-/// What opening repository and bus takes.
+/// The sections whose secrets opening repository and bus takes.
 const NEEDED: [SecretSection; 3] = [
     SecretSection::Repository,
     SecretSection::Encryption,

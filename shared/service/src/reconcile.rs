@@ -10,14 +10,14 @@ use holdfast_format::RunId;
 use holdfast_telemetry::propagate;
 use tracing::Instrument as _;
 
-use crate::evidence::{evidence, is_finished, none_if_damaged};
+use crate::proven_facts::{is_finished, none_if_damaged, proven_facts};
 use crate::{Context, JobError, Stage};
 
-/// How often it looks without being woken.
+/// The time between two comparisons, if nothing wakes the reconciler.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// How long after its deadline a run that never finished is still looked at: the recorder needs some time to write the
-/// end down, and a run may have to be ended days after its host died.
+/// The time after its deadline for which a run that never finished is still looked at. The recorder needs some time to
+/// write the end down, and a run may have to be ended days after its host died.
 const GIVE_UP_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24 * 30);
 
 /// Asks for whatever the unfinished runs lack.
@@ -89,7 +89,7 @@ impl Reconciler {
     }
 
     async fn missing(&self, run: RunId) -> Result<Vec<Work>, JobError> {
-        let Some(found) = evidence(&self.cx.catalogue, run).await? else {
+        let Some(found) = proven_facts(&self.cx.catalogue, run).await? else {
             return Ok(Vec::new());
         };
         let state = found.state();

@@ -12,10 +12,11 @@ use crate::reconcile::Reconciler;
 use crate::stage::{OnBus, record_failure};
 use crate::{Context, Stage};
 
-/// How long after the order to end running jobs may take to finish. A process manager gives ten seconds for everything.
+/// The time that running jobs have to finish after the order to end. A process manager gives ten seconds for
+/// everything.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
-/// No job's lease is shorter: signs of life must have time to arrive.
+/// The shortest lease of a job. Signs of life must have time to arrive.
 const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
 /// Stages at work. Ends when the context's `drain` is cancelled.
@@ -35,7 +36,8 @@ impl Serving {
 pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Serving {
     let mut tasks = JoinSet::new();
     for stage in stages {
-        let (cx_of_stage, attending) = (cx.clone(), stage.clone());
+        let cx_of_stage = cx.clone();
+        let attending = stage.clone();
         tasks.spawn(async move { attending.attend(&cx_of_stage).await });
         for spec in stage.workers() {
             let lease = cx.settings.nats.lease.as_std().max(SHORTEST_LEASE);
@@ -49,7 +51,9 @@ pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Servin
                 cx: cx.clone(),
                 stage: stage.clone(),
             });
-            let (bus, drain, health) = (cx.bus.clone(), cx.drain.clone(), health.clone());
+            let bus = cx.bus.clone();
+            let drain = cx.drain.clone();
+            let health = health.clone();
             tasks.spawn(async move {
                 let name = format!("worker-{}", spec.stage);
                 health.set(&name, Ok(()));

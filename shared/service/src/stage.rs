@@ -12,16 +12,16 @@ use crate::{Context, JobError};
 /// One worker group that a stage wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSpec {
-    /// Which work.
+    /// The stage whose work is taken.
     pub stage: WorkStage,
-    /// For the syncer: to which target.
+    /// The target whose copies are made. Only for the syncer.
     pub target: Option<PlaceName>,
-    /// How many jobs at once.
+    /// The most jobs at a time.
     pub parallel: usize,
 }
 
 impl WorkerSpec {
-    /// Workers for one stage.
+    /// Returns a group of workers for one stage, without a target.
     #[must_use]
     pub fn new(stage: WorkStage, parallel: usize) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl WorkerSpec {
         }
     }
 
-    /// Whether these workers take this work.
+    /// True if these workers take this work.
     #[must_use]
     pub fn takes(&self, work: &Work) -> bool {
         let target = match &work.job {
@@ -63,7 +63,7 @@ pub trait Stage: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What it does beside its jobs, until the process drains.
+    /// Does the stage's work beside its jobs, until the process drains.
     async fn attend(&self, _: &Context) {}
 
     /// The jobs of its worker groups that a run lacks the result of.
@@ -104,7 +104,9 @@ impl Handler for OnBus {
 
 impl OnBus {
     async fn not_done(&self, work: &Work, delivery: &Delivery, error: &JobError) -> (&'static str, Disposition) {
-        let (stage, run, reason) = (work.stage(), work.run, error.reason());
+        let stage = work.stage();
+        let run = work.run;
+        let reason = error.reason();
         if let Some(delay) = error.next_attempt(delivery.count) {
             tracing::warn!(%stage, %run, reason, attempt = delivery.count, "job failed, will be tried again");
             return ("retried", Disposition::RetryAfter(delay));
@@ -120,7 +122,7 @@ impl OnBus {
     }
 }
 
-/// What a job that cannot be done means for its run.
+/// Returns the subject and the stage of the failure that a job's end means for its run.
 pub(crate) fn subject_of(work: &Work) -> (FailureSubject, StageName) {
     match &work.job {
         Job::List { source, .. } => (FailureSubject::Source(source.clone()), StageName::List),

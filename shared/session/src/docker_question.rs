@@ -1,5 +1,5 @@
-//! How the dumper learns of databases in containers: whoever speaks to the engine tells it, sealed to the pipeline key that
-//! both have, so that no password stands in a message.
+//! The dumper's question for databases in containers. The process that speaks to the engine answers it, sealed to the
+//! pipeline key that both have, so that no password stands in a message.
 
 use std::time::Duration;
 
@@ -9,38 +9,36 @@ use holdfast_format::{Class, Site};
 use holdfast_service::{Context, JobError};
 use serde::{Deserialize, Serialize};
 
-/// How long an answer may take: a network may have to be joined, a password be read in the container.
+/// The time limit for an answer: a network may have to be joined, and a password be read in the container.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// A container with databases.
+/// A container with databases, and the reason if they cannot be dumped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseContainer {
-    /// Its name.
+    /// The container's name.
     pub container: String,
-    /// Why its databases cannot be dumped, if they cannot.
+    /// The reason why the databases cannot be dumped, if they cannot.
     pub fault: Option<String>,
 }
 
-/// How to reach the databases of a container. Holds a password, so it is never shown.
+/// The address and role by which the databases of a container are reached. Holds a password, so it is never shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reachable {
-    /// The server's address.
     pub host: String,
-    /// Its port.
     pub port: u16,
-    /// The role.
+    /// The PostgreSQL role.
     pub user: String,
     /// The database to connect to first.
     pub database: String,
     /// The role's password, if it has one.
     pub password: Option<String>,
-    /// What its databases count as at least.
+    /// The lowest class of the databases.
     #[serde(default)]
     pub class: Option<Class>,
 }
 
 impl Reachable {
-    /// Where that is, without the password.
+    /// Returns the connection, without the password.
     #[must_use]
     pub fn connection(&self) -> Connection {
         Connection::at(&self.host, self.port, &self.user, &self.database)
@@ -105,7 +103,8 @@ where
     Fut: Future<Output = Result<DockerReply, JobError>> + Send + 'static,
 {
     let handler = |ask: DockerAsk| {
-        let (cx, answer) = (cx.clone(), answer.clone());
+        let cx = cx.clone();
+        let answer = answer.clone();
         async move {
             match sealed_answer(&cx, ask, answer).await {
                 Ok(sealed) => DockerAnswer::Sealed(sealed),
@@ -148,7 +147,8 @@ fn container_of(mountinfo: &str) -> Option<String> {
     let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let mut files = mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);
-        let (root, at) = (fields.next()?, fields.next()?);
+        let root = fields.next()?;
+        let at = fields.next()?;
         matches!(at, "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf").then_some(root)
     });
     files.find_map(|root| root.split('/').find(is_id).map(str::to_owned))

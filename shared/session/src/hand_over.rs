@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use holdfast_bus::BusError;
 use holdfast_events::{Job, Work};
@@ -12,9 +11,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-
-/// How often bytes done so far are told.
-const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// A task that asks for the seal of each staged pack. Ends once nobody can stage one any more.
 pub(crate) struct HandOver {
@@ -82,17 +78,14 @@ async fn hand_over(
     bytes: &AtomicU64,
     mut packs: UnboundedReceiver<PackId>,
 ) -> Result<(), BusError> {
-    let mut tick = tokio::time::interval(TELL_EVERY);
+    let mut progress = cx.progress_of(attempted.run, attempted.artefact);
     loop {
         tokio::select! {
             pack = packs.recv() => match pack {
                 Some(pack) => drop(cx.bus.publish_work(&attempted.seal(pack)).await?),
                 None => return Ok(()),
             },
-            _ = tick.tick() => {
-                let bytes = bytes.load(Ordering::Relaxed);
-                cx.bus.tell_progress(attempted.run, attempted.artefact, bytes, None).await;
-            }
+            () = progress.tell(|| bytes.load(Ordering::Relaxed)) => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What came before a capture.
+//! The artefacts before a capture, and the findings about them.
 
 use std::collections::HashSet;
 
@@ -13,9 +13,9 @@ use crate::session::Session;
 /// From which delivery on a parent is no longer tried: if it is what fails, the artefact is captured whole.
 const WITHOUT_PARENT_FROM: u64 = 3;
 
-/// What came before a capture.
+/// The artefacts before a capture, and the findings about them.
 pub(crate) struct History {
-    /// When the state that is captured was fixed.
+    /// The time at which the state that is captured was fixed.
     pub(crate) started: Timestamp,
     /// The artefact before this one, good or not.
     pub(crate) latest: Latest,

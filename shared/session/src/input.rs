@@ -20,9 +20,9 @@ pub struct Input<'a> {
     pub watch: Watch<'a>,
 }
 
-/// What a capture found besides the stream.
+/// The facts about a source that a reader brings, besides the stream.
 #[derive(Default)]
-pub struct Found {
+pub struct SourceFacts {
     /// Tables, rows, files and the like in the stream.
     pub counts: Counts,
     /// Properties of a database that its dump does not hold.

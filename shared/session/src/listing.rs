@@ -1,17 +1,16 @@
-//! What a source has for a run, written down once.
+//! The listing of a source for a run, written down once.
 
 use holdfast_events::{Fact, after_list};
 use holdfast_format::{Artefact, ImageInUse, Listed, ObjectKey, RunId, SourceName};
 use holdfast_service::{Context, JobError};
 
-/// What a source has, when it is listed.
+/// The result of listing a source.
 #[derive(Default)]
 pub struct Listing {
-    /// What is to be captured.
+    /// The artefacts to capture.
     pub artefacts: Vec<Artefact>,
-    /// The images in use.
     pub images: Vec<ImageInUse>,
-    /// What the operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 

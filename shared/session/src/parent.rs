@@ -9,7 +9,7 @@ use holdfast_repository::{ContentsFile, SealedManifest};
 use holdfast_service::{Context, JobError};
 use tokio_util::sync::CancellationToken;
 
-use crate::beside::Beside;
+use crate::joined_thread::JoinedThread;
 
 /// A parent whose contents were fetched.
 pub(crate) struct Parent {
@@ -64,10 +64,10 @@ impl Parent {
         &self,
         bad: &HashSet<PackId>,
         stop: CancellationToken,
-    ) -> Result<(ParentIndex, Beside), JobError> {
+    ) -> Result<(ParentIndex, JoinedThread), JobError> {
         let (index, maker) = ParentIndex::new(&self.sealed.manifest.packs, bad);
         let contents = self.contents.clone();
-        let making = Beside::start("parent-index", move || match contents.lines() {
+        let making = JoinedThread::start("parent-index", move || match contents.lines() {
             Ok(lines) => maker.make(lines, &|| stop.is_cancelled()),
             Err(error) => maker.fail(error),
         })?;

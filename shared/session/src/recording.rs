@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::hand_over::{Attempted, HandOver};
 use crate::history::History;
-use crate::input::{Found, Input};
+use crate::input::{Input, SourceFacts};
 use crate::session::Session;
 
 mod open;
@@ -30,7 +30,7 @@ pub struct Recording {
 /// A capture whose source was read. All that is left is to [`finish`](Self::finish) it.
 pub struct Recorded {
     recording: Recording,
-    found: Found,
+    facts: SourceFacts,
 }
 
 impl Session {
@@ -65,7 +65,7 @@ impl Session {
     /// As the steps of a [`Recording`].
     pub async fn capture<F>(self, started: Timestamp, read: F) -> Result<(), JobError>
     where
-        F: FnOnce(Input<'_>) -> Result<Found, JobError> + Send + 'static,
+        F: FnOnce(Input<'_>) -> Result<SourceFacts, JobError> + Send + 'static,
     {
         let recording = self.recording(started).await?;
         recording.read(read).await?.finish().await
@@ -83,7 +83,7 @@ impl Recording {
     /// [`JobError`] of `read`, of staging or of the bus: then the attempt is given up.
     pub async fn precopy<F>(self, read: F) -> Result<Self, JobError>
     where
-        F: FnOnce(Input<'_>) -> Result<Option<Found>, JobError> + Send + 'static,
+        F: FnOnce(Input<'_>) -> Result<Option<SourceFacts>, JobError> + Send + 'static,
     {
         let (recording, ()) = self.step(|open| open.precopy(read)).await?;
         Ok(recording)
@@ -95,10 +95,10 @@ impl Recording {
     /// [`JobError`] of `read`, of staging or of the bus: then the attempt is given up.
     pub async fn read<F>(self, read: F) -> Result<Recorded, JobError>
     where
-        F: FnOnce(Input<'_>) -> Result<Found, JobError> + Send + 'static,
+        F: FnOnce(Input<'_>) -> Result<SourceFacts, JobError> + Send + 'static,
     {
-        let (recording, found) = self.step(|open| open.read(read)).await?;
-        Ok(Recorded { recording, found })
+        let (recording, facts) = self.step(|open| open.read(read)).await?;
+        Ok(Recorded { recording, facts })
     }
 
     /// Gives the attempt up, and waits until nothing of it is left in staging.
@@ -128,9 +128,9 @@ impl Recording {
 }
 
 impl Recorded {
-    /// What was found, to be added to before the capture is finished.
-    pub fn found_mut(&mut self) -> &mut Found {
-        &mut self.found
+    /// Returns the facts about the source, to be added to before the capture is finished.
+    pub fn facts_mut(&mut self) -> &mut SourceFacts {
+        &mut self.facts
     }
 
     /// Finishes the capture: the last pack, the contents, and last the draft, which makes the attempt whole. Then tells that
@@ -142,13 +142,13 @@ impl Recorded {
     pub async fn finish(self) -> Result<(), JobError> {
         let Self {
             recording: Recording { open, hand_over },
-            found,
+            facts,
         } = self;
-        let done = tokio::task::spawn_blocking(move || open.complete(found));
+        let done = tokio::task::spawn_blocking(move || open.complete(facts));
         match joined(done.await) {
-            Ok(whole) => {
+            Ok(staged) => {
                 hand_over.ended().await?;
-                Box::pin(whole.hand_on()).await
+                Box::pin(staged.hand_on()).await
             }
             Err(error) => Err(cause(hand_over, error).await),
         }
@@ -165,7 +165,8 @@ fn joined<T>(done: Result<Result<T, JobError>, tokio::task::JoinError>) -> Resul
     done?
 }
 
-/// Why a capture failed: if the bus did not take its packs, that is why it was told to stop.
+/// Returns the reason why a capture failed. If the bus did not take its packs, that is why the capture was told to
+/// stop.
 async fn cause(hand_over: HandOver, error: JobError) -> JobError {
     hand_over.ended().await.err().unwrap_or(error)
 }

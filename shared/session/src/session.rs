@@ -9,7 +9,7 @@ use holdfast_format::{Artefact, ArtefactId, Class, Expected, RunId, SourceKind, 
 use holdfast_service::{Context, JobError};
 use tokio_util::sync::CancellationToken;
 
-use crate::next::{ask_for_next, hand_on_sealed};
+use crate::next_work::{ask_for_next, hand_on_sealed};
 
 /// A capture that is to be done: nothing of it is staged or sealed yet.
 pub struct Session {
@@ -99,13 +99,13 @@ impl Session {
         &self.artefact
     }
 
-    /// The artefact's run.
+    /// Returns the artefact's run.
     #[must_use]
     pub fn run_id(&self) -> RunId {
         self.work.run
     }
 
-    /// The artefact's source.
+    /// Returns the artefact's source.
     #[must_use]
     pub fn source(&self) -> &SourceName {
         &self.source

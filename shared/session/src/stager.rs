@@ -7,7 +7,7 @@ use holdfast_capture::{Sink, StagingError};
 use holdfast_format::PackId;
 use holdfast_service::JobError;
 
-use crate::beside::Beside;
+use crate::joined_thread::JoinedThread;
 
 /// Packs of one capture on their way at the same time.
 const THREADS: usize = 2;
@@ -64,7 +64,7 @@ type Full = (PackId, Vec<u8>, UnderWay);
 /// The threads that stage the packs of one capture. Dropping this waits for them, which end once the sink is dropped.
 pub(crate) struct Stager {
     flow: Arc<Flow>,
-    threads: Vec<Beside>,
+    threads: Vec<JoinedThread>,
 }
 
 impl Stager {
@@ -89,7 +89,9 @@ impl Stager {
             let packs = packs.clone();
             let emptied = emptied.clone();
             let put = put.clone();
-            threads.push(Beside::start("stager", move || stage(&flow, &packs, &emptied, &*put))?);
+            threads.push(JoinedThread::start("stager", move || {
+                stage(&flow, &packs, &emptied, &*put)
+            })?);
         }
         let of_sink = flow.clone();
         let sink = move |id, plaintext| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use holdfast_capture::{Staging, StagingError};
 use holdfast_config::{AllowDisk, Settings};
+use holdfast_service::is_in_memory;
 
 /// The staging folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub enum StagingFolderError {
     /// The folder cannot be made.
     #[error("make the staging folder {}", .0.display())]
     Folder(PathBuf, #[source] io::Error),
-    /// What lies in the folder cannot be read or cleared.
+    /// The content of the folder cannot be read or cleared.
     #[error("use the staging folder {}", .0.display())]
     Unusable(PathBuf, #[source] StagingError),
 }
@@ -53,13 +54,4 @@ pub fn open_staging(settings: &Settings) -> Result<Arc<Staging>, StagingFolderEr
     staging
         .map(Arc::new)
         .map_err(|source| StagingFolderError::Unusable(dir, source))
-}
-
-/// Whether a path lies on a file system without a disk behind it (tmpfs, ramfs); `false` if it cannot be asked.
-#[must_use]
-pub fn is_in_memory(path: &Path) -> bool {
-    // By their numbers: statfs(2).
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(path).is_ok_and(|found| matches!(found.f_type, TMPFS | RAMFS))
 }

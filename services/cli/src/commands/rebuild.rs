@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use clap::Args;
 use holdfast_config::SecretSection;
-use holdfast_service::{Context, Reconciler, bus_options, evidence, unfinished};
+use holdfast_service::{Context, Reconciler, bus_options, proven_facts, unfinished};
 use holdfast_session::open_staging;
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: &RebuildArgs) -> Result<Exit, Cli
     let cx = Context::open(settings.clone(), &bus_options(&settings, url.as_str(), "holdfast-cli")).await?;
     let (mut runs, mut facts) = (Vec::new(), 0);
     for run in unfinished(&cx, &mut HashSet::new()).await? {
-        if let Some(found) = evidence(&cx.catalogue, run).await? {
+        if let Some(found) = proven_facts(&cx.catalogue, run).await? {
             cx.bus.publish_facts(&found.facts).await?;
             facts += found.facts.len();
             runs.push(run);

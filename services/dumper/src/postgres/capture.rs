@@ -10,15 +10,15 @@ use holdfast_config::Postgres;
 use holdfast_format::{ArtefactKind, Content, Counts, DatabaseInfo, Manifest, Warnings};
 use holdfast_postgres::{Ender, Program, Programs, Server};
 use holdfast_service::{Context, JobError};
-use holdfast_session::{Found, Input, Session};
+use holdfast_session::{Input, Session, SourceFacts};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::completeness::Completeness;
 use super::dump::Dump;
 use super::error::DumpError;
 use super::list;
 use super::snapshot::{Counted, Snapshot};
-use super::whole::Whole;
 
 /// Captures what the session is about: of the source, the database of this name, or the globals.
 pub(super) async fn capture(
@@ -72,7 +72,7 @@ async fn database(
     let lost = session.lost();
     let captured = Box::pin(session.capture(started, move |input| {
         let dump = Dump::of_database(&server, &program, lock_timeout, &properties.encoding, &id, &ending)?;
-        let dumped = Dumped::new(dump, Whole::archive(), tools);
+        let dumped = Dumped::new(dump, Completeness::archive(), tools);
         let counting = Counting {
             begin,
             counted: counting,
@@ -111,7 +111,7 @@ async fn globals(cx: &Context, session: Session, source: &Postgres, server: &Ser
     let lost = session.lost();
     let captured = Box::pin(session.capture(cx.now(), move |input| {
         let dump = Dump::globals(&server, &program, &at, passwords, &ending)?;
-        let mut found = Dumped::new(dump, Whole::script(), tools).read(input, None, min_ratio)?;
+        let mut found = Dumped::new(dump, Completeness::script(), tools).read(input, None, min_ratio)?;
         if !passwords {
             let why = "the user may not read pg_authid: roles will be restored without their passwords";
             found.warnings.add("no-role-passwords", why);
@@ -180,27 +180,32 @@ impl<R: Read> Read for FirstByte<R> {
 struct Dumped {
     dump: Dump,
     stdout: ChildStdout,
-    whole: Whole,
+    completeness: Completeness,
     tools: BTreeMap<String, String>,
 }
 
 impl Dumped {
-    fn new((dump, stdout): (Dump, ChildStdout), whole: Whole, tools: BTreeMap<String, String>) -> Self {
+    fn new((dump, stdout): (Dump, ChildStdout), completeness: Completeness, tools: BTreeMap<String, String>) -> Self {
         Self {
             dump,
             stdout,
-            whole,
+            completeness,
             tools,
         }
     }
 
     /// Reads it to its end, and believes it only when it is whole and its program has ended well.
-    fn read(mut self, mut input: Input<'_>, counting: Option<Counting>, min_ratio: f64) -> Result<Found, JobError> {
+    fn read(
+        mut self,
+        mut input: Input<'_>,
+        counting: Option<Counting>,
+        min_ratio: f64,
+    ) -> Result<SourceFacts, JobError> {
         let program = self.dump.program().to_owned();
         let database = self.dump.database().to_owned();
         let (begin, counting) = counting.map(|it| (it.begin, (it.counted, it.properties))).unzip();
         let stdout = FirstByte {
-            inner: self.whole.watch(self.stdout),
+            inner: self.completeness.watch(self.stdout),
             tell: begin,
         };
         let size = capture_stream(stdout, input.packer, input.contents, &mut input.watch)?;
@@ -209,7 +214,7 @@ impl Dumped {
             return Err(DumpError::Empty { program, database }.into());
         }
         let mut warnings = Warnings::default();
-        match self.whole.end() {
+        match self.completeness.end() {
             Ok(None) => {}
             Ok(Some(why)) => warnings.add("unchecked", &why),
             Err(problem) => {
@@ -235,12 +240,12 @@ impl Dumped {
         }
         let previous = input.previous.map(|p| &p.manifest);
         compare(previous, size, &counts, min_ratio, &mut warnings);
-        Ok(Found {
+        Ok(SourceFacts {
             counts,
             database: info,
             warnings,
             tools: self.tools,
-            ..Found::default()
+            ..SourceFacts::default()
         })
     }
 }

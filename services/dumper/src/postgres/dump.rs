@@ -74,12 +74,12 @@ impl Dump {
         Ok((Self { running, database }, stdout))
     }
 
-    /// The program.
+    /// Returns the path of the program.
     pub(crate) fn program(&self) -> &Path {
         self.running.path()
     }
 
-    /// The database it dumps.
+    /// Returns the database that is dumped.
     pub(crate) fn database(&self) -> &str {
         &self.database
     }

@@ -13,7 +13,7 @@ use super::Subject;
 pub enum Keep {
     /// No retention is configured for the place.
     NoRetention,
-    /// Nothing at all is deleted; the reason is in the plan's `refused`.
+    /// The plan deletes nothing at all; the reason is in the plan's `refused`.
     Blocked,
     /// The run's class is `pinned`.
     Pinned,

@@ -29,14 +29,14 @@ pub struct PlaceView {
     pub place_time: Option<Timestamp>,
 }
 
-/// A stored object.
+/// A stored object, with its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     pub key: ObjectKey,
     pub size: u64,
 }
 
-/// A stored pack.
+/// A stored pack: its size, and the time at which it was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackView {
     pub size: u64,

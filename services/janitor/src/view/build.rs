@@ -269,7 +269,7 @@ fn has(objects: &[Object], key: &ObjectKey) -> bool {
     objects.iter().any(|object| object.key == *key)
 }
 
-/// Converts a hold's record.
+/// Returns the hold that a record of a hold stands for.
 pub(crate) fn hold_of(hold: &holdfast_format::Hold) -> Hold {
     hold.until.map_or(Hold::Forever, Hold::Until)
 }

@@ -36,7 +36,7 @@ const IN_ORDER: [Prefix; 7] = [
 ];
 
 impl Inventory {
-    /// Lists the whole place.
+    /// Lists all objects of the place.
     pub(crate) async fn of(place: &Place) -> Result<Self, StorageError> {
         Self::below(place, &IN_ORDER).await
     }

@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         Ok(read.into_iter().map(|(_, found)| found).collect())
     }
 
-    /// Tombstones, by run.
+    /// Reads the tombstones of these runs, by run.
     pub(crate) async fn tombstones(
         &mut self,
         runs: impl Iterator<Item = RunId>,

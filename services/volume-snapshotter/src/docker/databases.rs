@@ -1,4 +1,4 @@
-//! What the dumper is told of databases in containers: which there are, and how to reach one.
+//! The answers to the dumper's questions about databases in containers: their names, and the way to reach one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,21 +18,21 @@ use tokio::time::Instant;
 
 use super::{Docker, Seen};
 
-/// How long a password may take to be read in its container.
+/// The time limit for reading a password in its container.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
-/// No password file is larger.
+/// The largest password file, in bytes.
 const PASSWORD_MAX: usize = 64 * 1024;
 
-/// How often ways that nobody asked for any more are looked for.
+/// The time between two looks for joined networks that no dumper needs any more.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Networks that were joined for dumpers, by network and dumper.
-type Ways = Arc<Mutex<BTreeMap<(String, String), Way>>>;
+type JoinedNetworks = Arc<Mutex<BTreeMap<(String, String), JoinedNetwork>>>;
 
-struct Way {
+struct JoinedNetwork {
     joined: Joined,
-    /// What it was asked for by, each with the time until which it is held.
+    /// The tickets of the questions that need the network, each with the time until which it is held.
     needed: BTreeMap<u128, Instant>,
 }
 
@@ -42,26 +42,33 @@ impl Docker {
         if !self.section.databases {
             return;
         }
-        let ways = Ways::default();
-        let (docker, of_answers) = (self.clone(), ways.clone());
+        let networks = JoinedNetworks::default();
+        let docker = self.clone();
+        let for_answers = networks.clone();
         let answering = answer_docker(cx, &cx.site, move |question, from| {
-            let (docker, ways) = (docker.clone(), of_answers.clone());
-            async move { docker.told(question, from, &ways).await }
+            let docker = docker.clone();
+            let networks = for_answers.clone();
+            async move { docker.told(question, from, &networks).await }
         });
         let leaving = async {
             let mut every = tokio::time::interval(LOOK_EVERY);
             loop {
                 tokio::select! {
                     () = cx.drain.cancelled() => return,
-                    _ = every.tick() => leave(&ways, |_, until| *until > Instant::now()).await,
+                    _ = every.tick() => leave(&networks, |_, until| *until > Instant::now()).await,
                 }
             }
         };
         tokio::join!(answering, leaving);
-        leave(&ways, |_, _| false).await;
+        leave(&networks, |_, _| false).await;
     }
 
-    async fn told(&self, question: DockerQuestion, from: Option<String>, ways: &Ways) -> Result<DockerReply, JobError> {
+    async fn told(
+        &self,
+        question: DockerQuestion,
+        from: Option<String>,
+        networks: &JoinedNetworks,
+    ) -> Result<DockerReply, JobError> {
         match question {
             DockerQuestion::Databases { stack } => {
                 let seen = self.look().await?;
@@ -75,14 +82,14 @@ impl Docker {
                         "container {container} is not there any more, or not marked as PostgreSQL any more"
                     ))
                 })?;
-                let reachable = self.reach(database, &seen.containers, (from, ticket), ways).await;
+                let reachable = self.reach(database, &seen.containers, (from, ticket), networks).await;
                 Ok(DockerReply::Reachable(reachable.map_err(|error| {
                     error.during(&format!("reach the databases of container {container}"))
                 })?))
             }
             DockerQuestion::Release { ticket } => {
                 let now = Instant::now();
-                leave(ways, |held, until| *held != ticket && *until > now).await;
+                leave(networks, |held, until| *held != ticket && *until > now).await;
                 Ok(DockerReply::Released)
             }
         }
@@ -93,13 +100,13 @@ impl Docker {
         database: &Database,
         containers: &[Container],
         asker: (Option<String>, u128),
-        ways: &Ways,
+        networks: &JoinedNetworks,
     ) -> Result<Reachable, JobError> {
         if let Some(fault) = fault(database) {
             return Err(JobError::Fail(fault));
         }
         let engine = self.engine().await?;
-        let host = self.address(engine, database, containers, asker, ways).await?;
+        let host = self.address(engine, database, containers, asker, networks).await?;
         reachable(engine, database, host).await
     }
 
@@ -111,7 +118,7 @@ impl Docker {
         database: &Database,
         containers: &[Container],
         (from, ticket): (Option<String>, u128),
-        ways: &Ways,
+        networks: &JoinedNetworks,
     ) -> Result<String, JobError> {
         // A worker may run in a container of another engine, which can be told nothing.
         let dumper = from.and_then(|id| containers.iter().find(|one| one.id == id));
@@ -120,7 +127,7 @@ impl Docker {
             return Ok(route.address);
         };
         let key = (network.id.clone(), dumper.id.clone());
-        let mut all = ways.lock().await;
+        let mut all = networks.lock().await;
         let until = Instant::now() + Duration::from_secs(DockerAsk::HOLDS_SECONDS);
         match all.get_mut(&key) {
             Some(way) => drop(way.needed.insert(ticket, until)),
@@ -133,7 +140,7 @@ impl Docker {
                     "joined for the time of a dump"
                 );
                 let needed = BTreeMap::from([(ticket, until)]);
-                all.insert(key, Way { joined, needed });
+                all.insert(key, JoinedNetwork { joined, needed });
             }
             None => {}
         }
@@ -141,12 +148,12 @@ impl Docker {
     }
 }
 
-/// How the databases of a container are reached.
+/// The address of a container's databases, and the network that leads there.
 struct Route<'a> {
     address: String,
     /// The network that whoever asks has to be in; none for the host, which reaches every bridge.
     network: Option<&'a DatabaseNetwork>,
-    /// Whether it is in it.
+    /// True if the asker is in the network already.
     shared: bool,
 }
 
@@ -185,8 +192,9 @@ fn route<'a>(database: &'a Database, asker: Option<&Container>) -> Result<Route<
     })
 }
 
-/// How this process, on the engine's host or in a container of it, reaches the databases of a container that is marked as
-/// PostgreSQL. A network that its own container is put into for that is to be left again.
+/// Finds out how this process, on the engine's host or in a container of it, reaches the databases of a container that
+/// is marked as PostgreSQL. If a network is returned, this process's own container was put into it, and the caller must
+/// leave it again.
 ///
 /// # Errors
 /// With the reason, if there is no such container, it does not run, or its password cannot be read.
@@ -245,8 +253,8 @@ async fn reachable(engine: &Engine, database: &Database, host: String) -> Result
 }
 
 /// Leaves the networks that nobody needs any more.
-async fn leave(ways: &Ways, is_needed: impl Fn(&u128, &Instant) -> bool) {
-    let mut all = ways.lock().await;
+async fn leave(networks: &JoinedNetworks, is_needed: impl Fn(&u128, &Instant) -> bool) {
+    let mut all = networks.lock().await;
     for way in all.values_mut() {
         way.needed.retain(|ticket, until| is_needed(ticket, until));
     }
@@ -276,7 +284,7 @@ fn databases(seen: &Seen, stack: Option<&str>) -> Vec<DatabaseContainer> {
     wanted.map(told).collect()
 }
 
-/// Why nothing of it can be dumped.
+/// Returns the reason why nothing of the server can be dumped, if there is one.
 fn fault(database: &Database) -> Option<String> {
     if !database.faults.is_empty() {
         let faults: Vec<String> = database.faults.iter().map(ToString::to_string).collect();

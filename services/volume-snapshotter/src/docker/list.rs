@@ -71,7 +71,7 @@ fn no_stack(stack: &str, seen: &Seen) -> String {
     format!("there is no stack {stack} here; there are: {}", there.join(", "))
 }
 
-/// What the operator did not ask for in so many words, and should know.
+/// Returns the notes for the operator about things that the configuration does not ask for in so many words.
 fn notes(seen: &Seen, stack: Option<&str>) -> Vec<String> {
     let inventory = &seen.inventory;
     let mut notes = Vec::new();

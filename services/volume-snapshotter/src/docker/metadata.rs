@@ -1,4 +1,4 @@
-//! What an engine knows, and the Compose files of its stacks: enough to rebuild them on a new host.
+//! The engine's metadata, and the Compose files of its stacks: enough to rebuild them on a new host.
 //!
 //! It holds the environments of containers, and so secrets: it goes into the sealed stream, and nowhere else.
 
@@ -9,18 +9,18 @@ use std::path::Path;
 use holdfast_capture::{LAYOUT, capture_archive};
 use holdfast_docker::inventory::Inventory;
 use holdfast_service::{Context, JobError};
-use holdfast_session::{Found, Input, Session};
+use holdfast_session::{Input, Session, SourceFacts};
 
 use super::Docker;
 use crate::stage::tools;
 
-/// No Compose file is larger.
+/// The largest Compose file, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
-/// No name of a stack, or of one of its files, is longer: both fit into a plain header.
+/// The longest name of a stack, or of one of its files, in bytes: both fit into a plain header.
 const NAME_MAX: usize = 42;
 
-/// All of it together is no larger.
+/// The largest size of all metadata together, in bytes.
 const ALL_MAX: usize = 64 << 20;
 
 impl Docker {
@@ -36,9 +36,9 @@ impl Docker {
     }
 }
 
-fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_>) -> Result<Found, JobError> {
+fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_>) -> Result<SourceFacts, JobError> {
     let failed = |error: io::Error| JobError::Fail(format!("put together what the engine knows: {error}"));
-    let mut archive = Archive::default();
+    let mut archive = MetadataArchive::default();
     let mut unread = Vec::new();
     archive.folder("./").map_err(failed)?;
     archive.folder("./compose/").map_err(failed)?;
@@ -87,16 +87,16 @@ fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_>) -> Result<Fou
     for (file, why) in unread {
         warnings.add("compose-file", &format!("{file}: {why}"));
     }
-    Ok(Found {
+    Ok(SourceFacts {
         counts: outcome.counts,
         warnings,
         tools: tools(LAYOUT),
         closing: outcome.closing,
-        ..Found::default()
+        ..SourceFacts::default()
     })
 }
 
-/// Whether it can be part of a path, and in the order that a walk has.
+/// True if a name can be part of a path, and in the order that a walk has.
 fn is_plain(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with('.') && name.chars().all(fits)
@@ -116,11 +116,11 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// A small archive in memory.
-struct Archive {
+struct MetadataArchive {
     tar: tar::Builder<Vec<u8>>,
 }
 
-impl Default for Archive {
+impl Default for MetadataArchive {
     fn default() -> Self {
         Self {
             tar: tar::Builder::new(Vec::new()),
@@ -128,7 +128,7 @@ impl Default for Archive {
     }
 }
 
-impl Archive {
+impl MetadataArchive {
     fn folder(&mut self, name: &str) -> io::Result<()> {
         self.add(name, tar::EntryType::Directory, 0o700, &[])
     }

@@ -12,8 +12,8 @@ use holdfast_docker::inventory::{User, VolumeEntry};
 use holdfast_docker::quiet::Covered;
 use holdfast_fault::chain;
 use holdfast_format::{Class, VolumeInfo, VolumeUser};
-use holdfast_service::JobError;
-use holdfast_session::{Found, Input, is_in_memory};
+use holdfast_service::{JobError, is_in_memory};
+use holdfast_session::{Input, SourceFacts};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
@@ -21,11 +21,11 @@ use tokio_util::io::SyncIoBridge;
 use super::{Docker, Seen};
 use crate::stage::tools;
 
-/// What looks like a secret in a driver's options: `o=username=x,password=y`.
+/// The words before a secret in a driver's options: `o=username=x,password=y`.
 const SECRETS: [&str; 3] = ["password=", "pass=", "credentials="];
 
-/// How a volume's files are reached.
-enum Way {
+/// The access to a volume's files.
+enum ReadBy {
     /// At a path of this host.
     Path(PathBuf),
     /// Through the engine: at this place of a container that has it mounted, else of one that is made for it.
@@ -35,19 +35,19 @@ enum Way {
 /// One volume that is about to be read.
 pub(super) struct Reading {
     entry: VolumeEntry,
-    way: Way,
+    read_by: ReadBy,
     engine: Engine,
     state_dir: PathBuf,
-    /// How many of a group are read at the same time.
+    /// Bounds the number of volumes of a group that are read at the same time.
     turns: Arc<Semaphore>,
 }
 
 impl Docker {
     /// Finds out how a volume is read.
     pub(super) async fn reading(&self, entry: VolumeEntry, seen: &Seen) -> Result<Reading, JobError> {
-        let way = self.way(&entry, seen).await?;
+        let read_by = self.read_by(&entry, seen).await?;
         Ok(Reading {
-            way,
+            read_by,
             entry,
             engine: self.engine().await?.clone(),
             state_dir: self.state_dir.clone(),
@@ -55,18 +55,18 @@ impl Docker {
         })
     }
 
-    async fn way(&self, entry: &VolumeEntry, seen: &Seen) -> Result<Way, JobError> {
+    async fn read_by(&self, entry: &VolumeEntry, seen: &Seen) -> Result<ReadBy, JobError> {
         let volume = &entry.volume;
         let read = self.section.volumes.read;
         let path = volume.folder(self.section.volumes_dir.as_deref());
         if read == ReadVolumes::Archive {
-            return Ok(Way::Archive(mounted_alone(entry, seen)));
+            return Ok(ReadBy::Archive(mounted_alone(entry, seen)));
         }
         let looked_at = path.clone();
         let opened = tokio::task::spawn_blocking(move || std::fs::read_dir(&looked_at).map(drop)).await?;
         match opened {
-            Ok(()) if volume.is_plain() && path.is_absolute() => Ok(Way::Path(path)),
-            _ if read == ReadVolumes::Auto => Ok(Way::Archive(mounted_alone(entry, seen))),
+            Ok(()) if volume.is_plain() && path.is_absolute() => Ok(ReadBy::Path(path)),
+            _ if read == ReadVolumes::Auto => Ok(ReadBy::Archive(mounted_alone(entry, seen))),
             Ok(()) => Err(JobError::Fail(format!(
                 "volume {} is mounted by its driver's own rules, so its mount point cannot be relied on: \
                  docker.volumes.read must be auto or archive",
@@ -82,7 +82,7 @@ impl Docker {
     }
 }
 
-/// Where a container has the volume mounted with nothing else mounted below, if one has.
+/// Returns a container that has the volume mounted with nothing else mounted below, and the path there.
 fn mounted_alone(entry: &VolumeEntry, seen: &Seen) -> Option<(String, String)> {
     let alone = |user: &&User| {
         let container = seen.containers.iter().find(|one| one.id == user.id);
@@ -116,22 +116,22 @@ impl Reading {
         covered(&self.entry)
     }
 
-    /// Whether what a pre-copy finds can say anything about what will be later.
+    /// True if a pre-copy's findings can say anything about the volume's later state.
     pub(super) fn takes_precopy(&self) -> bool {
-        match &self.way {
+        match &self.read_by {
             // In memory, writes through maps never show in the times of files.
-            Way::Path(path) => !is_in_memory(path),
-            Way::Archive(_) => true,
+            ReadBy::Path(path) => !is_in_memory(path),
+            ReadBy::Archive(_) => true,
         }
     }
 
     /// Reads the volume while its containers run. `None` if the engine breaks its archive off.
-    pub(super) fn precopy(&self, input: Input<'_>) -> Result<Option<Found>, JobError> {
+    pub(super) fn precopy(&self, input: Input<'_>) -> Result<Option<SourceFacts>, JobError> {
         let stop = input.watch.stop;
-        match (self.read(input), &self.way) {
+        match (self.read(input), &self.read_by) {
             (Ok(found), _) => Ok(Some(found)),
             // An engine breaks an archive off when a file in it changes: which it no longer does once all are quiet.
-            (Err(error), Way::Archive(_)) if !stop() && !matches!(error, JobError::Superseded(_)) => {
+            (Err(error), ReadBy::Archive(_)) if !stop() && !matches!(error, JobError::Superseded(_)) => {
                 let volume = &self.entry.volume.name;
                 let reason = error.reason();
                 tracing::info!(volume, reason, "a volume could not be read while its containers run");
@@ -141,19 +141,19 @@ impl Reading {
         }
     }
 
-    pub(super) fn read(&self, mut input: Input<'_>) -> Result<Found, JobError> {
+    pub(super) fn read(&self, mut input: Input<'_>) -> Result<SourceFacts, JobError> {
         let runtime = Handle::current();
         // Closed never: it is ours.
         let _turn = runtime.block_on(self.turns.acquire()).ok();
-        let (outcome, read) = match &self.way {
-            Way::Path(path) => (self.at_path(path, &mut input)?, "path"),
-            Way::Archive(Some((container, path))) => {
+        let (outcome, read) = match &self.read_by {
+            ReadBy::Path(path) => (self.at_path(path, &mut input)?, "path"),
+            ReadBy::Archive(Some((container, path))) => {
                 let archive = runtime.block_on(self.engine.download(container, path))?;
                 (self.archive(archive, &runtime, &mut input)?, "archive")
             }
-            Way::Archive(None) => (self.through_helper(&runtime, &mut input)?, "archive"),
+            ReadBy::Archive(None) => (self.through_helper(&runtime, &mut input)?, "archive"),
         };
-        Ok(Found {
+        Ok(SourceFacts {
             counts: outcome.counts,
             database: None,
             volume: Some(self.info(read)),

@@ -14,12 +14,12 @@ use holdfast_docker::quiet::{self, Covered};
 use holdfast_fault::chain;
 use holdfast_format::{Artefact, ArtefactId};
 use holdfast_service::{Context, JobError};
-use holdfast_session::{Found, Recorded, Recording, Session};
+use holdfast_session::{Recorded, Recording, Session, SourceFacts};
 
 use super::reading::Reading;
 use super::{Docker, Seen, log, own};
 
-/// How long a turn is waited for before the job is given back.
+/// The time to wait for a turn before the job is given back.
 const TURN: Duration = Duration::from_secs(4 * 3600);
 
 /// A volume on its way through a quiet time, with its capture as far as that is.
@@ -39,15 +39,14 @@ struct Group<C> {
 /// The volumes that a quiet time is for.
 struct Covers {
     volumes: Vec<Covered>,
-    /// For people: `group shop`, `volume shop_files`.
+    /// A name for people: `group shop`, `volume shop_files`.
     name: String,
 }
 
-/// What became of a quiet time.
+/// The outcome of a quiet time.
 struct Quieted {
-    /// For how long containers were quiet, if any were.
+    /// The milliseconds for which containers were quiet, if any were.
     milliseconds: Option<u64>,
-    /// Notes for the operator.
     warnings: Vec<String>,
 }
 
@@ -162,7 +161,7 @@ impl<C> Group<C> {
         group
     }
 
-    /// What became of one volume. The others' own jobs tell of theirs.
+    /// Returns the result of one volume. The others' own jobs tell of theirs.
     fn result_of(self, own: ArtefactId) -> Result<(), JobError> {
         let mut result = Ok(());
         for (artefact, error) in self.failed {
@@ -227,7 +226,7 @@ impl Group<Recording> {
 impl Group<Recorded> {
     async fn finish(self, quieted: &Quieted) -> Group<()> {
         let finish = |mut recorded: Recorded, _| async move {
-            quieted.note_in(recorded.found_mut());
+            quieted.note_in(recorded.facts_mut());
             recorded.finish().await
         };
         self.each(finish).await
@@ -243,7 +242,7 @@ impl Group<Recorded> {
 }
 
 impl Quieted {
-    fn note_in(&self, found: &mut Found) {
+    fn note_in(&self, found: &mut SourceFacts) {
         for warning in &self.warnings {
             found.warnings.add("docker", warning);
         }

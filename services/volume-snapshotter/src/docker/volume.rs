@@ -69,8 +69,8 @@ fn wanted<'a>(seen: &'a Seen, name: &str) -> Result<&'a VolumeEntry, JobError> {
     }
 }
 
-/// Whether a container would be made quiet if all ran. One that does not run now may have been stopped by another quiet
-/// time, which the plan that is made in its turn finds out.
+/// True if a container would be made quiet if all ran. A container that does not run now may have been stopped by
+/// another quiet time: the plan that is made in this volume's own turn finds that out.
 fn may_need_quiet(containers: &[Container], members: &[(Artefact, VolumeEntry)]) -> bool {
     let running = |one: &Container| Container {
         state: State::Running,

@@ -157,7 +157,9 @@ impl Host {
     pub fn begin(&self, name: &str) -> Running {
         let delivery = delivery();
         let lost = delivery.lost.clone();
-        let (snapshotter, cx, work) = (self.snapshotter.clone(), self.cx.clone(), work(name));
+        let snapshotter = self.snapshotter.clone();
+        let cx = self.cx.clone();
+        let work = work(name);
         let task = tokio::spawn(async move { snapshotter.run(&cx, &work, &delivery).await });
         Running { task, lost }
     }

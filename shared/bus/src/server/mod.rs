@@ -76,10 +76,10 @@ pub enum ServerError {
 /// A server that runs: its address, and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct RunningServer {
-    /// The address on loopback.
+    /// The server's address on loopback.
     pub url: String,
     pub auth: Auth,
-    /// Id of the process.
+    /// The id of the server's process.
     pub pid: u32,
 }
 

@@ -36,7 +36,8 @@ async fn silent(feed: &mut Feed<Exhausted>) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exhausted_job_is_told_once_and_leaves_when_removed() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let mut exhausted = bus.exhausted().await.unwrap();
     let worker = hopeless(&bus);
     let work = seal(run(), 1);
@@ -61,7 +62,8 @@ async fn an_exhausted_job_is_told_once_and_leaves_when_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exhausted_job_whose_advisory_is_lost_is_found_by_the_sweep() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let worker = hopeless(&bus);
     let work = seal(run(), 1);
     bus.publish_work(&work).await.unwrap();
@@ -89,7 +91,8 @@ async fn an_exhausted_job_whose_advisory_is_lost_is_found_by_the_sweep() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_but_not_removed_is_told_to_the_next() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let worker = hopeless(&bus);
     bus.publish_work(&seal(run(), 1)).await.unwrap();
     eventually("the server gives it up", || async {

@@ -37,7 +37,8 @@ async fn next<T: Send + 'static>(feed: &mut Feed<T>) -> T {
 async fn facts_of_a_run_come_from_its_beginning_in_order_and_then_live() {
     let rig = Rig::start().await;
     let bus = rig.bus().await;
-    let (ours, other) = (run(), run());
+    let ours = run();
+    let other = run();
     bus.publish_facts(&[fact(ours, 1), fact(other, 2), fact(ours, 3)])
         .await
         .unwrap();
@@ -75,7 +76,8 @@ async fn a_reader_of_facts_survives_a_crash_and_a_lost_store() {
 async fn new_facts_begin_where_the_reader_did_and_reach_every_reader() {
     let rig = Rig::start().await;
     let bus = rig.bus().await;
-    let (a, b) = (run(), run());
+    let a = run();
+    let b = run();
     bus.publish_facts(&[fact(a, 1), fact(b, 2)]).await.unwrap();
     let mut readers = [bus.new_facts().await.unwrap(), bus.new_facts().await.unwrap()];
     bus.publish_facts(&[fact(a, 3), fact(b, 4)]).await.unwrap();

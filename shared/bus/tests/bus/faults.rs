@@ -15,7 +15,8 @@ type Seen = Arc<Mutex<Vec<Work>>>;
 /// A worker that notes what it does, and waits within it while `hold` is not cancelled.
 fn noting(bus: &Bus, parallel: usize, hold: &CancellationToken) -> (Running, Seen) {
     let seen: Seen = Seen::default();
-    let (list, hold) = (seen.clone(), hold.clone());
+    let list = seen.clone();
+    let hold = hold.clone();
     let worker = Running::start(bus, quick(parallel), move |work, _| {
         list.lock().unwrap().push(work);
         let hold = hold.clone();
@@ -74,7 +75,8 @@ async fn publishing_waits_for_a_server_that_is_away() {
     let bus = rig.bus().await;
     let (worker, seen) = noting(&bus, 1, &free());
     rig.stop().await;
-    let (publisher, work) = (bus.clone(), seal(run(), 1));
+    let publisher = bus.clone();
+    let work = seal(run(), 1);
     let publishing = tokio::spawn(async move { publisher.publish_work(&work).await });
     eventually("the loss is noticed", || async { !bus.is_connected() }).await;
     rig.again().await;
@@ -107,7 +109,8 @@ async fn a_lost_store_is_set_up_again_and_reconcilers_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_stream_is_set_up_again_by_worker_and_publisher() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     // With nobody at work, the publisher finds out.
     raw.delete_stream("HOLDFAST_WORK").await.unwrap();
     bus.publish_work(&seal(run(), 1)).await.unwrap();
@@ -124,7 +127,8 @@ async fn a_deleted_stream_is_set_up_again_by_worker_and_publisher() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_consumer_is_made_again() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let (worker, seen) = noting(&bus, 2, &free());
     bus.publish_work(&seal(run(), 1)).await.unwrap();
     eventually("the first job is done", || async { distinct(&seen) == 1 }).await;

@@ -35,7 +35,8 @@ async fn many_jobs_are_all_confirmed() {
 async fn a_forgotten_run_leaves_no_work_and_others_keep_theirs() {
     let rig = Rig::start().await;
     let bus = rig.bus().await;
-    let (gone, stays) = (run(), run());
+    let gone = run();
+    let stays = run();
     let target: holdfast_format::PlaceName = "s3".parse().unwrap();
     for run in [gone, stays] {
         let sync = Job::Sync {

@@ -82,7 +82,8 @@ async fn what_was_confirmed_is_there_after_stop_and_start() {
     let mut rig = Rig::start().await;
     let bus = rig.bus().await;
     bus.publish_work(&seal(run(), 1)).await.unwrap();
-    let (url, pid) = (rig.server().url(), rig.server().pid());
+    let url = rig.server().url();
+    let pid = rig.server().pid();
     rig.stop().await;
     rig.again().await;
     assert_eq!(rig.server().url(), url);

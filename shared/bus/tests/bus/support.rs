@@ -177,7 +177,8 @@ impl Running {
         F: Fn(Work, Delivery) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Disposition> + Send + 'static,
     {
-        let (bus, drain) = (bus.clone(), CancellationToken::new());
+        let bus = bus.clone();
+        let drain = CancellationToken::new();
         let token = drain.clone();
         let handler = Arc::new(Do(handle));
         let task = tokio::spawn(async move { bus.run_worker(options, handler, token).await });

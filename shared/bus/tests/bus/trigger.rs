@@ -21,8 +21,10 @@ fn trigger(label: &str) -> Trigger {
 
 /// A scheduler that starts everything but `refused`, fails on `panic` and is slow on `slow`.
 async fn serve(bus: &Bus) -> (CancellationToken, JoinHandle<Result<(), BusError>>) {
-    let (drain, started) = (CancellationToken::new(), run());
-    let (server, token) = (bus.clone(), drain.clone());
+    let drain = CancellationToken::new();
+    let started = run();
+    let server = bus.clone();
+    let token = drain.clone();
     let task = tokio::spawn(async move {
         let handler = move |trigger: Trigger| async move {
             match trigger.label.as_deref() {
@@ -91,7 +93,8 @@ async fn a_slow_answer_is_not_waited_for_and_a_drain_finishes_it() {
         .await
         .unwrap_err();
     assert!(matches!(error, BusError::NotInTime { .. }), "{error:?}");
-    let (asker, asked) = (bus.clone(), trigger("slow"));
+    let asker = bus.clone();
+    let asked = trigger("slow");
     let waiting = tokio::spawn(async move { asker.request(&asked, SOON).await });
     // The request is sent before this one, so it is in hand when this one is answered.
     bus.request(&trigger("x"), SOON).await.unwrap();

@@ -21,7 +21,8 @@ fn count(counter: &AtomicU32) -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_done_once_and_leave_the_queue() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let list = seen.clone();
     let worker = Running::start(&bus, quick(3), move |work, delivery| {
@@ -42,7 +43,8 @@ async fn jobs_are_done_once_and_leave_the_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_comes_after_its_delay_and_not_before() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let times = Arc::new(Mutex::new(Vec::new()));
     let list = times.clone();
     let worker = Running::start(&bus, quick(1), move |_, delivery| {
@@ -66,7 +68,8 @@ async fn a_retry_comes_after_its_delay_and_not_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_job_leaves_a_copy_with_its_reason() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let worker = Running::start(&bus, quick(1), |_, _| async {
         Disposition::Park("no such\nsource".into())
     });
@@ -93,7 +96,8 @@ async fn a_parked_job_leaves_a_copy_with_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_parked_within_a_second_and_the_next_job_goes_on() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let done = counter();
     let counted = done.clone();
     let worker = Running::start(&bus, quick(1), move |_, _| {
@@ -144,7 +148,8 @@ async fn poison_is_parked_within_a_second_and_the_next_job_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn signs_of_life_keep_a_job_that_takes_three_times_its_ack_wait() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let begun = counter();
     let counted = begun.clone();
     let mut options = quick(2);
@@ -172,7 +177,8 @@ async fn signs_of_life_keep_a_job_that_takes_three_times_its_ack_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_costs_one_job_a_delay_and_the_others_nothing() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let run = run();
     let bad = seal(run, 1);
     let panics = bad.clone();
@@ -202,16 +208,21 @@ async fn a_panic_costs_one_job_a_delay_and_the_others_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_finishes_what_it_can_and_gives_the_rest_back() {
     let rig = Rig::start().await;
-    let (bus, raw) = (rig.bus().await, rig.raw().await);
+    let bus = rig.bus().await;
+    let raw = rig.raw().await;
     let run = run();
     let short = seal(run, 1);
-    let (begun, lost, is_short) = (counter(), Arc::new(Notify::new()), short.clone());
-    let (counted, told) = (begun.clone(), lost.clone());
+    let begun = counter();
+    let lost = Arc::new(Notify::new());
+    let is_short = short.clone();
+    let counted = begun.clone();
+    let told = lost.clone();
     let mut options = quick(2);
     options.drain_timeout = Duration::from_secs(1);
     let worker = Running::start(&bus, options.clone(), move |work, delivery| {
         counted.fetch_add(1, Ordering::SeqCst);
-        let (short, told) = (work == is_short, told.clone());
+        let short = work == is_short;
+        let told = told.clone();
         async move {
             if short {
                 tokio::time::sleep(Duration::from_millis(500)).await;

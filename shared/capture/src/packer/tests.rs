@@ -53,7 +53,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn extents_give_the_stream_back(first in pieces(), second in pieces()) {
-        let (store, none) = (Store::default(), HashSet::new());
+        let store = Store::default();
+        let none = HashSet::new();
         let (packed, extents) = pack(&store, None, &none, &first);
         prop_assert_eq!(assemble(&store, &packed, &extents), stream(&first));
         let mut chunks: Vec<_> = first.iter().filter(|p| p.2).map(|p| (p.0, p.1)).collect();
@@ -76,17 +77,20 @@ proptest! {
     fn a_stream_that_begins_again_stores_only_what_is_new(
         first in pieces(), ahead in pieces(), again in pieces(), stands in proptest::collection::vec(any::<bool>(), 40),
     ) {
-        let (store, none) = (Store::default(), HashSet::new());
+        let store = Store::default();
+        let none = HashSet::new();
         let (packed, extents) = pack(&store, None, &none, &first);
         let parent = index(&pack_refs(&packed), &extents, &none);
         let mut packer = packer(&store, Some(parent), &none);
         let mut stored: Vec<Vec<Extent>> = Vec::new();
         for (seed, length, _) in &ahead {
-            let (header, data) = (noise(512, *seed), noise(*length, *seed));
+            let header = noise(512, *seed);
+            let data = noise(*length, *seed);
             stored.push(vec![packer.literal(&header, false).unwrap(), packer.chunk(&data).unwrap()]);
         }
         packer.begin_again();
-        let (mut expected, mut extents) = (Vec::new(), Vec::new());
+        let mut expected = Vec::new();
+        let mut extents = Vec::new();
         for ((old, (seed, length, _)), stands) in stored.iter().zip(&ahead).zip(&stands) {
             if *stands {
                 let header = noise(512, *seed);
@@ -111,7 +115,8 @@ proptest! {
 
 #[test]
 fn packs_close_between_target_and_maximum() {
-    let (store, none) = (Store::default(), HashSet::new());
+    let store = Store::default();
+    let none = HashSet::new();
     let pieces: Vec<_> = (0..45).map(|i| (i, 1_000_000 + i as usize, i % 3 > 0)).collect();
     let (packed, extents) = pack(&store, None, &none, &pieces);
     assert_eq!(assemble(&store, &packed, &extents), stream(&pieces));
@@ -136,7 +141,8 @@ fn packs_close_between_target_and_maximum() {
 
 #[test]
 fn thin_and_bad_packs_are_not_referenced() {
-    let (store, none) = (Store::default(), HashSet::new());
+    let store = Store::default();
+    let none = HashSet::new();
     let pieces = [(1, 4000, true), (2, 5000, true)];
     let (packed, extents) = pack(&store, None, &none, &pieces);
     let mut refs = pack_refs(&packed);
@@ -159,7 +165,8 @@ fn thin_and_bad_packs_are_not_referenced() {
 
 #[test]
 fn contents_that_do_not_fit_their_packs_are_refused() {
-    let (store, none) = (Store::default(), HashSet::new());
+    let store = Store::default();
+    let none = HashSet::new();
     let (packed, extents) = pack(&store, None, &none, &[(1, 4000, true)]);
     let refs = pack_refs(&packed);
     for (pack, offset) in [(1, 0), (0, 1), (0, u32::MAX)] {
@@ -175,7 +182,8 @@ fn contents_that_do_not_fit_their_packs_are_refused() {
 
 #[test]
 fn extents_that_no_own_pack_holds_do_not_stand() {
-    let (store, none) = (Store::default(), HashSet::new());
+    let store = Store::default();
+    let none = HashSet::new();
     let mut packer = packer(&store, None, &none);
     let header = packer.literal(&noise(512, 1), false).unwrap();
     let data = packer.chunk(&noise(700, 2)).unwrap();
@@ -190,8 +198,10 @@ fn extents_that_no_own_pack_holds_do_not_stand() {
 
 #[test]
 fn headers_are_referenced_only_if_they_are_the_same() {
-    let (store, none) = (Store::default(), HashSet::new());
-    let (header, other) = (noise(512, 1), noise(512, 2));
+    let store = Store::default();
+    let none = HashSet::new();
+    let header = noise(512, 1);
+    let other = noise(512, 2);
     for keep_id in [false, true] {
         let mut first = packer(&store, None, &none);
         let old = vec![

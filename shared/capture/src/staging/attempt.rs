@@ -1,4 +1,4 @@
-//! One attempt's folder.
+//! The folder of one attempt.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,27 +15,26 @@ use super::contents::{ContentsFile, PrecopyContents};
 use super::draft::Draft;
 use super::{Staging, StagingError, files};
 
-/// How often a capture that waits for room looks again: encryptor and capture may be different processes, so nobody can
-/// ring.
+/// The time between two looks for room. Encryptor and capture may be different processes, so the encryptor cannot wake
+/// the capture.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What became of a pack: what the manifest says of the sealed object.
+/// The record of a sealed pack: the manifest's facts about the sealed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Bytes of the sealed object.
     pub size: u64,
     /// SHA-256 of the sealed object.
     pub sha256: Digest,
-    /// Bytes of the plaintext.
     pub plain: u32,
 }
 
-/// How long to wait for room.
+/// The limits on waiting for room.
 #[derive(Clone, Copy)]
 pub struct Wait<'a> {
     /// Says whether to stop waiting.
     pub stop: &'a dyn Fn() -> bool,
-    /// When to give up, if ever.
+    /// The time at which the wait ends with an error. Without one, the wait has no end.
     pub deadline: Option<Instant>,
 }
 
@@ -83,19 +82,19 @@ impl Attempt {
         }
     }
 
-    /// The run.
+    /// Returns the run.
     #[must_use]
     pub fn run(&self) -> RunId {
         self.run
     }
 
-    /// The artefact.
+    /// Returns the artefact.
     #[must_use]
     pub fn artefact(&self) -> ArtefactId {
         self.artefact
     }
 
-    /// Its number, from 1.
+    /// Returns the attempt's number, from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
@@ -173,7 +172,7 @@ impl Attempt {
         files::remove(self.dir.as_fd(), &pack).map_err(|e| self.fault("remove", &pack, e))
     }
 
-    /// What a pack was sealed to, if it is sealed.
+    /// Returns the receipt of a pack, if the pack is sealed.
     ///
     /// # Errors
     /// [`StagingError`] if the receipt does not read.
@@ -183,7 +182,7 @@ impl Attempt {
         json.map(|json| self.decode(&name, &json)).transpose()
     }
 
-    /// All receipts.
+    /// Returns all receipts, by pack.
     ///
     /// # Errors
     /// [`StagingError`] if one does not read.
@@ -300,7 +299,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// Whether the folder still stands where it was made. Another attempt of the same number is another folder.
+    /// True if the folder still stands where it was made. A later attempt of the same number is another folder.
     #[must_use]
     pub fn is_current(&self) -> bool {
         let there = statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW).map(|s| (s.st_dev, s.st_ino));

@@ -92,7 +92,7 @@ impl Benches {
         Ok(Some(bench))
     }
 
-    /// Puts one back.
+    /// Puts a bench back, for the next pack.
     pub(super) fn put_back(&self, bench: Bench) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.taken -= 1;

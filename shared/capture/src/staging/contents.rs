@@ -25,7 +25,8 @@ pub struct ContentsFile {
 impl ContentsFile {
     /// `above` and `max_bytes` are for what an error tells.
     pub(super) fn create(dir: &OwnedFd, name: &'static str, above: &Path, max_bytes: u64) -> io::Result<Self> {
-        let (dir, path) = (dir.try_clone()?, above.join(name));
+        let dir = dir.try_clone()?;
+        let path = above.join(name);
         let temporary = Temporary {
             name: files::temporary(name),
             dir,

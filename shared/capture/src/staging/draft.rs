@@ -11,7 +11,7 @@ use super::Receipt;
 /// A manifest without what sealing adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
-    /// All that stands in the manifest as it is here.
+    /// The part that the manifest takes over as it is.
     #[serde(flatten)]
     pub captured: Captured,
     /// Notes of the capture for the operator.
@@ -25,9 +25,7 @@ pub struct Draft {
 /// A pack as a draft names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DraftPack {
-    /// The pack.
     pub id: PackId,
-    /// Bytes of its plaintext.
     pub plain: u32,
     /// Bytes of the plaintext that this stream uses.
     pub used: u32,

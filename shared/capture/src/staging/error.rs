@@ -1,4 +1,4 @@
-//! What can go wrong in staging.
+//! The errors of staging.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,15 @@ use std::path::{Path, PathBuf};
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::ArtefactId;
 
-/// Why staging could not do something.
+/// The reason why an operation on staging failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
-    /// The system refused.
+    /// The system refused an operation.
     #[error("{action} {} in staging", path.display())]
     Io {
-        /// What was tried.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
@@ -27,20 +25,19 @@ pub enum StagingError {
         path.display()
     )]
     Full {
-        /// What was to be written.
+        /// The file that could not be written.
         path: PathBuf,
-        /// The bound.
+        /// The bound that is configured, in bytes.
         max_bytes: u64,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// No room came free in time.
+    /// Staging had no room for a pack within the time allowed.
     #[error("no room in staging: {staged} of {max_bytes} bytes wait to be sealed; is an encryptor running?")]
     NoRoom {
-        /// Bytes that are staged.
+        /// The bytes that are staged.
         staged: u64,
-        /// The bound.
+        /// The bound that is configured, in bytes.
         max_bytes: u64,
     },
     /// The caller asked to stop while it waited for room.
@@ -48,18 +45,11 @@ pub enum StagingError {
     Stopped,
     /// A newer attempt began, or the artefact was discarded: the output of this one is void.
     #[error("attempt {attempt} at artefact {artefact} was superseded: its staged packs are gone")]
-    Superseded {
-        /// The artefact.
-        artefact: ArtefactId,
-        /// The attempt.
-        attempt: u32,
-    },
+    Superseded { artefact: ArtefactId, attempt: u32 },
     /// A file in staging does not read.
     #[error("read {}: it is not what holdfast writes there", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
-        /// What the parser said.
         #[source]
         source: serde_json::Error,
     },

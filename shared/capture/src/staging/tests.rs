@@ -152,7 +152,8 @@ fn of_attempts_that_begin_at_once_one_lives() {
 fn a_full_folder_makes_captures_wait_for_the_encryptor() {
     const MAX: u64 = 100_000;
     let (_dir, staging) = open(MAX);
-    let (most, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let most = AtomicU64::new(0);
+    let done = AtomicBool::new(false);
     let capture = |n: u8| {
         let artefact = ArtefactId::from_bytes([n; 16]);
         let attempt = staging.begin(run(), artefact).unwrap();
@@ -196,7 +197,8 @@ fn a_full_folder_makes_captures_wait_for_the_encryptor() {
 #[test]
 fn who_has_nothing_waiting_may_always_stage_one() {
     let (_dir, staging) = open(1000);
-    let (other, last) = (ArtefactId::from_bytes([2; 16]), ArtefactId::from_bytes([3; 16]));
+    let other = ArtefactId::from_bytes([2; 16]);
+    let last = ArtefactId::from_bytes([3; 16]);
     let full = staging.begin(run(), ARTEFACT).unwrap();
     full.put_pack(pack(1), &[1; 900], &FOREVER).unwrap();
     let next = staging.begin(run(), other).unwrap();

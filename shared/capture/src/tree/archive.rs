@@ -15,16 +15,16 @@ use super::join::Join;
 use super::out::{self, Out};
 use crate::{CaptureError, Earlier, Packer, Watch};
 
-mod found;
+mod headers;
 mod names;
 mod pax;
 mod source;
 
-use found::Found;
+use headers::ArchiveEntry;
 use names::Order;
 use source::Source;
 
-/// What an archive does not tell, as contents have it: no entry of a file system is taken for one with these.
+/// The ctime and inode number of an entry from an archive, in contents. No entry of a file system has these.
 const UNKNOWN: (Stamp, u64) = (
     Stamp {
         seconds: 0,
@@ -65,7 +65,7 @@ pub fn capture_archive<W: Write>(
             order: Order::default(),
             out: Out::new(packer, contents, watch, earlier),
         };
-        while let Some(found) = found::next(&mut capture.source)? {
+        while let Some(found) = headers::next(&mut capture.source)? {
             capture.entry(found)?;
         }
         capture.order.end().map_err(|problem| CaptureError::Archive {
@@ -84,7 +84,7 @@ struct Archive<'c, 'p, 'w, W: Write, R> {
 }
 
 impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
-    fn entry(&mut self, found: Found) -> Result<(), CaptureError> {
+    fn entry(&mut self, found: ArchiveEntry) -> Result<(), CaptureError> {
         self.out.go_on()?;
         let placed = self.order.enter(&found);
         let placed = placed.map_err(|problem| refused(&found.path, problem))?;
@@ -121,7 +121,13 @@ impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
     }
 
     /// Takes a file's headers and data. `known` are its headers in an earlier capture.
-    fn file(&mut self, mut entry: Entry, known: &[Extent], same: bool, found: &Found) -> Result<(), CaptureError> {
+    fn file(
+        &mut self,
+        mut entry: Entry,
+        known: &[Extent],
+        same: bool,
+        found: &ArchiveEntry,
+    ) -> Result<(), CaptureError> {
         let mut data = self.source.data(entry.size);
         self.out.window.reset();
         self.out.window.fill(|buffer| data.read(buffer))?;
@@ -133,8 +139,8 @@ impl<W: Write, R: Read> Archive<'_, '_, '_, W, R> {
     }
 }
 
-/// Whether the headers of an earlier entry, if they hold no attributes, are those of this one: contents say all that goes
-/// into them, but for the numbers of a device and for a sparse file's size in the archive, which its extents tell.
+/// True if the headers of an earlier entry, if they hold no attributes, are those of the new one. Contents say all that
+/// goes into them, but for the numbers of a device and for a sparse file's size in the archive, which its extents tell.
 fn same_headers(old: &Entry, new: &Entry) -> bool {
     let stored = new.size.checked_next_multiple_of(BLOCK as u64);
     !matches!(new.kind, EntryKind::Char | EntryKind::Block)
@@ -143,7 +149,7 @@ fn same_headers(old: &Entry, new: &Entry) -> bool {
         && (new.kind != EntryKind::File || stored == Some(out::data_size(&old.extents)))
 }
 
-/// How much of a name an error tells.
+/// The most bytes of a name that an error shows.
 const TOLD: usize = 200;
 
 fn refused(name: &[u8], problem: &'static str) -> CaptureError {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::meta::{Meta, Of, Xattrs};
 use super::walk::{Names, OPEN_DIR};
-use super::{Capture, Entered, Place, flush};
+use super::{Capture, Entered, EntryAt, flush};
 use crate::CaptureError;
 
 /// Opens nothing: the inode stays, that is all.
@@ -17,7 +17,7 @@ const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 
 impl<W: Write> Capture<'_, '_, '_, W> {
     /// Takes a directory's own entry.
-    pub(super) fn directory(&mut self, place: Place<'_>) -> Result<Option<Entered>, CaptureError> {
+    pub(super) fn directory(&mut self, place: EntryAt<'_>) -> Result<Option<Entered>, CaptureError> {
         let opened = self.open(place.dir, place.name, OPEN_DIR).and_then(|dir| {
             let meta = Meta::from(fstat(&dir)?);
             let names = Names::read(dir.as_fd(), &mut self.scratch)?;
@@ -39,7 +39,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     /// Takes a symbolic link, a fifo or a device: it is never opened.
-    pub(super) fn special(&mut self, place: Place<'_>, meta: &Meta, kind: EntryKind) -> Result<(), CaptureError> {
+    pub(super) fn special(&mut self, place: EntryAt<'_>, meta: &Meta, kind: EntryKind) -> Result<(), CaptureError> {
         if let Some(first) = self.links.first_name(meta) {
             return self.hard_link(place.path, meta, first);
         }
@@ -61,7 +61,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     /// Notes the first name of something that is not read, if it is still what it was when it was looked at first.
-    fn note_special(&mut self, place: &Place<'_>, meta: &Meta) {
+    fn note_special(&mut self, place: &EntryAt<'_>, meta: &Meta) {
         if meta.links < 2 {
             return;
         }
@@ -113,7 +113,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         self.plain(entry, (0, 0), &Vec::new())
     }
 
-    /// What to do about an entry that the system does not give: skip it, unless the fault is this process's.
+    /// Skips an entry that the system refuses. Fails if the process lacks a resource.
     pub(super) fn refused(&mut self, path: &Path, error: Errno) -> Result<(), CaptureError> {
         self.refusal = Some(error);
         match error {

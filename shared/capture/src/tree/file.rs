@@ -13,9 +13,9 @@ pub(super) struct FileData<'f> {
     segments: &'f [Segment],
     done: u64,
     padding: usize,
-    /// The file ended early.
+    /// True if the file ended early.
     pub(super) shrunk: bool,
-    /// It could not be read on.
+    /// The error that ended reading, if any.
     pub(super) fault: Option<Errno>,
 }
 

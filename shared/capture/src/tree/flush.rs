@@ -16,10 +16,10 @@ use super::join::latest_meant;
 /// Pages are written back within seconds, and within ten minutes on machines that spare their disks.
 const DIRTY_FOR: i64 = 15 * 60;
 
-/// When each file system was last flushed by this process: the time before.
+/// For each file system that this process flushed, the time just before the last flush.
 static FLUSHED: Mutex<Option<HashMap<u64, Stamp>>> = Mutex::new(None);
 
-/// The system's time.
+/// Returns the system's time.
 pub(super) fn now() -> Stamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.unwrap_or(Duration::ZERO);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd as _;
 
-    /// What this process has noted for a number that no file system has.
+    /// Returns the flush that this process has noted for a number that no file system has.
     fn noted(filesystem: u64) -> Option<Stamp> {
         let flushed = FLUSHED.lock().unwrap();
         flushed.as_ref().and_then(|all| all.get(&filesystem)).copied()

@@ -35,12 +35,12 @@ const NAME: std::ops::Range<usize> = 0..100;
 const LINK: std::ops::Range<usize> = 157..257;
 const PREFIX: std::ops::Range<usize> = 345..500;
 
-/// What the headers of an entry tell.
+/// The facts that an entry's headers hold.
 pub(super) struct Member<'a> {
     pub(super) kind: EntryKind,
-    /// As in contents: no leading `./`, no trailing `/`.
+    /// The path as in contents: no leading `./`, no trailing `/`.
     pub(super) path: &'a [u8],
-    /// Target of a link.
+    /// The target of a link.
     pub(super) link: &'a [u8],
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -50,7 +50,7 @@ pub(super) struct Member<'a> {
     pub(super) mtime: Stamp,
     /// Major and minor number of a device.
     pub(super) device: (u32, u32),
-    /// In byte order of their names.
+    /// The attributes in byte order of their names.
     pub(super) xattrs: &'a [(Vec<u8>, Vec<u8>)],
     /// The size of a sparse file.
     pub(super) sparse: Option<u64>,
@@ -246,7 +246,8 @@ fn number(out: &mut Vec<u8>, keyword: &[u8], value: u64) {
 
 /// Seconds as PAX writes them: a decimal number, without zeros at its end.
 fn decimal_time(time: Stamp) -> String {
-    let (mut whole, mut nanoseconds) = (time.seconds.unsigned_abs(), time.nanoseconds);
+    let mut whole = time.seconds.unsigned_abs();
+    let mut nanoseconds = time.nanoseconds;
     if time.seconds < 0 && nanoseconds > 0 {
         // -1 s and 250,000,000 ns is -0.75 s.
         whole -= 1;

@@ -10,7 +10,8 @@ use crate::{CaptureError, Earlier, ParentError};
 
 use super::meta::Meta;
 
-/// How far a filesystem's clock may be behind: a tick of the kernel's, or, where times have no fractions, a second or two.
+/// The most nanoseconds by which a filesystem's clock may be behind: a tick of the kernel's clock. Where times have no
+/// fractions, it may be behind by a second or two: [`COARSE`] seconds.
 const TICK: u32 = 50_000_000;
 const COARSE: i64 = 2;
 
@@ -26,7 +27,7 @@ pub(super) struct Join {
     batch: std::vec::IntoIter<Entry>,
     ahead: Option<Entry>,
     settled_before: Stamp,
-    /// Whether its headers were made as ours are.
+    /// True if the earlier capture's headers have the layout of this version's.
     pub(super) same_layout: bool,
 }
 
@@ -107,7 +108,7 @@ impl Join {
         }
     }
 
-    /// Its entry at this path. Paths must come in order.
+    /// Takes the earlier capture's entry at this path. Paths must come in order.
     pub(super) fn take(&mut self, path: &Path) -> Result<Option<Entry>, CaptureError> {
         while let Some(entry) = &self.ahead {
             match entry.path.compare(path) {
@@ -123,7 +124,7 @@ impl Join {
         Ok(None)
     }
 
-    /// Whether one of its entries says all about the inode as it is now.
+    /// True if an entry of the earlier capture says all about the inode as it is now.
     pub(super) fn stands(&self, meta: &Meta, entry: &Entry) -> bool {
         meta.stands_as(entry) && latest_meant(entry.ctime) < self.settled_before
     }

@@ -34,7 +34,7 @@ struct Linked {
 #[derive(Default)]
 pub(super) struct Links {
     files: HashMap<Identity, Linked>,
-    /// Oldest first.
+    /// Open files, the oldest first.
     held: VecDeque<(Identity, OwnedFd)>,
 }
 

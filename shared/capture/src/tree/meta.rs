@@ -1,4 +1,4 @@
-//! What the system says of a file: its inode and its extended attributes.
+//! The metadata of a file: its inode and its extended attributes.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -7,7 +7,7 @@ use holdfast_format::{Entry, EntryKind, Stamp};
 use rustix::fs::{FileType, Stat, fgetxattr, flistxattr, lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
 
-use super::seam;
+use super::test_hooks;
 use super::walk::Identity;
 
 /// The kernel's own bound on a value, and on a list of names.
@@ -17,7 +17,7 @@ const XATTR_MAX: usize = 64 << 10;
 /// it [`XATTR_MAX`] for every file takes longer than asking.
 const NAMES_USUAL: usize = 256;
 
-/// What an entry's attributes may be in sum: its headers must fit into a pack.
+/// The most bytes of all attributes of an entry together. The entry's headers must fit into a pack.
 const XATTRS_MAX: usize = 4 << 20;
 
 /// The parts of `stat` that matter here.
@@ -62,7 +62,7 @@ impl From<Stat> for Meta {
             allocated: (stat.st_blocks as u64).saturating_mul(512),
             mtime: stamp(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
             ctime: stamp(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
-            inode: seam::inode(stat.st_ino as u64),
+            inode: test_hooks::inode(stat.st_ino as u64),
             filesystem: stat.st_dev as u64,
             links: stat.st_nlink as u64,
             device: if is_device {
@@ -97,9 +97,9 @@ impl Meta {
             && rights(self) == rights(other)
     }
 
-    /// Whether the parent's entry describes the same inode in the same state. Its kind and link are the caller's to
-    /// compare. An unchanged ctime says that owner, mode and extended attributes are unchanged as well. An entry that came
-    /// from an archive has neither: its inode is zero.
+    /// True if the parent's entry describes the same inode in the same state. The caller compares kind and link. An
+    /// unchanged ctime says that owner, mode and extended attributes are unchanged as well. An entry that came from an
+    /// archive has neither: its inode is zero.
     pub(super) fn stands_as(&self, entry: &Entry) -> bool {
         let is_file = entry.kind == EntryKind::File;
         entry.inode != 0
@@ -122,7 +122,7 @@ pub(super) struct XattrReader {
     path: Vec<u8>,
 }
 
-/// Whose attributes.
+/// The file whose attributes are read.
 #[derive(Clone, Copy)]
 pub(super) enum Of<'a> {
     /// An open file or directory.
@@ -131,10 +131,10 @@ pub(super) enum Of<'a> {
     Name(BorrowedFd<'a>, &'a CStr),
 }
 
-/// What [`XattrReader::read`] found.
-pub(super) struct Found {
+/// The result of [`XattrReader::read`].
+pub(super) struct ReadXattrs {
     pub(super) xattrs: Xattrs,
-    /// There are some that could not be read, or too many.
+    /// True if some attributes could not be read, or were too many.
     pub(super) incomplete: bool,
 }
 
@@ -147,9 +147,9 @@ impl XattrReader {
         }
     }
 
-    /// All extended attributes; ACLs and capabilities are among them.
-    pub(super) fn read(&mut self, of: Of<'_>) -> Result<Found, Errno> {
-        let mut found = Found {
+    /// Reads all extended attributes, ACLs and capabilities among them.
+    pub(super) fn read(&mut self, of: Of<'_>) -> Result<ReadXattrs, Errno> {
+        let mut found = ReadXattrs {
             xattrs: Vec::new(),
             incomplete: false,
         };

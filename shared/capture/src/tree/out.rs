@@ -1,4 +1,4 @@
-//! Where a tree's entries go: their bytes to the packer, their lines to the contents.
+//! The output of a tree's capture: the bytes of entries go to the packer, their lines to the contents.
 
 use std::io::Write;
 
@@ -6,11 +6,11 @@ use holdfast_format::{Content, ContentsWriter, Counts, Entry, EntryKind, Extent,
 
 use super::header::{self, Member};
 use super::meta::Xattrs;
-use super::seam::{self, Moment};
+use super::test_hooks::{self, Moment};
 use super::{CLOSING, TreeOutcome};
 use crate::packer::Origin;
 use crate::window::Window;
-use crate::{CaptureError, Earlier, Packer, Progress, Watch};
+use crate::{CaptureError, CaptureProgress, Earlier, Packer, Watch};
 
 /// Takes entries in order, and counts them.
 pub(super) struct Out<'c, 'p, 'w, W: Write> {
@@ -22,7 +22,7 @@ pub(super) struct Out<'c, 'p, 'w, W: Write> {
     /// Holds the head of the data that [`Out::data`] is to cut.
     pub(super) window: Window,
     header: Vec<u8>,
-    /// Of the extents that entries hold in an earlier capture.
+    /// The numbering of packs in the extents of the earlier capture.
     origin: Origin,
     /// Bytes of the stream before this tree.
     base: u64,
@@ -50,7 +50,7 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
         }
     }
 
-    /// Ends the tree.
+    /// Writes the blocks that end the archive, and returns the result.
     pub(super) fn finish(self) -> Result<TreeOutcome, CaptureError> {
         let closing = vec![self.packer.chunk(&CLOSING)?];
         Ok(TreeOutcome {
@@ -60,7 +60,7 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
         })
     }
 
-    /// Makes an entry's headers.
+    /// Writes an entry's headers into the buffer.
     pub(super) fn make_header(
         &mut self,
         entry: &Entry,
@@ -154,7 +154,7 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
         }
         while let Some(chunk) = self.window.cut(self.packer.cutter()) {
             extents.push(self.packer.chunk(chunk)?);
-            seam::reached(Moment::Reading, &path.0);
+            test_hooks::reached(Moment::Reading, &path.0);
             self.go_on()?;
             self.tell();
             self.window.fill(&mut read)?;
@@ -206,7 +206,7 @@ impl<'c, 'p, 'w, W: Write> Out<'c, 'p, 'w, W> {
     }
 
     fn tell(&mut self) {
-        (self.watch.progress)(Progress {
+        (self.watch.progress)(CaptureProgress {
             bytes: self.packer.size() - self.base,
             files: self.entries,
         });

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 
 use super::file::FileData;
 use super::meta::{Meta, Of, Xattrs};
-use super::seam::{self, Moment};
 use super::sparse::{self, Map, Segment};
-use super::{Capture, Place, flush, out};
+use super::test_hooks::{self, Moment};
+use super::{Capture, EntryAt, flush, out};
 use crate::CaptureError;
 
 const OPEN_FILE: OFlags = OFlags::RDONLY
@@ -26,7 +26,7 @@ struct Opened {
     meta: Meta,
     xattrs: Xattrs,
     map: Option<Map>,
-    /// Whether every later write will show in its times.
+    /// True if every later write will show in the file's times.
     flushed: bool,
 }
 
@@ -46,7 +46,7 @@ impl Opened {
 }
 
 impl<W: Write> Capture<'_, '_, '_, W> {
-    pub(super) fn file(&mut self, place: Place<'_>, meta: Meta) -> Result<(), CaptureError> {
+    pub(super) fn file(&mut self, place: EntryAt<'_>, meta: Meta) -> Result<(), CaptureError> {
         if let Some(first) = self.links.first_name(&meta) {
             return self.hard_link(place.path, &meta, first);
         }
@@ -67,7 +67,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     /// Takes a file over from the earlier capture, if its chunks can be referenced. `entry` holds its extents there.
-    fn unread(&mut self, place: &Place<'_>, meta: &Meta, mut entry: Entry) -> Result<bool, CaptureError> {
+    fn unread(&mut self, place: &EntryAt<'_>, meta: &Meta, mut entry: Entry) -> Result<bool, CaptureError> {
         let data = out::data_size(&entry.extents);
         let Some(stored) = sparse::stored_size(entry.size, data).filter(|stored| *stored <= entry.size) else {
             return Ok(false);
@@ -94,7 +94,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
     }
 
     /// Opens a file to read it. `None` if it is no file any more.
-    fn open_file(&mut self, place: &Place<'_>) -> Result<Option<Opened>, Errno> {
+    fn open_file(&mut self, place: &EntryAt<'_>) -> Result<Option<Opened>, Errno> {
         let fd = self.open(place.dir, place.name, OPEN_FILE)?;
         let meta = Meta::from(fstat(&fd)?);
         if meta.kind != Some(EntryKind::File) {
@@ -104,7 +104,7 @@ impl<W: Write> Capture<'_, '_, '_, W> {
         self.out.warn_of_xattrs(&place.path, found.incomplete);
         let flushed = flush::flush(fd.as_fd(), meta.filesystem, meta.ctime, self.begun).is_ok();
         let map = sparse::map(fd.as_fd(), meta.size, meta.allocated);
-        seam::reached(Moment::Opened, &place.path.0);
+        test_hooks::reached(Moment::Opened, &place.path.0);
         Ok(Some(Opened {
             fd,
             meta,

@@ -25,10 +25,10 @@ pub(super) struct Segment {
     pub(super) length: u64,
 }
 
-/// A sparse file's map.
+/// The map of a sparse file's data.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Map {
-    /// As it stands in the archive.
+    /// The map as text, as it stands in the archive.
     pub(super) text: Vec<u8>,
     pub(super) segments: Vec<Segment>,
     /// Bytes of text and data.

@@ -1,4 +1,4 @@
-//! What of the file system is to be captured.
+//! The specification of a tree to capture: its roots, and the paths to leave out.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ const MATCHING: MatchOptions = MatchOptions {
 pub struct Root {
     /// The file or directory. If it is a symbolic link, what it points to.
     pub path: PathBuf,
-    /// Its path in the artefact: `.`, or components joined by `/`.
+    /// The root's path in the artefact: `.`, or components joined by `/`.
     pub as_path: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl Root {
     }
 }
 
-/// A tree to capture.
+/// The specification of a tree to capture.
 #[derive(Clone, Debug)]
 pub struct TreeSpec {
     pub(super) roots: Vec<Root>,
@@ -84,7 +84,8 @@ impl TreeSpec {
         let order = |root: &Root| holdfast_format::Path(root.as_path.clone());
         roots.sort_by(|a, b| order(a).compare(&order(b)));
         roots.dedup_by(|inner, outer| contains(&outer.as_path, &inner.as_path));
-        let (mut names, mut paths) = (Vec::new(), Vec::new());
+        let mut names = Vec::new();
+        let mut paths = Vec::new();
         for text in exclude {
             let bare = text.trim_start_matches("./").trim_end_matches('/');
             let list = if bare.contains('/') { &mut paths } else { &mut names };
@@ -102,7 +103,7 @@ impl TreeSpec {
         })
     }
 
-    /// Whether a path is left out. `below` is how many bytes of it lead to its root.
+    /// True if a path is left out. `below` is the number of bytes at its beginning that lead to its root.
     pub(super) fn excludes(&self, path: &[u8], below: usize) -> bool {
         if self.names.is_empty() && self.paths.is_empty() {
             return false;
@@ -117,7 +118,7 @@ impl TreeSpec {
     }
 }
 
-/// Whether `inner` is `outer`, or lies within it.
+/// True if `inner` is `outer`, or lies within it.
 fn contains(outer: &[u8], inner: &[u8]) -> bool {
     outer == b"."
         || inner

@@ -66,7 +66,8 @@ fn extract(stream: &[u8]) -> tempfile::TempDir {
 
 /// All that an extraction must bring back, by path. Names of one file share its group.
 fn describe(root: &FsPath) -> BTreeMap<Vec<u8>, String> {
-    let (mut out, mut first) = (BTreeMap::new(), BTreeMap::new());
+    let mut out = BTreeMap::new();
+    let mut first = BTreeMap::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(path) = todo.pop() {
         let full = root.join(&path);
@@ -168,7 +169,8 @@ fn varied(root: &FsPath) {
 
 #[test]
 fn everything_comes_back_through_gnu_tar() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     varied(root.path());
     let shot = shoot(&store, &spec(root.path()), None);
     assert_eq!(shot.warnings(), ["socket socket"]);
@@ -188,7 +190,8 @@ fn everything_comes_back_through_gnu_tar() {
     );
     assert_eq!(entry(&shot, "empty").extents[0].id, None);
     let out = extract(&shot.stream);
-    let (expected, found) = (describe(root.path()), describe(&out.path().join("out")));
+    let expected = describe(root.path());
+    let found = describe(&out.path().join("out"));
     for (path, text) in &expected {
         assert_eq!(found.get(path), Some(text), "{}", path.escape_ascii());
     }
@@ -197,7 +200,8 @@ fn everything_comes_back_through_gnu_tar() {
 
 #[test]
 fn what_stands_is_not_read_and_costs_nothing() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     varied(root.path());
     settle();
     let first = shoot(&store, &spec(root.path()), None);
@@ -221,7 +225,8 @@ fn what_stands_is_not_read_and_costs_nothing() {
 
 #[test]
 fn a_parent_is_trusted_only_with_what_had_settled() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     fs::write(root.path().join("f"), noise(10_000, 1)).unwrap();
     settle();
     let mut first = shoot(&store, &spec(root.path()), None);
@@ -239,7 +244,8 @@ fn a_parent_is_trusted_only_with_what_had_settled() {
 
 #[test]
 fn headers_of_another_layout_and_bad_packs_are_stored_anew() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     fs::write(root.path().join("f"), noise(10_000, 1)).unwrap();
     settle();
     let mut first = shoot(&store, &spec(root.path()), None);
@@ -268,7 +274,8 @@ fn headers_of_another_layout_and_bad_packs_are_stored_anew() {
 
 #[test]
 fn a_sparse_file_of_8_tib_takes_kilobytes() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let file = fs::File::create(root.path().join("big")).unwrap();
     file.set_len(8 << 40).unwrap();
     let at = |file: &fs::File, offset: u64, bytes: &[u8]| {
@@ -290,8 +297,10 @@ fn a_sparse_file_of_8_tib_takes_kilobytes() {
 
     let out = extract(&first.stream);
     for name in ["big", "odd", "only-a-hole"] {
-        let (a, b) = (root.path().join(name), out.path().join("out").join(name));
-        let (old, new) = (fs::metadata(&a).unwrap(), fs::metadata(&b).unwrap());
+        let a = root.path().join(name);
+        let b = out.path().join("out").join(name);
+        let old = fs::metadata(&a).unwrap();
+        let new = fs::metadata(&b).unwrap();
         assert_eq!((old.len(), old.mtime_nsec()), (new.len(), new.mtime_nsec()));
         assert!(new.blocks() < 1000, "restored sparse");
         for offset in [5 << 40, 100_000, (1 << 30) - 100, 0] {
@@ -310,7 +319,8 @@ fn a_sparse_file_of_8_tib_takes_kilobytes() {
 #[test]
 fn depth_does_not_matter() {
     const DEPTH: usize = 5000;
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let mut dir = openat(CWD, root.path(), walk::OPEN_DIR, Mode::empty()).unwrap();
     for _ in 0..DEPTH {
         mkdirat(&dir, c"directory", Mode::RWXU).unwrap();
@@ -341,7 +351,8 @@ fn depth_does_not_matter() {
 
 #[test]
 fn a_directory_that_is_a_file_is_refused_for_good() {
-    let (base, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let base = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let file = base.path().join("file");
     fs::write(&file, b"one file").unwrap();
     let link = base.path().join("link");
@@ -356,7 +367,8 @@ fn a_directory_that_is_a_file_is_refused_for_good() {
 
 #[test]
 fn links_and_fifos_with_several_names_are_hard_links() {
-    let (base, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let base = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let at = |name: &str| base.path().join(name);
     symlink("nowhere", at("a-link")).unwrap();
     fs::hard_link(at("a-link"), at("b-link")).unwrap();
@@ -376,7 +388,8 @@ fn links_and_fifos_with_several_names_are_hard_links() {
 
 #[test]
 fn roots_are_files_directories_and_links_to_them() {
-    let (base, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let base = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let at = |name: &str| base.path().join(name);
     fs::create_dir_all(at("etc/sub")).unwrap();
     fs::write(at("etc/sub/a.tmp"), b"").unwrap();
@@ -404,7 +417,8 @@ fn roots_are_files_directories_and_links_to_them() {
 
 #[test]
 fn excluded_names_cost_nothing_in_the_parent_either() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     for name in ["a", "b", "c"] {
         fs::write(root.path().join(name), noise(5000, 1)).unwrap();
     }

@@ -65,7 +65,7 @@ fn at(bytes: &[u8], start: u32) -> &CStr {
     CStr::from_bytes_until_nul(&bytes[start as usize..]).unwrap_or_default()
 }
 
-/// Filesystem and inode.
+/// The identity of a file: its filesystem and its inode.
 pub(super) type Identity = (u64, u64);
 
 struct Frame {
@@ -78,7 +78,7 @@ struct Frame {
     length: usize,
 }
 
-/// Where the walk is.
+/// The position of a walk through a directory and everything below it.
 pub(super) struct Walk {
     frames: Vec<Frame>,
     path: Vec<u8>,
@@ -155,12 +155,12 @@ impl Walk {
         &self.path
     }
 
-    /// How many bytes of the path lead to the root's entries.
+    /// Returns the number of bytes of the path that lead to the root's entries.
     pub(super) fn below(&self) -> usize {
         self.below
     }
 
-    /// The root's filesystem.
+    /// Returns the root's filesystem.
     pub(super) fn filesystem(&self) -> u64 {
         self.filesystem
     }

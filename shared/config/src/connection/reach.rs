@@ -72,15 +72,15 @@ choice! {
 }
 
 choice! {
-    /// A version of TLS.
+    /// A version of the TLS protocol.
     TlsVersion {
-        /// 1.0
+        /// TLS 1.0
         V1 = "TLSv1",
-        /// 1.1
+        /// TLS 1.1
         V1_1 = "TLSv1.1",
-        /// 1.2
+        /// TLS 1.2
         V1_2 = "TLSv1.2",
-        /// 1.3
+        /// TLS 1.3
         V1_3 = "TLSv1.3",
     }
 }
@@ -126,7 +126,6 @@ pub struct Host {
     pub name: String,
     /// The address. If it is set, the name is not looked up.
     pub address: Option<IpAddr>,
-    /// The port.
     pub port: u16,
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::table::Table;
 use crate::values::period::Period;
 
-/// `[janitor]`: limits on deletion.
+/// The section `[janitor]`: limits on deletion.
 #[derive(Clone, Debug, Serialize)]
 pub struct Janitor {
     /// The time between the condemnation of a pack and its deletion. Must be longer than the `timeout` of any schedule.

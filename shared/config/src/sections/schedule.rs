@@ -22,7 +22,7 @@ choice! {
     }
 }
 
-/// `[[schedule]]`: one schedule.
+/// The section `[[schedule]]`: one schedule.
 #[derive(Clone, Debug, Serialize)]
 pub struct Schedule {
     /// The schedule's name. Required.

@@ -25,7 +25,7 @@ pub struct EngineError {
 pub enum Kind {
     /// The socket of the engine does not exist.
     Missing,
-    /// Nothing listens at the engine's address.
+    /// No process listens at the engine's address.
     Refused,
     /// The engine did not answer within this time.
     NoAnswer(Duration),

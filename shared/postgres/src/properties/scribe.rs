@@ -70,7 +70,7 @@ impl Scribe {
         }
     }
 
-    /// Removes what was made.
+    /// Removes the database that the scribe made, if it made one.
     pub async fn finish(mut self) {
         if self.raw.take().is_some() {
             self.drop_spare().await;

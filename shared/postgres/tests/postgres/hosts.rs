@@ -13,7 +13,9 @@ fn of_several_hosts_the_first_that_will_do_is_spoken_to_by_all() {
     let standby = primary.standby().unwrap();
     let runtime = runtime();
     // Nobody listens on this port.
-    let (down, one, two) = (1, primary.port(), standby.port());
+    let down = 1;
+    let one = primary.port();
+    let two = standby.port();
     let cases = [
         ([down, one], "any", Some(one)),
         ([two, one], "any", Some(two)),
@@ -65,7 +67,8 @@ fn of_several_hosts_the_first_that_will_do_is_spoken_to_by_all() {
 
 #[test]
 fn a_server_that_refuses_is_final_and_the_others_are_not_tried() {
-    let (first, second) = (Cluster::start().unwrap(), Cluster::start().unwrap());
+    let first = Cluster::start().unwrap();
+    let second = Cluster::start().unwrap();
     let url = format!(
         "postgres://nobody@127.0.0.1:{},127.0.0.1:{}/postgres",
         first.port(),

@@ -48,7 +48,8 @@ impl Setup {
 
 #[test]
 fn the_driver_and_programs_hold_to_the_same_rules_for_tls() {
-    let (setup, runtime) = (setup(), runtime());
+    let setup = setup();
+    let runtime = runtime();
     // User, host, parameters; whether TLS is spoken then, or nothing if nobody is let in.
     let cases = [
         (
@@ -136,7 +137,8 @@ fn the_driver_and_programs_hold_to_the_same_rules_for_tls() {
 
 #[test]
 fn a_user_is_let_in_by_certificate() {
-    let (setup, runtime) = (setup(), runtime());
+    let setup = setup();
+    let runtime = runtime();
     let own = setup.authority.certify("certified").unwrap();
     let foreign = setup.other.certify("certified").unwrap();
     let whose = "SELECT current_user::text";
@@ -164,7 +166,8 @@ fn a_user_is_let_in_by_certificate() {
 
 #[test]
 fn what_is_wrong_with_a_connection_is_told_with_what_to_do() {
-    let (setup, runtime) = (setup(), runtime());
+    let setup = setup();
+    let runtime = runtime();
     let missing = "sslmode=verify-full&sslrootcert=/no/such/ca.pem";
     for (user, query, says) in [
         (

@@ -113,7 +113,8 @@ fn two_packs_cannot_be_spliced() {
     let pair = Pair::new(KeyPurpose::Backup);
     for profile in PROFILES {
         let sealer = PackSealer::new(&pair.recipients, profile).unwrap();
-        let (one, two) = (sealer.seal(&noise(9000)).unwrap(), sealer.seal(&noise(9000)).unwrap());
+        let one = sealer.seal(&noise(9000)).unwrap();
+        let two = sealer.seal(&noise(9000)).unwrap();
         let spliced = [&one[..6000], &two[6000..]].concat();
         assert!(matches!(
             pair.secret.open(&spliced, MIB),

@@ -95,7 +95,8 @@ fn unusable_files_are_named() {
 #[test]
 fn a_secret_key_among_recipients_is_refused() {
     let dir = TempDir::new().unwrap();
-    let (good, bad) = (Pair::new(KeyPurpose::Backup), Pair::new(KeyPurpose::Backup));
+    let good = Pair::new(KeyPurpose::Backup);
+    let bad = Pair::new(KeyPurpose::Backup);
     let paths = [
         written(&dir, "good.asc", good.key.public_armored.as_bytes()),
         written(&dir, "bad.asc", bad.key.secret_armored.as_bytes()),
@@ -176,7 +177,8 @@ fn a_signer_is_one_live_signing_key() {
     let backup = Pair::new(KeyPurpose::Backup);
     let error = Signer::from_bytes(backup.key.secret_armored.as_bytes(), None, now).unwrap_err();
     assert!(matches!(error, KeyError::NoSigningKey { .. }), "{error:?}");
-    let (one, two) = (Pair::new(KeyPurpose::Pipeline), Pair::new(KeyPurpose::Pipeline));
+    let one = Pair::new(KeyPurpose::Pipeline);
+    let two = Pair::new(KeyPurpose::Pipeline);
     let both = format!("{}\n{}", &*one.key.secret_armored, &*two.key.secret_armored);
     assert!(matches!(
         Signer::from_bytes(both.as_bytes(), None, now),

@@ -122,7 +122,8 @@ fn the_cache_of_session_keys_is_bounded() {
 
 #[test]
 fn a_stranger_is_told_which_key_is_needed() {
-    let (one, two) = (Pair::new(KeyPurpose::Backup), Pair::new(KeyPurpose::Backup));
+    let one = Pair::new(KeyPurpose::Backup);
+    let two = Pair::new(KeyPurpose::Backup);
     let stranger = Pair::new(KeyPurpose::Backup);
     let everyone = one.recipients.union(&two.recipients);
     for profile in PROFILES {
@@ -142,7 +143,8 @@ fn a_stranger_is_told_which_key_is_needed() {
 
 #[test]
 fn recipients_are_read_from_the_beginning_of_an_object() {
-    let (one, two) = (Pair::new(KeyPurpose::Backup), Pair::new(KeyPurpose::Backup));
+    let one = Pair::new(KeyPurpose::Backup);
+    let two = Pair::new(KeyPurpose::Backup);
     for profile in PROFILES {
         let sealed = seal(&one.recipients, profile, &noise(5 * MIB)).unwrap();
         let beginning = &sealed[..4096];

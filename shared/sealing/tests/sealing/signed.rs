@@ -91,7 +91,8 @@ fn signed_at(opened: Result<Opened, OpenError>) -> SystemTime {
 
 #[test]
 fn a_record_opens_with_its_signer_and_time() {
-    let (pipeline, backup) = (Pair::new(KeyPurpose::Pipeline), Pair::new(KeyPurpose::Backup));
+    let pipeline = Pair::new(KeyPurpose::Pipeline);
+    let backup = Pair::new(KeyPurpose::Backup);
     let signer = pipeline.signer();
     let everyone = signer.recipients().union(&backup.recipients);
     for profile in [Profile::Gnupg, Profile::Rfc9580] {
@@ -124,7 +125,8 @@ fn the_limit_holds_for_records() {
 
 #[test]
 fn unsigned_and_unknown_are_told_apart() {
-    let (pipeline, stranger) = (Pair::new(KeyPurpose::Pipeline), Pair::new(KeyPurpose::Pipeline));
+    let pipeline = Pair::new(KeyPurpose::Pipeline);
+    let stranger = Pair::new(KeyPurpose::Pipeline);
     let trusted = TrustedSigners::from_recipients(&pipeline.recipients);
     for profile in [Profile::Gnupg, Profile::Rfc9580] {
         for size in [10, 3 * MIB] {
@@ -151,7 +153,8 @@ fn unsigned_and_unknown_are_told_apart() {
 
 #[test]
 fn a_tampered_record_is_damaged_and_another_key_is_no_key() {
-    let (pipeline, other) = (Pair::new(KeyPurpose::Pipeline), Pair::new(KeyPurpose::Backup));
+    let pipeline = Pair::new(KeyPurpose::Pipeline);
+    let other = Pair::new(KeyPurpose::Backup);
     let trusted = TrustedSigners::from_recipients(&pipeline.recipients);
     let sealed = sign_and_seal(&pipeline.signer(), &pipeline.recipients, Profile::Gnupg, &noise(2000)).unwrap();
     for at in (sealed.len() - 2000..sealed.len()).step_by(97) {
@@ -205,7 +208,8 @@ fn two_signatures_are_one_too_many() {
 
 #[test]
 fn a_record_made_for_another_reader_cannot_be_passed_on() {
-    let (reader, other) = (Pair::new(KeyPurpose::Pipeline), Pair::new(KeyPurpose::Backup));
+    let reader = Pair::new(KeyPurpose::Pipeline);
+    let other = Pair::new(KeyPurpose::Backup);
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let other = Cert::from_bytes(other.key.public_armored.as_bytes()).unwrap();
     let passed_on = forge.signed(|signer| signer.add_intended_recipient(&other));

@@ -1,12 +1,12 @@
-//! All that a capture has open while it goes on. Everything here may block.
+//! The open parts of a capture while it goes on. Everything here may block.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use holdfast_capture::{
-    Attempt, CaptureError, ContentsFile, Draft, Earlier, Packed, Packer, PackerOptions, Progress, Sink, Staging, Wait,
-    Watch,
+    Attempt, CaptureError, CaptureProgress, ContentsFile, Draft, Earlier, Packed, Packer, PackerOptions, Sink, Staging,
+    Wait, Watch,
 };
 use holdfast_format::{Captured, ContentsWriter, Extent, PackId, Predecessor};
 use holdfast_service::JobError;
@@ -15,16 +15,16 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::beside::Beside;
 use crate::history::History;
-use crate::input::{Found, Input};
+use crate::input::{Input, SourceFacts};
+use crate::joined_thread::JoinedThread;
 use crate::parent::Parent;
 use crate::session::Session;
+use crate::staged_attempt::StagedAttempt;
 use crate::stager::Stager;
-use crate::whole::Whole;
 
-/// All that a capture has open. Fields are dropped in their order: the threads are told to end, what they wait for goes,
-/// then they are waited for, and last the attempt's folder is removed.
+/// The open parts of a capture. Fields are dropped in their order: the threads are told to end, the channels that they
+/// wait for are closed, then the threads are waited for, and last the attempt's folder is removed.
 pub(super) struct Open {
     ending: DropGuard,
     packer: Packer<'static>,
@@ -36,7 +36,7 @@ pub(super) struct Open {
     stop: CancellationToken,
     bytes: Arc<AtomicU64>,
     history: History,
-    /// When the pre-copy began, if there is one to compare with.
+    /// The time at which the pre-copy began, if there is one to compare with.
     precopied: Option<Timestamp>,
     session: Session,
 }
@@ -50,7 +50,7 @@ pub(super) struct Unfinished {
 /// The thread that makes the parent's index, told to end and waited for when this is dropped.
 struct Indexing {
     _ending: DropGuard,
-    _thread: Beside,
+    _thread: JoinedThread,
 }
 
 /// The memory that compressing took, given back when this is dropped.
@@ -148,7 +148,7 @@ impl Open {
             earlier,
             previous: self.history.latest.manifest.as_deref(),
             watch: Watch {
-                progress: &mut |progress: Progress| bytes.store(progress.bytes, Ordering::Relaxed),
+                progress: &mut |progress: CaptureProgress| bytes.store(progress.bytes, Ordering::Relaxed),
                 stop: &|| stop.is_cancelled(),
             },
         })
@@ -156,18 +156,18 @@ impl Open {
 
     pub(super) fn precopy(
         &mut self,
-        read: impl FnOnce(Input<'_>) -> Result<Option<Found>, JobError>,
+        read: impl FnOnce(Input<'_>) -> Result<Option<SourceFacts>, JobError>,
     ) -> Result<(), JobError> {
         let began = self.session.cx.now();
         let of_precopy = self.attempt.attempt.precopy()?;
         let of_capture = std::mem::replace(&mut self.contents, of_precopy);
-        let found = self.read(read);
+        let facts = self.read(read);
         let of_precopy = std::mem::replace(&mut self.contents, of_capture);
         self.packer.begin_again();
         // Nothing of it is to wait for room once programs stand still.
         self.stager.settle();
-        if let Some(found) = found? {
-            put_contents(of_precopy, found.closing)?;
+        if let Some(facts) = facts? {
+            put_contents(of_precopy, facts.closing)?;
             self.precopied = Some(began);
         }
         Ok(())
@@ -181,7 +181,7 @@ impl Open {
     }
 
     /// Completes the attempt: packs, contents, and last the draft.
-    pub(super) fn complete(mut self, mut found: Found) -> Result<Whole, JobError> {
+    pub(super) fn complete(mut self, mut facts: SourceFacts) -> Result<StagedAttempt, JobError> {
         if self.precopied.is_some()
             && let Err(error) = self.attempt.attempt.forget_precopy()
         {
@@ -193,13 +193,13 @@ impl Open {
         drop(self.indexing);
         self.stager.end()?;
         let packed = packed?;
-        let contents_plain = put_contents(self.contents, std::mem::take(&mut found.closing))?;
+        let contents_plain = put_contents(self.contents, std::mem::take(&mut facts.closing))?;
         failpoint::hit("capture.before_draft")?;
         let number = self.attempt.number();
-        let draft = draft(&self.session, &self.history, number, packed, found, contents_plain)?;
+        let draft = draft(&self.session, &self.history, number, packed, facts, contents_plain)?;
         self.attempt.attempt.put_draft(&draft)?;
         self.attempt.whole = true;
-        Ok(Whole {
+        Ok(StagedAttempt {
             attempt: self.attempt.attempt.clone(),
             session: self.session,
             draft,
@@ -207,7 +207,7 @@ impl Open {
     }
 }
 
-/// What the packer is to know.
+/// Returns the packer's options.
 fn options(session: &Session, history: &History) -> Result<PackerOptions, JobError> {
     let info = session.cx.repository.info();
     let (recipients, profile) = session.cx.recipients()?;
@@ -262,7 +262,7 @@ fn draft(
     history: &History,
     attempt: u32,
     packed: Packed,
-    found: Found,
+    facts: SourceFacts,
     contents_plain: u64,
 ) -> Result<Draft, JobError> {
     let (recipients, profile) = session.cx.recipients()?;
@@ -286,16 +286,16 @@ fn draft(
         class: session.class,
         profile: profile.as_str().to_owned(),
         recipients: recipients.fingerprints(),
-        tools: found.tools,
+        tools: facts.tools,
         stream: packed.stream(artefact.kind.stream_format()),
         new: packed.new,
-        counts: found.counts,
-        database: found.database,
-        volume: found.volume,
+        counts: facts.counts,
+        database: facts.database,
+        volume: facts.volume,
     };
     Ok(Draft {
         captured,
-        warnings: found.warnings,
+        warnings: facts.warnings,
         packs: packed.packs,
         contents_plain,
     })

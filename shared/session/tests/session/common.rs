@@ -23,7 +23,7 @@ use holdfast_format::{
 use holdfast_repository::{ContentsPut, SealedManifest};
 use holdfast_sealing::Profile;
 use holdfast_service::{Context, JobError, bus_options, open_bus};
-use holdfast_session::{Found, Input, Session};
+use holdfast_session::{Input, Session, SourceFacts};
 use holdfast_tests::nats::Server;
 use jiff::{SignedDuration, Timestamp};
 pub use repository::*;
@@ -92,9 +92,9 @@ pub fn noise(size: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Reads bytes as a stream.
-pub fn stream(bytes: &[u8], input: &mut Input<'_>) -> Result<Found, JobError> {
+pub fn stream(bytes: &[u8], input: &mut Input<'_>) -> Result<SourceFacts, JobError> {
     capture_stream(bytes, input.packer, input.contents, &mut input.watch)?;
-    Ok(Found::default())
+    Ok(SourceFacts::default())
 }
 
 pub fn expected(run: RunId) -> Expected {

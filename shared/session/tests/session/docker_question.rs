@@ -96,7 +96,8 @@ where
 {
     let drain = tokio_util::sync::CancellationToken::new();
     let answering = {
-        let (cx, drain) = (host.cx.clone(), drain.clone());
+        let cx = host.cx.clone();
+        let drain = drain.clone();
         let handler = move |ask: DockerAsk| {
             let fake = fake.clone();
             async move { fake(ask) }

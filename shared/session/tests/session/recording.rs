@@ -9,24 +9,24 @@ use holdfast_capture::{CaptureError, Root, TreeSpec, capture_tree};
 use holdfast_events::{Job, What, Work, WorkStage};
 use holdfast_format::{ArtefactKind, RunId};
 use holdfast_service::JobError;
-use holdfast_session::{Found, Input};
+use holdfast_session::{Input, SourceFacts};
 use holdfast_tests::wait_until;
 use jiff::{SignedDuration, Timestamp};
 
-fn tree(dir: &std::path::Path, input: &mut Input<'_>) -> Result<Found, JobError> {
+fn tree(dir: &std::path::Path, input: &mut Input<'_>) -> Result<SourceFacts, JobError> {
     let spec = TreeSpec::new(vec![Root::directory(dir)], &[], false)?;
     let earlier = input.earlier.as_ref();
     let outcome = capture_tree(&spec, earlier, input.packer, input.contents, &mut input.watch)?;
-    Ok(Found {
+    Ok(SourceFacts {
         counts: outcome.counts,
         warnings: outcome.warnings,
         closing: outcome.closing,
-        ..Found::default()
+        ..SourceFacts::default()
     })
 }
 
 /// Reads until the job is given up.
-fn until_stopped(input: &mut Input<'_>) -> Result<Found, JobError> {
+fn until_stopped(input: &mut Input<'_>) -> Result<SourceFacts, JobError> {
     wait_until("the capture is told to stop", SOON, || Ok(input.watch.stopped())).unwrap();
     Err(CaptureError::Stopped.into())
 }
@@ -52,7 +52,7 @@ async fn a_capture_is_told_from_its_beginning_to_its_seals() {
     let captured = session.capture(now(), move |mut input| {
         let found = stream(&bytes, &mut input)?;
         let tools = [("probe".to_owned(), "7".to_owned())].into();
-        Ok(Found { tools, ..found })
+        Ok(SourceFacts { tools, ..found })
     });
     captured.await.unwrap();
     let told = host.facts(run(1), 2).await;
@@ -362,7 +362,7 @@ async fn after_a_precopy_all_its_packs_are_staged_and_only_what_changed_is_read_
     std::fs::write(dir.join("small"), "after").unwrap();
     let path = dir.clone();
     let mut recorded = recording.read(move |mut input| tree(&path, &mut input)).await.unwrap();
-    recorded.found_mut().warnings.add("probe", "added later");
+    recorded.facts_mut().warnings.add("probe", "added later");
     recorded.finish().await.unwrap();
     assert!(!host.staged().contains(&"precopy.zst".to_owned()));
     let draft = attempt.draft().unwrap().unwrap();

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use holdfast_config::Settings;
-use holdfast_session::{StagingFolderError, is_in_memory, open_staging, staging_dir};
+use holdfast_service::is_in_memory;
+use holdfast_session::{StagingFolderError, open_staging, staging_dir};
 
 fn settings(dir: &Path, staging: &str) -> Settings {
     let file = dir.join("holdfast.toml");

@@ -65,7 +65,8 @@ impl Fake {
         let requests = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let (requests, answer) = (Arc::clone(&requests), Arc::clone(&answer));
+                let requests = Arc::clone(&requests);
+                let answer = Arc::clone(&answer);
                 tokio::spawn(async move {
                     while let Some(request) = read_request(&mut stream).await {
                         let answer = {

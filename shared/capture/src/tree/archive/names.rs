@@ -1,4 +1,4 @@
-//! Where entries stand, and whether they come as a walk of a directory brings them.
+//! The paths of an archive's entries, and their order, which must be that of a walk of a directory.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use holdfast_format::{EntryKind, Path};
 
-use super::found::Found;
+use super::headers::ArchiveEntry;
 
-/// No file system has longer names.
+/// The longest name of a file in any file system, in bytes.
 const NAME_MAX: usize = 255;
 
-/// What the kernel takes as a symbolic link's target at most.
+/// The longest target of a symbolic link that the kernel takes, in bytes.
 const TARGET_MAX: usize = 4095;
 
 /// Follows the entries of an archive.
@@ -25,7 +25,7 @@ pub(super) struct Order {
     hasher: RandomState,
 }
 
-/// Where an entry stands.
+/// The path of an entry, and the path that it links to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Placed {
     /// The path as contents spell it.
@@ -42,7 +42,7 @@ impl Order {
     ///
     /// # Errors
     /// Why it cannot come here.
-    pub(super) fn enter(&mut self, found: &Found) -> Result<Placed, &'static str> {
+    pub(super) fn enter(&mut self, found: &ArchiveEntry) -> Result<Placed, &'static str> {
         let path = path(&found.path, found.kind == EntryKind::Dir)?;
         self.check(&path, found.kind)?;
         let told = self.hasher.hash_one((
@@ -69,7 +69,7 @@ impl Order {
         Ok(Placed { path, link, estranged })
     }
 
-    /// Whether the archive may end here.
+    /// Checks that the archive may end here.
     ///
     /// # Errors
     /// Why not.

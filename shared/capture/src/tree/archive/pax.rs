@@ -1,4 +1,4 @@
-//! What stands before an entry's own header block: PAX records, and the long names of GNU tar.
+//! The records before an entry's own header block: PAX records, and the long names of GNU tar.
 
 use holdfast_format::Stamp;
 
@@ -11,9 +11,9 @@ const OTHER_ATTRIBUTES: [&[u8]; 4] = [b"SCHILY.acl.", b"RHT.security.", b"LIBARC
 
 pub(super) const SPARSE: &str = "a sparse file, which no engine writes";
 
-/// What was told of the entry that is to come, in place of what its own block says.
+/// The values that stand before the next entry's own header block, and override those of the block.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Overrides {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
@@ -21,13 +21,13 @@ pub(super) struct Told {
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<Stamp>,
     pub(super) xattrs: Xattrs,
-    /// It has attributes that were not understood.
+    /// True if the entry has attributes that were not understood.
     pub(super) incomplete: bool,
-    /// Whether anything was told.
+    /// True if any record or long name was read.
     pub(super) is_some: bool,
 }
 
-impl Told {
+impl Overrides {
     /// Takes PAX records. A later one goes before an earlier one; one without a value says nothing.
     ///
     /// # Errors
@@ -176,8 +176,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn told(records: &[u8]) -> Result<Told, &'static str> {
-        let mut told = Told::default();
+    fn told(records: &[u8]) -> Result<Overrides, &'static str> {
+        let mut told = Overrides::default();
         told.records(records).map(|()| told)
     }
 

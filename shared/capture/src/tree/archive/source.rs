@@ -12,11 +12,11 @@ const BUFFER: usize = 128 << 10;
 
 pub(super) type Block = [u8; BLOCK];
 
-/// Reads an archive.
+/// Reads the blocks of an archive, and counts their bytes.
 pub(super) struct Source<'w, R> {
     reader: BufReader<R>,
     stop: &'w dyn Fn() -> bool,
-    /// Bytes read.
+    /// The bytes that were read so far.
     at: u64,
 }
 
@@ -29,7 +29,7 @@ impl<'w, R: Read> Source<'w, R> {
         }
     }
 
-    /// How many bytes came.
+    /// Returns the number of bytes that were read.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
@@ -51,7 +51,7 @@ impl<'w, R: Read> Source<'w, R> {
         Ok(())
     }
 
-    /// The next block.
+    /// Reads the next block.
     pub(super) fn block(&mut self) -> Result<Block, CaptureError> {
         let mut block = [0; BLOCK];
         self.fill(&mut block)?;
@@ -64,7 +64,8 @@ impl<'w, R: Read> Source<'w, R> {
         let mut data = self.data(length as u64);
         // Grows with what comes, not with what was promised.
         while bytes.len() < length {
-            let (before, step) = (bytes.len(), (length - bytes.len()).min(BUFFER));
+            let before = bytes.len();
+            let step = (length - bytes.len()).min(BUFFER);
             bytes.resize(before + step, 0);
             let n = data.read(&mut bytes[before..])?;
             bytes.truncate(before + n);
@@ -111,7 +112,7 @@ pub(super) struct Data<'s, 'w, R> {
     source: &'s mut Source<'w, R>,
     left: u64,
     padding: usize,
-    /// What fills the last block was read.
+    /// True once the rest of the last block was read.
     filled: bool,
 }
 

@@ -54,7 +54,8 @@ const PAX: [&str; 3] = ["--format=posix", "--xattrs", "--xattrs-include=*"];
 
 #[test]
 fn gnu_tars_archive_gives_the_stream_that_the_files_give() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     varied(root.path());
     let files = shoot(&store, &spec(root.path()), None);
     let archive = gnu_tar(root.path(), &PAX);
@@ -62,7 +63,8 @@ fn gnu_tars_archive_gives_the_stream_that_the_files_give() {
     assert_eq!(told(&shot, true), told(&files, true));
     assert!(shot.stream == files.stream);
     assert_eq!(shot.packed.digest, files.packed.digest);
-    let (ours, theirs) = (shot.outcome.counts, files.outcome.counts);
+    let ours = shot.outcome.counts;
+    let theirs = files.outcome.counts;
     assert_eq!(
         (ours.files, ours.directories, ours.other, ours.skipped),
         (theirs.files, theirs.directories, theirs.other, 0)
@@ -73,7 +75,8 @@ fn gnu_tars_archive_gives_the_stream_that_the_files_give() {
 
 #[test]
 fn other_formats_differ_in_what_they_cannot_tell() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     varied(root.path());
     let files = shoot(&store, &spec(root.path()), None);
     let shot = take(&gnu_tar(root.path(), &["--format=gnu"])).unwrap();
@@ -96,7 +99,8 @@ fn other_formats_differ_in_what_they_cannot_tell() {
 
 #[test]
 fn what_the_parent_has_is_not_stored_again() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     varied(root.path());
     let archive = gnu_tar(root.path(), &PAX);
     let first = shoot_archive(&store, &archive[..], None).unwrap();
@@ -134,7 +138,8 @@ fn what_the_parent_has_is_not_stored_again() {
 
 #[test]
 fn a_sparse_parent_lends_no_headers() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let file = fs::File::create(root.path().join("hollow")).unwrap();
     file.set_len(1 << 20).unwrap();
     let files = shoot(&store, &spec(root.path()), None);
@@ -271,7 +276,8 @@ fn the_caller_hears_of_progress_and_can_stop() {
         .file("b", &noise(200_000, 2))
         .bytes();
     let store = Store::default();
-    let (reported, asked) = (Cell::new(crate::Progress::default()), Cell::new(0));
+    let reported = Cell::new(crate::CaptureProgress::default());
+    let asked = Cell::new(0);
     for limit in [u32::MAX, 20, 2] {
         let mut packer = crate::testing::packer(&store, None, &HashSet::new());
         let mut contents = ContentsWriter::new(Vec::new(), ARTEFACT).unwrap();

@@ -3,23 +3,24 @@
 use holdfast_fault::{Retry, Retryable as _};
 
 use super::*;
-use crate::tree::seam::Moment;
+use crate::tree::test_hooks::Moment;
 
 /// Captures a tree with the file `f`, and does something at a moment of its capture.
 fn when(moment: Moment, size: usize, act: impl Fn(&FsPath) + 'static) -> (tempfile::TempDir, Shot) {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     fs::write(root.path().join("f"), noise(size, 1)).unwrap();
     fs::write(root.path().join("g"), b"after it").unwrap();
     let file = root.path().join("f");
     let mut done = false;
-    seam::set(move |now, path| {
+    test_hooks::set(move |now, path| {
         if now == moment && path == b"f" && !done {
             done = true;
             act(&file);
         }
     });
     let shot = shoot(&store, &spec(root.path()), None);
-    seam::set(|_, _| {});
+    test_hooks::set(|_, _| {});
     assert!(shot.paths().contains(&"g".to_owned()));
     tar_is_whole(&shot);
     (root, shot)

@@ -1,7 +1,7 @@
 //! Files with several names, some of which come, go or lead elsewhere while they are captured.
 
 use super::*;
-use crate::tree::seam::Moment;
+use crate::tree::test_hooks::Moment;
 
 /// A tree where `a`, `b` and `c` are one file with this content.
 fn three_names(content: &[u8]) -> tempfile::TempDir {
@@ -16,14 +16,14 @@ fn three_names(content: &[u8]) -> tempfile::TempDir {
 fn shoot_before_b(store: &Store, root: &FsPath, parent: Option<&Shot>, act: impl Fn(&FsPath) + 'static) -> Shot {
     let dir = root.to_owned();
     let mut done = false;
-    seam::set(move |now, path| {
+    test_hooks::set(move |now, path| {
         if now == Moment::Named && path == b"b" && !done {
             done = true;
             act(&dir);
         }
     });
     let shot = shoot(store, &spec(root), parent);
-    seam::set(|_, _| {});
+    test_hooks::set(|_, _| {});
     shot
 }
 
@@ -48,7 +48,7 @@ fn replace(root: &FsPath, content: &[u8]) {
         (new.len(), new.nlink(), new.mode())
     );
     drop(other);
-    seam::renumber(new.ino(), old.ino());
+    test_hooks::renumber(new.ino(), old.ino());
 }
 
 fn content(shot: &Shot, name: &str) -> Vec<u8> {
@@ -57,7 +57,8 @@ fn content(shot: &Shot, name: &str) -> Vec<u8> {
 
 #[test]
 fn a_new_file_with_the_number_of_an_old_one_keeps_its_own_bytes() {
-    let (root, store) = (three_names(b"the old one"), Store::default());
+    let root = three_names(b"the old one");
+    let store = Store::default();
     settle();
     let shot = shoot_before_b(&store, root.path(), None, |root| replace(root, b"another one"));
     let kinds = ["a", "b", "c"].map(|name| entry(&shot, name).kind);
@@ -70,7 +71,8 @@ fn a_new_file_with_the_number_of_an_old_one_keeps_its_own_bytes() {
 
 #[test]
 fn so_it_does_if_the_old_one_stands_as_the_parent_tells() {
-    let (root, store) = (three_names(b"the old one"), Store::default());
+    let root = three_names(b"the old one");
+    let store = Store::default();
     settle();
     let first = shoot(&store, &spec(root.path()), None);
     let shot = shoot_before_b(&store, root.path(), Some(&first), |root| replace(root, b"another one"));
@@ -101,7 +103,8 @@ fn names_that_come_or_go_and_writes_between_cost_another_reading_and_no_byte() {
         (|root| fs::write(root.join("a"), b"CONTENT").unwrap(), b"CONTENT"),
     ];
     for (act, after) in cases {
-        let (root, store) = (three_names(b"content"), Store::default());
+        let root = three_names(b"content");
+        let store = Store::default();
         settle();
         let shot = shoot_before_b(&store, root.path(), None, act);
         assert_eq!(shot.warnings(), Vec::<String>::new());
@@ -142,7 +145,7 @@ fn a_special_file_with_the_number_of_another_is_one_of_its_own() {
         symlink("NOWHERE", at("b")).unwrap();
         fs::hard_link(at("b"), at("c")).unwrap();
         fs::hard_link(at("b"), at("d")).unwrap();
-        seam::renumber(fs::symlink_metadata(at("b")).unwrap().ino(), old);
+        test_hooks::renumber(fs::symlink_metadata(at("b")).unwrap().ino(), old);
     });
     assert_eq!(entry(&shot, "b").link.unwrap().display(), "NOWHERE");
     assert_eq!(entry(&shot, "c").link.unwrap().display(), "b");
@@ -150,7 +153,8 @@ fn a_special_file_with_the_number_of_another_is_one_of_its_own() {
 
 #[test]
 fn attributes_of_another_file_are_not_put_to_what_the_parent_tells() {
-    let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
     let file = root.path().join("f");
     fs::write(&file, b"one").unwrap();
     set_xattr(&file, "user.x", b"1");
@@ -159,7 +163,7 @@ fn attributes_of_another_file_are_not_put_to_what_the_parent_tells() {
     for attributed in [true, false] {
         let file = file.clone();
         let mut done = false;
-        seam::set(move |now, path| {
+        test_hooks::set(move |now, path| {
             if now == Moment::Seen && path == b"f" && !done {
                 done = true;
                 fs::write(file.with_file_name("new"), b"two").unwrap();
@@ -170,7 +174,7 @@ fn attributes_of_another_file_are_not_put_to_what_the_parent_tells() {
             }
         });
         let shot = shoot(&store, &spec(root.path()), Some(&first));
-        seam::set(|_, _| {});
+        test_hooks::set(|_, _| {});
         let out = extract(&shot.stream);
         assert_eq!(fs::read(out.path().join("out/f")).unwrap(), b"two");
         let found = attributes(&out.path().join("out/f"));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::shoot_precopied;
-use crate::tree::seam::Moment;
+use crate::tree::test_hooks::Moment;
 
 #[derive(Clone, Debug)]
 enum Edit {
@@ -152,9 +152,11 @@ fn note(root: &FsPath, held: &mut Held) {
 /// path from when the capture came to it.
 fn shoot_disturbed(store: &Store, root: &FsPath, parent: Option<&Shot>, edits: Vec<(usize, Edit)>) -> (Shot, Held) {
     let held = Rc::new(RefCell::new(Held::new()));
-    let (noted, dir) = (held.clone(), root.to_owned());
-    let (mut edits, mut moments) = (edits.into_iter().peekable(), 0);
-    seam::set(move |moment, path| {
+    let noted = held.clone();
+    let dir = root.to_owned();
+    let mut edits = edits.into_iter().peekable();
+    let mut moments = 0;
+    test_hooks::set(move |moment, path| {
         if let (Moment::Named, Some(p)) = (moment, PATHS.iter().position(|known| *known == path)) {
             noted.borrow_mut().remove(&p);
             note(&dir, &mut noted.borrow_mut());
@@ -172,7 +174,7 @@ fn shoot_disturbed(store: &Store, root: &FsPath, parent: Option<&Shot>, edits: V
         }
     });
     let shot = shoot(store, &spec(root), parent);
-    seam::set(|_, _| {});
+    test_hooks::set(|_, _| {});
     let held = held.take();
     (shot, held)
 }
@@ -210,7 +212,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_chain_of_captures_gives_what_fresh_ones_give(rounds in proptest::collection::vec(edits(), 2..4)) {
-        let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::default();
         let mut parent: Option<Shot> = None;
         for round in &rounds {
             for edit in round {
@@ -240,7 +243,8 @@ proptest! {
     }
     #[test]
     fn what_changes_after_a_pre_copy_is_read(before in edits(), parent in edits(), after in edits()) {
-        let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::default();
         let edit = |edits: &[Edit]| edits.iter().for_each(|edit| apply(root.path(), edit));
         edit(&before);
         settle();
@@ -267,7 +271,8 @@ proptest! {
     fn what_is_edited_while_it_is_captured_holds_no_other_files_bytes(
         before in edits(), during in disturbances(), again in disturbances(),
     ) {
-        let (root, store) = (tempfile::tempdir().unwrap(), Store::default());
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::default();
         link_plain(root.path());
         before.iter().take(5).for_each(|edit| apply(root.path(), edit));
         settle();

@@ -1,4 +1,4 @@
-//! Telling from a dump itself whether it is whole. A program that was cut off and ends without an error all the same
+//! The check of a dump itself, that it is complete. A program that was cut off and ends without an error all the same
 //! (a wrapper script around a pipe, a full disk that nobody looked for) would else be believed.
 
 mod archive;
@@ -13,15 +13,15 @@ const SCRIPT_END: &[u8] = b"PostgreSQL database cluster dump complete";
 /// The bytes of a script's end that are kept: its last comment, and the lines that some versions put around it.
 const TAIL: usize = 512;
 
-/// Looks at a dump while it passes.
-pub(crate) enum Whole {
+/// Checks that a dump is complete, while its bytes pass.
+pub(crate) enum Completeness {
     /// A dump of one database, in the custom format.
     Archive(Box<Archive>),
     /// The end of a dump of roles and tablespaces, as SQL.
     Script(Vec<u8>),
 }
 
-impl Whole {
+impl Completeness {
     pub(crate) fn archive() -> Self {
         Self::Archive(Box::default())
     }
@@ -32,7 +32,10 @@ impl Whole {
 
     /// Hands on what `inner` gives, and looks at it.
     pub(crate) fn watch<R: Read>(&mut self, inner: R) -> Watched<'_, R> {
-        Watched { inner, whole: self }
+        Watched {
+            inner,
+            completeness: self,
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -45,10 +48,10 @@ impl Whole {
         }
     }
 
-    /// After the last byte: why nothing can be told, if that is so.
+    /// Ends the check after the last byte. Returns the reason if the check cannot tell.
     ///
     /// # Errors
-    /// What is missing.
+    /// The part of the dump that is missing.
     pub(crate) fn end(self) -> Result<Option<String>, String> {
         match self {
             Self::Archive(archive) => archive.end(),
@@ -58,16 +61,16 @@ impl Whole {
     }
 }
 
-/// See [`Whole::watch`].
+/// A reader whose bytes a [`Completeness`] looks at while they pass.
 pub(crate) struct Watched<'a, R> {
     inner: R,
-    whole: &'a mut Whole,
+    completeness: &'a mut Completeness,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.whole.take(&buffer[..read]);
+        self.completeness.take(&buffer[..read]);
         Ok(read)
     }
 }
@@ -86,11 +89,11 @@ mod tests {
         );
         for (length, good) in [(text.len(), true), (text.len() - 10, false), (200, false), (0, false)] {
             for step in [1, 7, 4096] {
-                let mut whole = Whole::script();
-                let mut reader = whole.watch(&text.as_bytes()[..length]);
+                let mut completeness = Completeness::script();
+                let mut reader = completeness.watch(&text.as_bytes()[..length]);
                 let mut buffer = vec![0; step];
                 while reader.read(&mut buffer).unwrap() > 0 {}
-                assert_eq!(whole.end().is_ok(), good, "{length} by {step}");
+                assert_eq!(completeness.end().is_ok(), good, "{length} by {step}");
             }
         }
     }

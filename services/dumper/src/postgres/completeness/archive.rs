@@ -104,7 +104,7 @@ enum Next {
 
 /// The reason why no more is looked at.
 enum Stop {
-    /// Nothing can be told.
+    /// The check cannot tell if the dump is complete, for this reason.
     Unknown(String),
     /// The dump is not whole, whatever follows.
     Broken(String),

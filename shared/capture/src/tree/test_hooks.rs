@@ -1,13 +1,13 @@
 //! Moments of a capture at which a test may change the file system, and numbers of inodes that a test may tell.
 
-/// A moment.
+/// A moment in the capture of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     /// The name was read; nothing is known of it.
     Named,
-    /// It was looked at, and is not open yet.
+    /// The entry was looked at, and is not open yet.
     Seen,
-    /// It is open, its size is known, and nothing of it was read.
+    /// The entry is open, its size is known, and nothing of it was read.
     Opened,
     /// A part of it was read.
     Reading,

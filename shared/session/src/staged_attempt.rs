@@ -8,17 +8,17 @@ use holdfast_service::JobError;
 use holdfast_telemetry::failpoint;
 use holdfast_telemetry::metrics::{self, Flow};
 
-use crate::next::ask_for_next;
+use crate::next_work::ask_for_next;
 use crate::session::Session;
 
 /// An attempt that is staged whole.
-pub(crate) struct Whole {
+pub(crate) struct StagedAttempt {
     pub(crate) session: Session,
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) draft: Draft,
 }
 
-impl Whole {
+impl StagedAttempt {
     /// Tells that the artefact is captured, and asks for its seals.
     pub(crate) async fn hand_on(self) -> Result<(), JobError> {
         let Self {

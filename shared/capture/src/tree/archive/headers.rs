@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use holdfast_format::{EntryKind, Stamp};
 
-use super::pax::{SPARSE, Told};
+use super::pax::{Overrides, SPARSE};
 use super::source::{Block, Source};
 use crate::CaptureError;
 use crate::tree::meta::Xattrs;
 
-/// What may stand before an entry's own header block, in sum. Go's reader and writer stop at a quarter of it.
+/// The most bytes that PAX records and long names before one header block may take together. Go's reader and writer
+/// stop at a quarter of this.
 const TOLD_MAX: usize = 4 << 20;
 
 /// The largest number of a device that our own headers can hold; Linux has less.
@@ -18,9 +19,9 @@ const DEVICE_MAX: u32 = 0o777_7777;
 
 /// An entry as its headers tell it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ArchiveEntry {
     pub(super) kind: EntryKind,
-    /// As the archive spells it.
+    /// The path, spelled as in the archive.
     pub(super) path: Vec<u8>,
     pub(super) link: Vec<u8>,
     pub(super) mode: u32,
@@ -30,9 +31,9 @@ pub(super) struct Found {
     pub(super) size: u64,
     pub(super) mtime: Stamp,
     pub(super) device: (u32, u32),
-    /// In byte order of their names. None for hard links: the first name has them.
+    /// The attributes in byte order of their names. None for hard links: the first name has them.
     pub(super) xattrs: Xattrs,
-    /// It has attributes that were not understood.
+    /// True if the entry has attributes that were not understood.
     pub(super) incomplete: bool,
 }
 
@@ -40,13 +41,13 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// [`CaptureError`] if they are none, or tell of something that is not taken.
-pub(super) fn next<R: Read>(source: &mut Source<'_, R>) -> Result<Option<Found>, CaptureError> {
+pub(super) fn next<R: Read>(source: &mut Source<'_, R>) -> Result<Option<ArchiveEntry>, CaptureError> {
     let start = source.at();
     let refused = |problem| CaptureError::Archive {
         at: format!("the entry at byte {start}"),
         problem,
     };
-    let mut told = Told::default();
+    let mut told = Overrides::default();
     let mut room = TOLD_MAX;
     loop {
         let block = source.block()?;
@@ -76,7 +77,7 @@ pub(super) fn next<R: Read>(source: &mut Source<'_, R>) -> Result<Option<Found>,
     }
 }
 
-fn found(block: &Block, flag: u8, mut told: Told) -> Result<Found, &'static str> {
+fn found(block: &Block, flag: u8, mut told: Overrides) -> Result<ArchiveEntry, &'static str> {
     let kind = match flag {
         b'0' | b'7' | 0 => EntryKind::File,
         b'1' => EntryKind::Hardlink,
@@ -106,7 +107,7 @@ fn found(block: &Block, flag: u8, mut told: Told) -> Result<Found, &'static str>
         id.ok_or("a device of no possible number")
     };
     let xattrs = told.take_xattrs();
-    Ok(Found {
+    Ok(ArchiveEntry {
         kind,
         size,
         mode: u32::try_from(unsigned(block, 100..108)? & 0o7777).unwrap_or(0),
@@ -136,7 +137,8 @@ fn found(block: &Block, flag: u8, mut told: Told) -> Result<Found, &'static str>
 
 /// The name in the block. Only POSIX archives have the head of a long one apart: GNU tar uses that room otherwise.
 fn name(block: &Block) -> Vec<u8> {
-    let (head, tail) = (text(&block[345..500]), text(&block[..100]));
+    let head = text(&block[345..500]);
+    let tail = text(&block[..100]);
     if head.is_empty() || block[257..263] != *b"ustar\0" {
         return tail.to_vec();
     }

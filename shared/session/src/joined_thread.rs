@@ -5,9 +5,9 @@ use std::thread::{Builder, JoinHandle};
 use holdfast_service::JobError;
 
 /// A thread that nobody outlives: dropping this waits until it has ended.
-pub(crate) struct Beside(Option<JoinHandle<()>>);
+pub(crate) struct JoinedThread(Option<JoinHandle<()>>);
 
-impl Beside {
+impl JoinedThread {
     /// Starts a thread of this name.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for JoinedThread {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
             // A panic was told by its own message, and the capture is given up already.

@@ -1,4 +1,4 @@
-//! What follows an attempt: its seals, its close, the work after that; and what the capturing stages find missing.
+//! The work that follows an attempt (its seals, its close, the work after that), and the captures that a run lacks.
 
 use holdfast_capture::{Attempt, Staging, StagingError};
 use holdfast_events::{Job, RunState, What, Work, after_close, missing};
@@ -84,7 +84,8 @@ pub fn staged_artefacts(staging: &Staging, run: RunId) -> Result<Vec<(ArtefactId
     Ok(of_run.map(|staged| (staged.artefact, staged.attempt)).collect())
 }
 
-/// What the capturing stages find missing: listings, and captures of what is neither sealed nor staged whole.
+/// Returns the work of the capturing stages that a run lacks: listings, and captures of artefacts that are neither
+/// sealed nor staged whole.
 ///
 /// # Errors
 /// [`StagingError`] if staging does not read.

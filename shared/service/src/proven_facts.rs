@@ -1,4 +1,4 @@
-//! What the repository proves about a run: the facts that can be told again from it when the bus has lost them.
+//! The facts of a run that the repository proves. They are told again from it when the bus has lost them.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use holdfast_repository::{Catalogue, RepositoryError};
 use jiff::Timestamp;
 
 /// A run's expectations and the facts that the repository's own place proves.
-pub struct Evidence {
-    /// What the run is to bring.
+pub struct ProvenFacts {
+    /// The run's expectations.
     pub expected: Arc<Expected>,
-    /// What is proven. Copies at targets are not: only who reaches a target can prove them.
+    /// The proven facts. Copies at targets are not among them: only processes that reach a target can prove them.
     pub facts: Vec<Fact>,
 }
 
-impl Evidence {
+impl ProvenFacts {
     /// The state that follows from it.
     #[must_use]
     pub fn state(&self) -> RunState {
@@ -33,7 +33,7 @@ impl Evidence {
 ///
 /// # Errors
 /// If something that should be readable is not.
-pub async fn evidence(catalogue: &Catalogue, run: RunId) -> Result<Option<Evidence>, RepositoryError> {
+pub async fn proven_facts(catalogue: &Catalogue, run: RunId) -> Result<Option<ProvenFacts>, RepositoryError> {
     let Some(expected) = catalogue.expected(run).await? else {
         return Ok(None);
     };
@@ -87,7 +87,7 @@ pub async fn evidence(catalogue: &Catalogue, run: RunId) -> Result<Option<Eviden
             reader.add(report.at, what);
         }
     }
-    Ok(Some(Evidence {
+    Ok(Some(ProvenFacts {
         expected,
         facts: reader.facts,
     }))
@@ -136,8 +136,8 @@ impl Reader<'_> {
     }
 }
 
-/// What is damaged counts as not there, with a warning: one bad record of an earlier run must not keep others from going
-/// on. `holdfast doctor` and `holdfast verify --all` name it.
+/// Takes a damaged record for a missing one, with a warning: one bad record of an earlier run must not keep others from
+/// going on. `holdfast doctor` and `holdfast verify --all` name it.
 ///
 /// # Errors
 /// Any other error.
@@ -149,7 +149,7 @@ pub fn none_if_damaged<T: Default>(error: RepositoryError) -> Result<T, Reposito
     Ok(T::default())
 }
 
-/// Whether the repository says that a run has ended.
+/// True if the repository says that a run has ended.
 pub(crate) async fn is_finished(catalogue: &Catalogue, run: RunId) -> Result<bool, RepositoryError> {
     let meta = catalogue.repository().place().head(&ObjectKey::Finished(run)).await?;
     Ok(meta.is_some())
