@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
-use holdfast_bus::{BusError, Progress};
+use holdfast_bus::{ArtefactProgress, BusError};
 use holdfast_events::{Fact, Outcome, RunState};
 use holdfast_fault::Retryable as _;
 use holdfast_format::RunId;
@@ -91,7 +91,7 @@ impl Follower<'_> {
         state: &mut RunState,
         view: &mut View,
         facts: &mut (impl Stream<Item = Result<Fact, BusError>> + Unpin),
-        progress: &mut (impl Stream<Item = Progress> + Unpin),
+        progress: &mut (impl Stream<Item = ArtefactProgress> + Unpin),
     ) -> Result<End, CliError> {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         let mut ticks = 0u32;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdfast_bus::Progress as Told;
+use holdfast_bus::ArtefactProgress;
 use holdfast_events::{ArtefactState, RunState, TargetState};
 use holdfast_format::{ArtefactId, PlaceName, SourceName};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -96,7 +96,7 @@ impl View {
     }
 
     /// Takes in how far an artefact is.
-    pub(crate) fn told(&mut self, told: &Told) {
+    pub(crate) fn told(&mut self, told: &ArtefactProgress) {
         if let Self::Bars(bars) = self
             && let Some(bar) = bars.artefacts.get(&told.artefact)
         {

@@ -10,7 +10,7 @@ use holdfast_telemetry::failpoint;
 use jiff::Timestamp;
 
 use crate::view::Sight;
-use crate::{Action, Plan};
+use crate::{Action, RetentionPlan};
 
 /// A failure to carry out a plan to its end. The steps that were done stay done; the rest has to be planned again.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ impl ApplyError {
 pub async fn apply(
     repository: &Repository,
     sight: &Sight,
-    plan: &Plan,
+    plan: &RetentionPlan,
     stop: &(dyn Fn() -> bool + Send + Sync),
 ) -> (Vec<Action>, Result<(), ApplyError>) {
     let mut applying = Applying {

@@ -10,12 +10,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::plan::{Others, asked, plan};
 use crate::view::{Sight, look, nothing};
-use crate::{Action, ApplyError, CleanError, Places, Plan, Rules, apply, others};
+use crate::{Action, ApplyError, CleanError, Places, RetentionPlan, Rules, apply, other_places};
 
 /// The result of retention at a place.
 #[derive(Debug)]
 pub struct Applied {
-    pub plan: Plan,
+    pub plan: RetentionPlan,
     /// The steps that were done, in order.
     pub done: Vec<Action>,
     /// The failure that ended it early, if there was one.
@@ -34,7 +34,7 @@ impl Applied {
 ///
 /// # Errors
 /// [`CleanError`] if the place cannot be read.
-pub async fn plan_place(places: &Places, place: &PlaceName, confirm: bool) -> Result<Plan, CleanError> {
+pub async fn plan_place(places: &Places, place: &PlaceName, confirm: bool) -> Result<RetentionPlan, CleanError> {
     let planned = Planned::make(places, place, confirm, false).await?;
     Ok(planned.plan)
 }
@@ -67,7 +67,7 @@ pub async fn apply_place(
 /// A plan, and the view of the place that it was made from.
 struct Planned {
     sight: Sight,
-    plan: Plan,
+    plan: RetentionPlan,
 }
 
 impl Planned {
@@ -116,10 +116,10 @@ impl Planned {
         sight.view.place_time = place_time;
         if is_local {
             let asked = asked(&sight.view, rules, sight.at);
-            let others = others::of_local(places, &sight, &asked).await;
+            let others = other_places::of_local(places, &sight, &asked).await;
             return Ok((sight, others, BTreeSet::new()));
         }
-        let (others, to_come) = others::of_target(local, &mut sight).await?;
+        let (others, to_come) = other_places::of_target(local, &mut sight).await?;
         Ok((sight, others, to_come))
     }
 }

@@ -3,7 +3,7 @@
 //! Work: a `clean` job for each place, after a run. The janitor leaves tombstones, marks of condemned packs, deletions,
 //! and a report.
 //!
-//! - [`plan`] decides what is deleted and what stays. It is pure, and can be printed ([`Plan::lines`]).
+//! - [`plan`] decides what is deleted and what stays. It is pure, and can be printed ([`RetentionPlan::lines`]).
 //! - [`Places`] holds the configured places. [`look`] reads one of them for the plan. If anything cannot be read, the
 //!   plan is told so, and deletes nothing.
 //! - [`apply`] carries a plan out, step by step, and stops at the first step that fails. The rest is planned again.
@@ -16,7 +16,7 @@
 mod apply;
 mod clean;
 mod error;
-mod others;
+mod other_places;
 mod places;
 pub mod plan;
 mod process;
@@ -27,7 +27,7 @@ pub use apply::{ApplyError, apply};
 pub use clean::{Applied, apply_place, plan_place};
 pub use error::CleanError;
 pub use places::Places;
-pub use plan::{Action, Plan, Rules};
+pub use plan::{Action, RetentionPlan, Rules};
 pub use process::main;
 pub use stage::Janitor;
 pub use view::{Sight, look};

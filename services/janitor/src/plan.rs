@@ -1,7 +1,7 @@
 //! The decisions of retention at one place, made before anything is done. Uses no I/O and no clock.
 //!
 //! [`plan`] looks at everything that the place holds. It decides which runs are given up, which packs are condemned,
-//! spared and deleted, and which deletions are refused and why. [`Plan::lines`] prints the plan. [`Plan::steps`]
+//! spared and deleted, and which deletions are refused and why. [`RetentionPlan::lines`] prints the plan. [`RetentionPlan::steps`]
 //! returns it as an ordered list of steps: it is safe to stop after any of them, and to plan the rest again.
 //!
 //! The rules, in the order in which they keep runs:
@@ -48,7 +48,7 @@ pub use view::{ArtefactView, Hold, Object, Other, Others, PackView, PlaceView, R
 
 /// The plan of retention at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct RetentionPlan {
     pub place: PlaceName,
     /// The time that the plan was made for: all ages are counted to it, and marks that the plan writes have it.
     pub at: Timestamp,
@@ -107,17 +107,17 @@ pub struct Removal {
 ///
 /// The plan is valid for this view only: apply it at once, or plan again.
 #[must_use]
-pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Timestamp, confirm: bool) -> Plan {
+pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Timestamp, confirm: bool) -> RetentionPlan {
     let Some(rules) = rules else {
-        return Plan::keeping(view, now, &Keep::NoRetention);
+        return RetentionPlan::keeping(view, now, &Keep::NoRetention);
     };
     let blocks = checks::blocks(view, now);
     if !blocks.is_empty() {
-        return Plan::blocked(view, now, blocks);
+        return RetentionPlan::blocked(view, now, blocks);
     }
     let wanted = decide(view, rules, others, now);
     match brake::check(view, &wanted, rules) {
-        Some(brake) if !confirm => Plan::blocked(view, now, vec![brake]),
+        Some(brake) if !confirm => RetentionPlan::blocked(view, now, vec![brake]),
         _ => wanted,
     }
 }
@@ -157,8 +157,8 @@ pub fn asked(view: &PlaceView, rules: Option<&Rules>, now: Timestamp) -> BTreeMa
     of
 }
 
-fn decide(view: &PlaceView, rules: &Rules, others: &Others, now: Timestamp) -> Plan {
-    let mut plan = Plan::empty(view, now);
+fn decide(view: &PlaceView, rules: &Rules, others: &Others, now: Timestamp) -> RetentionPlan {
+    let mut plan = RetentionPlan::empty(view, now);
     let mut refusals = refusals::Refusals::default();
     let guards = protect::Guards::of(view, rules.keep_last);
     let judge = judge::Judge {
@@ -181,7 +181,7 @@ fn decide(view: &PlaceView, rules: &Rules, others: &Others, now: Timestamp) -> P
     plan
 }
 
-impl Plan {
+impl RetentionPlan {
     fn empty(view: &PlaceView, now: Timestamp) -> Self {
         Self {
             place: view.place.clone(),

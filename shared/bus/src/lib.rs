@@ -41,7 +41,7 @@ pub use error::{BusError, Cause};
 pub use exhausted::Exhausted;
 pub use feed::Feed;
 pub use options::{Auth, BusOptions};
-pub use progress::Progress;
+pub use progress::ArtefactProgress;
 pub use publish::Queued;
 pub use server::{PrivateServer, RunningServer, ServerError};
 pub use worker::{Delivery, Disposition, Handler, WorkerOptions};

@@ -1,4 +1,4 @@
-//! Progress of an artefact: bytes done so far, told at once and kept nowhere.
+//! ArtefactProgress of an artefact: bytes done so far, told at once and kept nowhere.
 
 use futures::{Stream, StreamExt};
 use holdfast_events::{Message, decode, encode};
@@ -10,7 +10,7 @@ use crate::error::{BusError, Cause};
 
 /// The progress of an artefact in one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ArtefactProgress {
     pub run: RunId,
     pub artefact: ArtefactId,
     /// Bytes that are done.
@@ -19,7 +19,7 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
-impl Message for Progress {
+impl Message for ArtefactProgress {
     const NAME: &'static str = "progress";
 }
 
@@ -30,7 +30,7 @@ impl Bus {
         if !self.is_connected() {
             return;
         }
-        let progress = Progress {
+        let progress = ArtefactProgress {
             run,
             artefact,
             bytes,
@@ -46,7 +46,10 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Subscribe`] if the connection is closed.
-    pub async fn subscribe_progress(&self, run: RunId) -> Result<impl Stream<Item = Progress> + use<>, BusError> {
+    pub async fn subscribe_progress(
+        &self,
+        run: RunId,
+    ) -> Result<impl Stream<Item = ArtefactProgress> + use<>, BusError> {
         let subject = self.subjects().progress(run);
         let subscribed = self.client().subscribe(subject.clone()).await;
         let messages = subscribed.map_err(|error| BusError::Subscribe {

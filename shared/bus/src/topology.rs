@@ -130,25 +130,25 @@ impl Bus {
                     let created = self
                         .api::<_, Info>(format!("STREAM.CREATE.{name}"), &definition.config)
                         .await;
-                    created.map(|_| Step::Created)
+                    created.map(|_| Migrated::Created)
                 }
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(Step::Created) => {
+                Ok(Migrated::Created) => {
                     tracing::info!(stream = name, "stream created");
                     return Ok(true);
                 }
-                Ok(Step::Stands) => return Ok(false),
-                Ok(Step::AskAgain) if tries < 5 => {}
-                Ok(Step::AskAgain) => return Err(failed(ApiError::TimedOut)),
+                Ok(Migrated::Stands) => return Ok(false),
+                Ok(Migrated::AskAgain) if tries < 5 => {}
+                Ok(Migrated::AskAgain) => return Err(failed(ApiError::TimedOut)),
                 Err(error) if tries < 5 && raced(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
         }
     }
 
-    async fn migrate(&self, definition: &Definition, existing: Config) -> Result<Result<Step, ApiError>, BusError> {
+    async fn migrate(&self, definition: &Definition, existing: Config) -> Result<Result<Migrated, ApiError>, BusError> {
         let name = &existing.name;
         if let Some(property) = fixed_difference(&definition.config, &existing) {
             if !definition.disposable {
@@ -163,19 +163,19 @@ impl Bus {
                 "stream is made anew to change what cannot be changed in place"
             );
             let deleted = self.api::<_, DeleteStatus>(format!("STREAM.DELETE.{name}"), &()).await;
-            return Ok(deleted.map(|_| Step::AskAgain));
+            return Ok(deleted.map(|_| Migrated::AskAgain));
         }
         let wanted = merged(&definition.config, &existing);
         if wanted == existing {
-            return Ok(Ok(Step::Stands));
+            return Ok(Ok(Migrated::Stands));
         }
         tracing::info!(stream = name, "stream is brought up to date");
         let updated = self.api::<_, Info>(format!("STREAM.UPDATE.{name}"), &wanted).await;
-        Ok(updated.map(|_| Step::Stands))
+        Ok(updated.map(|_| Migrated::Stands))
     }
 }
 
-enum Step {
+enum Migrated {
     Created,
     Stands,
     AskAgain,

@@ -10,7 +10,7 @@ use holdfast_fault::{Retry, Retryable};
 use serde::{Deserialize, Serialize};
 
 use crate::owned::{self, Owned};
-use crate::quiet::Step;
+use crate::quiet::QuietStep;
 
 /// The version of the file format.
 const VERSION: u32 = 1;
@@ -35,7 +35,7 @@ pub struct Intent {
 pub struct Entry {
     /// The treatment of the container.
     #[serde(flatten)]
-    pub step: Step,
+    pub step: QuietStep,
     /// True once the hooks of the container have begun, so that the one after is due.
     pub hooked: bool,
     /// True once the container may have been stopped or paused, so that it has to be brought back.
@@ -90,8 +90,8 @@ impl Retryable for IntentError {
 impl Intent {
     /// Makes an intent for `steps`, of which none has been carried out.
     #[must_use]
-    pub fn new(run: &str, covers: &str, steps: &[Step]) -> Self {
-        let entry = |step: &Step| Entry {
+    pub fn new(run: &str, covers: &str, steps: &[QuietStep]) -> Self {
+        let entry = |step: &QuietStep| Entry {
             step: step.clone(),
             hooked: false,
             touched: false,

@@ -21,13 +21,13 @@ use crate::engine::{Engine, EngineError};
 use crate::intent::{self, Held, Intent, IntentError};
 use crate::labels::{Mode, OnFailure};
 use crate::owned;
-use crate::quiet::Plan;
+use crate::quiet::QuietPlan;
 use crate::{helper, network};
 
-mod back;
+mod bring_back;
 mod hook;
 
-pub use back::{BackFailure, BackProblem, BroughtBack};
+pub use bring_back::{BackFailure, BackProblem, BroughtBack};
 pub use hook::HookFailure;
 
 /// The time for which calls to an engine that does not answer are repeated, before bringing back is left to a
@@ -252,7 +252,7 @@ impl Quiet {
                         covers,
                         "bringing back the containers of a quiet time whose owner died"
                     );
-                    let brought_back = Box::pin(back::bring_back(&self.engine, held, self.patience)).await;
+                    let brought_back = Box::pin(bring_back::bring_back(&self.engine, held, self.patience)).await;
                     recovery.ended.push(Recovered {
                         run,
                         covers,
@@ -303,7 +303,7 @@ impl Turn {
     /// each. `covers` names the group or volume that is read: `group shop`, `volume shop_files`.
     ///
     /// If a step fails whose failure is not allowed. Then the containers that were touched have been brought back.
-    pub async fn begin(self, run: &str, covers: &str, plan: &Plan) -> Result<QuietTime, NotQuiet> {
+    pub async fn begin(self, run: &str, covers: &str, plan: &QuietPlan) -> Result<QuietTime, NotQuiet> {
         let nothing_done = |error: QuietError| NotQuiet {
             error,
             brought_back: BroughtBack::default(),
@@ -423,7 +423,7 @@ impl Begun {
         let Some(held) = self.held else {
             return BroughtBack::default();
         };
-        let mut brought_back = back::bring_back(&self.quiet.engine, held, self.quiet.patience).await;
+        let mut brought_back = bring_back::bring_back(&self.quiet.engine, held, self.quiet.patience).await;
         brought_back.down_time = self
             .since
             .map(|since| brought_back.ended.unwrap_or_else(Instant::now) - since);

@@ -18,9 +18,9 @@ pub struct Covered {
     pub mode: Mode,
 }
 
-/// The treatment of one container: an element of a [`Plan`].
+/// The treatment of one container: an element of a [`QuietPlan`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct QuietStep {
     pub id: String,
     pub name: String,
     /// The treatment; `Live` means that only the hooks run.
@@ -36,14 +36,14 @@ pub struct Step {
 
 /// The treatment of all containers of a quiet time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct QuietPlan {
     /// The steps in the order of stopping: a container comes before those that it depends on.
-    pub steps: Vec<Step>,
+    pub steps: Vec<QuietStep>,
     /// Remarks for the user, as sentences.
     pub warnings: Vec<String>,
 }
 
-impl Plan {
+impl QuietPlan {
     /// True if no container is treated in any way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -74,7 +74,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// The refusals of all containers that have to be made quiet and cannot be.
-pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String>) -> Result<Plan, Vec<Refusal>> {
+pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String>) -> Result<QuietPlan, Vec<Refusal>> {
     let understood: Vec<_> = containers.iter().map(|one| labels::of_container(&one.labels)).collect();
     let mut warnings = Vec::new();
     let named: Vec<&[String]> = understood.iter().map(|one| one.policy.depends_on.as_slice()).collect();
@@ -130,7 +130,7 @@ pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String
     let step = |at: usize| {
         let container = &containers[at];
         let policy = &understood[at].policy;
-        Step {
+        QuietStep {
             id: container.id.clone(),
             name: container.name.clone(),
             action: actions.get(&at).copied().unwrap_or_default(),
@@ -140,7 +140,7 @@ pub fn plan(containers: &[Container], volumes: &[Covered], own: &BTreeSet<String
         }
     };
     let steps = order.into_iter().map(step).collect();
-    Ok(Plan { steps, warnings })
+    Ok(QuietPlan { steps, warnings })
 }
 
 /// Returns the strictest mode of the volumes that the container may write to, or `None` if there is no such volume.

@@ -10,7 +10,7 @@ use crate::{Fact, What};
 
 /// The effect of a fact on a run's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Effect {
     /// The fact changed the state.
     Moved,
     /// The state had this fact already.
@@ -160,12 +160,12 @@ impl RunState {
     ///
     /// # Errors
     /// [`IllegalFact`] if it contradicts what is known; the state is then unchanged.
-    pub fn apply(&mut self, fact: &Fact) -> Result<Step, IllegalFact> {
+    pub fn apply(&mut self, fact: &Fact) -> Result<Effect, IllegalFact> {
         if fact.run != self.expected.run {
             return Err(IllegalFact::OtherRun);
         }
         match &fact.what {
-            What::RunStarted { .. } => Ok(Step::AlreadySeen),
+            What::RunStarted { .. } => Ok(Effect::AlreadySeen),
             What::SourceListed {
                 source,
                 page,
@@ -198,7 +198,7 @@ impl RunState {
                 let step = once(&mut state.sealed, manifest, || {
                     format!("the manifest of artefact {artefact}")
                 })?;
-                if step == Step::Moved {
+                if step == Effect::Moved {
                     state.size = *size;
                     state.stored = *stored;
                     state.warnings = *warnings;
@@ -220,7 +220,7 @@ impl RunState {
                     .or_default()
                     .synced
                     .insert(target.clone());
-                Ok(if new { Step::Moved } else { Step::AlreadySeen })
+                Ok(if new { Effect::Moved } else { Effect::AlreadySeen })
             }
             What::Failed { subject, stage, reason } => self.failed(subject, &(*stage, reason.clone())),
             What::RunRecorded { complete } => once(&mut self.recorded, complete, || "the restore point".to_owned()),
@@ -242,7 +242,7 @@ impl RunState {
         page: u32,
         pages: u32,
         artefacts: &[Artefact],
-    ) -> Result<Step, IllegalFact> {
+    ) -> Result<Effect, IllegalFact> {
         let state = self
             .sources
             .get_mut(source)
@@ -259,15 +259,15 @@ impl RunState {
         }
         state.pages = Some(pages);
         if !state.seen.insert(page) {
-            return Ok(Step::AlreadySeen);
+            return Ok(Effect::AlreadySeen);
         }
         for artefact in artefacts {
             self.artefacts.entry(artefact.id).or_default().listed = Some((source.clone(), artefact.clone()));
         }
-        Ok(Step::Moved)
+        Ok(Effect::Moved)
     }
 
-    fn failed(&mut self, subject: &FailureSubject, why: &Why) -> Result<Step, IllegalFact> {
+    fn failed(&mut self, subject: &FailureSubject, why: &Why) -> Result<Effect, IllegalFact> {
         match subject {
             FailureSubject::Source(source) => {
                 let state = self
@@ -315,56 +315,60 @@ fn known(places: &[PlaceName], place: &PlaceName) -> Result<(), IllegalFact> {
     }
 }
 
-fn either(a: Step, b: Step) -> Step {
-    if a == Step::Moved { a } else { b }
+fn either(a: Effect, b: Effect) -> Effect {
+    if a == Effect::Moved { a } else { b }
 }
 
-fn greatest<T: Ord>(slot: &mut T, value: T) -> Step {
+fn greatest<T: Ord>(slot: &mut T, value: T) -> Effect {
     if value > *slot {
         *slot = value;
-        Step::Moved
+        Effect::Moved
     } else {
-        Step::AlreadySeen
+        Effect::AlreadySeen
     }
 }
 
-fn once<T: Clone + PartialEq>(slot: &mut Option<T>, value: &T, what: impl Fn() -> String) -> Result<Step, IllegalFact> {
+fn once<T: Clone + PartialEq>(
+    slot: &mut Option<T>,
+    value: &T,
+    what: impl Fn() -> String,
+) -> Result<Effect, IllegalFact> {
     match slot {
-        Some(known) if known == value => Ok(Step::AlreadySeen),
+        Some(known) if known == value => Ok(Effect::AlreadySeen),
         Some(_) => Err(IllegalFact::Contradiction(what())),
         None => {
             *slot = Some(value.clone());
-            Ok(Step::Moved)
+            Ok(Effect::Moved)
         }
     }
 }
 
 /// Keeps the least of several reasons, so that the order in which they come does not matter.
-fn first(slot: &mut Option<Why>, why: &Why) -> Step {
+fn first(slot: &mut Option<Why>, why: &Why) -> Effect {
     match slot {
-        Some(known) if *known <= *why => Step::AlreadySeen,
+        Some(known) if *known <= *why => Effect::AlreadySeen,
         _ => {
             *slot = Some(why.clone());
-            Step::Moved
+            Effect::Moved
         }
     }
 }
 
 /// Marks a step as done, whatever was told before: what was done stays done.
-fn done(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName) -> Step {
+fn done(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName) -> Effect {
     match places.insert(place.clone(), TargetState::Done) {
-        Some(TargetState::Done) => Step::AlreadySeen,
-        _ => Step::Moved,
+        Some(TargetState::Done) => Effect::AlreadySeen,
+        _ => Effect::Moved,
     }
 }
 
-fn refused(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName, why: &Why) -> Step {
+fn refused(places: &mut BTreeMap<PlaceName, TargetState>, place: &PlaceName, why: &Why) -> Effect {
     match places.get(place) {
-        Some(TargetState::Done) => Step::AlreadySeen,
-        Some(TargetState::Failed(known)) if known <= why => Step::AlreadySeen,
+        Some(TargetState::Done) => Effect::AlreadySeen,
+        Some(TargetState::Failed(known)) if known <= why => Effect::AlreadySeen,
         _ => {
             places.insert(place.clone(), TargetState::Failed(why.clone()));
-            Step::Moved
+            Effect::Moved
         }
     }
 }

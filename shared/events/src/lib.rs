@@ -15,7 +15,7 @@ mod work;
 pub use ask::{DockerAnswer, DockerAsk, DockerQuestion};
 pub use codec::{CODEC_VERSION, CodecError, MAX_MESSAGE, Message, decode, encode, encode_json};
 pub use fact::{Fact, What};
-pub use fold::{ArtefactState, IllegalFact, Outcome, RunState, SourceState, Step, TargetState, Why};
+pub use fold::{ArtefactState, Effect, IllegalFact, Outcome, RunState, SourceState, TargetState, Why};
 pub use plan::{after_close, after_list, after_verify, missing, point_status};
 pub use subject::{EVENTS_STREAM, Subjects, WORK_STREAM};
 pub use trigger::{Refusal, Trigger, TriggerReply};

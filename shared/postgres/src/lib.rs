@@ -13,8 +13,9 @@
 
 mod connect;
 mod error;
-mod handed;
+
 mod program;
+mod program_files;
 pub mod properties;
 mod running;
 mod server;
@@ -24,8 +25,8 @@ mod text;
 mod tls;
 
 pub use error::PgError;
-pub use handed::Handed;
 pub use program::{Program, Programs, major};
+pub use program_files::ProgramFiles;
 pub use running::{Ended, Ender, Running};
 pub use server::Server;
 pub use text::{optional_text, text};

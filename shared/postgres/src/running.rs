@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use crate::{Handed, PgError};
+use crate::{PgError, ProgramFiles};
 
 /// The bytes of a program's complaints that are kept, of the beginning and of the end each.
 const SAID_MAX: usize = 8 * 1024;
@@ -42,7 +42,7 @@ pub struct Running {
     said: Option<JoinHandle<String>>,
     ender: Ender,
     ended: Option<ExitStatus>,
-    _handed: Option<Handed>,
+    _files: Option<ProgramFiles>,
 }
 
 /// The end of a program.
@@ -59,7 +59,7 @@ impl Running {
     ///
     /// # Errors
     /// [`PgError::Run`]
-    pub fn start(mut command: Command, handed: Option<Handed>, ender: &Ender) -> Result<Self, PgError> {
+    pub fn start(mut command: Command, files: Option<ProgramFiles>, ender: &Ender) -> Result<Self, PgError> {
         let path = PathBuf::from(command.get_program());
         let run = |source| PgError::Run {
             program: path.clone(),
@@ -74,7 +74,7 @@ impl Running {
             path,
             ender: ender.clone(),
             ended: None,
-            _handed: handed,
+            _files: files,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use holdfast_config::{Connection, Host, Postgres, Reach, Secret};
 use tokio_postgres::Client;
 
-use crate::handed::Handed;
+use crate::program_files::ProgramFiles;
 use crate::{PgError, connect, service, text, tls};
 
 /// The time for which a program waits until a place lets it in, unless `connect_timeout` says another.
@@ -169,10 +169,10 @@ impl Server {
     ///
     /// # Errors
     /// [`PgError`] if the password cannot be handed over, or the system has no authorities to believe.
-    pub fn lead(&self, command: &mut Command, encoding: &str) -> Result<Handed, PgError> {
+    pub fn lead(&self, command: &mut Command, encoding: &str) -> Result<ProgramFiles, PgError> {
         let reach = &self.reach;
         let title = self.title();
-        let handed = Handed::new(self.password.as_ref(), &reach.keepalives).map_err(PgError::Password)?;
+        let files = ProgramFiles::new(self.password.as_ref(), &reach.keepalives).map_err(PgError::Password)?;
         let all = |of: fn(&Host) -> String| reach.hosts.iter().map(of).collect::<Vec<_>>().join(",");
         let within = reach.connect_within.unwrap_or(LED_WITHIN);
         command
@@ -189,8 +189,8 @@ impl Server {
             .env("PGCONNECT_TIMEOUT", within.as_secs().to_string())
             .env("PGAPPNAME", self.application())
             .env("PGCLIENTENCODING", encoding)
-            .env("PGPASSFILE", handed.password_file())
-            .env("PGSERVICEFILE", handed.service_file())
+            .env("PGPASSFILE", files.password_file())
+            .env("PGSERVICEFILE", files.service_file())
             .env("PGSERVICE", "holdfast");
         // libpq takes what it is not told from the user's home, which the driver does not.
         let nowhere = Path::new("/nonexistent");
@@ -217,7 +217,7 @@ impl Server {
             command.envs(version.map(|version| (name, version.as_str())));
         }
         command.envs(reach.options.as_ref().map(|options| ("PGOPTIONS", options)));
-        Ok(handed)
+        Ok(files)
     }
 
     /// Makes an error of a statement that failed while doing this.

@@ -30,7 +30,7 @@ type Probe = Box<dyn Fn() -> Result<(), String> + Send>;
 
 /// The state of a process, as `/healthz` answers it in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct HealthReport {
     /// True if every check is fine.
     pub healthy: bool,
     /// All checks, sorted by name.
@@ -75,7 +75,7 @@ impl Health {
 
     /// Asks every check for its state.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> HealthReport {
         let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let check = |(name, probe): (&String, &Probe)| {
             let reason = probe().err();
@@ -86,7 +86,7 @@ impl Health {
             }
         };
         let checks: Vec<Check> = checks.iter().map(check).collect();
-        Report {
+        HealthReport {
             healthy: checks.iter().all(|check| check.ok),
             checks,
         }

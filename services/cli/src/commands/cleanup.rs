@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use holdfast_config::Settings;
 use holdfast_format::{PlaceName, RunId};
-use holdfast_janitor::{Action, Places, Plan, apply_place, plan_place};
+use holdfast_janitor::{Action, Places, RetentionPlan, apply_place, plan_place};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +117,7 @@ async fn at_place(places: &Places, name: &PlaceName, args: &CleanupArgs, stop: &
     }
 }
 
-fn report(plan: &Plan, done: &[Action], failure: Option<String>) -> PlaceReport {
+fn report(plan: &RetentionPlan, done: &[Action], failure: Option<String>) -> PlaceReport {
     let (mut expired, mut condemned, mut deleted, mut freed) = (Vec::new(), 0, 0, 0u64);
     for action in done {
         match action {

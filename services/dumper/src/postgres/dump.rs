@@ -64,9 +64,9 @@ impl Dump {
         encoding: &str,
         ender: &Ender,
     ) -> Result<(Self, ChildStdout), DumpError> {
-        let handed = server.lead(&mut command, encoding)?;
+        let files = server.lead(&mut command, encoding)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut running = Running::start(command, Some(handed), ender)?;
+        let mut running = Running::start(command, Some(files), ender)?;
         let stdout = running.stdout()?;
         // Only a matter of speed, so a refusal (a low limit on pipe memory) is no error.
         let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_SIZE);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use holdfast_format::{ObjectKey, RunId};
 
-use super::{ArtefactView, PlaceView, Plan, Rules};
+use super::{ArtefactView, PlaceView, RetentionPlan, Rules};
 
 /// The number of objects below which the brake does not apply: in a small place, one run is a large share.
 const SMALL: u64 = 20;
@@ -38,7 +38,7 @@ impl Tally {
 ///
 /// A pack counts when it is condemned, and again when it is deleted: at the first its data becomes unreachable, at the
 /// second it can no longer be saved. Manifests are also counted alone, since they are few beside many packs.
-pub(super) fn check(view: &PlaceView, plan: &Plan, rules: &Rules) -> Option<String> {
+pub(super) fn check(view: &PlaceView, plan: &RetentionPlan, rules: &Rules) -> Option<String> {
     let mut all = Tally::default();
     all.add_artefacts(view.artefacts());
     all.add_packs(view.packs.values().map(|pack| pack.size));

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use super::protect::Guards;
 use super::refusals::Refusals;
-use super::{ArtefactView, Hold, Keep, Other, Others, PlaceView, Plan, Removal, Rules, RunView, Tombstoned, steps};
+use super::{
+    ArtefactView, Hold, Keep, Other, Others, PlaceView, Removal, RetentionPlan, Rules, RunView, Tombstoned, steps,
+};
 
 pub(super) struct Judge<'a> {
     pub(super) view: &'a PlaceView,
@@ -17,7 +19,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// Adds the run to the plan: to those that stay, or to those that are deleted.
-    pub(super) fn pass(&self, run: &RunView, plan: &mut Plan, refusals: &mut Refusals) {
+    pub(super) fn pass(&self, run: &RunView, plan: &mut RetentionPlan, refusals: &mut Refusals) {
         if let Some(tombstone) = &run.tombstone {
             return self.finish(run, tombstone, plan, refusals);
         }
@@ -97,7 +99,7 @@ impl Judge<'_> {
 
     /// Decides about a run that was given up earlier. It may have been held since, or all newer runs may have turned
     /// out bad; then the rest of it stays.
-    fn finish(&self, run: &RunView, tombstone: &Tombstoned, plan: &mut Plan, refusals: &mut Refusals) {
+    fn finish(&self, run: &RunView, tombstone: &Tombstoned, plan: &mut RetentionPlan, refusals: &mut Refusals) {
         let mut left = removal(run, tombstone.rule.clone());
         if left.objects.is_empty() {
             if self.may_forget(run, tombstone) {

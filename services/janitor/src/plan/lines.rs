@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Described, Plan, Removal};
+use super::{Described, Removal, RetentionPlan};
 
-impl Plan {
+impl RetentionPlan {
     /// Returns the plan as lines of text for people. The same plan gives the same lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
@@ -61,7 +61,7 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for RetentionPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.lines() {
             writeln!(f, "{line}")?;

@@ -2,13 +2,13 @@
 
 use holdfast_format::{CleanReport, Deleted, ObjectKey, RunId};
 
-use super::{Action, Plan};
+use super::{Action, RetentionPlan};
 
 /// The largest number of deletions that a report lists.
 const LISTED_MAX: usize = 1000;
 
-impl Plan {
-    /// Returns the report of the steps `done`, for the run `run`. With all of [`Plan::steps`] it reports the whole
+impl RetentionPlan {
+    /// Returns the report of the steps `done`, for the run `run`. With all of [`RetentionPlan::steps`] it reports the whole
     /// plan.
     #[must_use]
     pub fn report(&self, run: RunId, done: &[Action]) -> CleanReport {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use holdfast_format::{ArtefactId, ObjectKey, PackId, RunId};
 
-use super::{Object, Plan, Removal, RunView};
+use super::{Object, Removal, RetentionPlan, RunView};
 
 /// One step. Doing it again, or for something that is gone already, changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl fmt::Display for Action {
     }
 }
 
-impl Plan {
+impl RetentionPlan {
     /// Returns the plan's steps. They are done one after the other, until one fails.
     ///
     /// First come steps that only save data. Then runs: each tombstone before the deletions of its run, and first the

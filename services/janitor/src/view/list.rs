@@ -1,6 +1,6 @@
 //! The content of a place, by its keys alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{ArtefactId, ObjectKey, PackId, RunId};
 use holdfast_storage::{Listed, Place, Prefix, StorageError};
@@ -89,6 +89,12 @@ impl Inventory {
     /// Returns the keys of runs' objects for which `wanted` returns true.
     pub(crate) fn of_runs(&self, wanted: impl Fn(&ObjectKey) -> bool) -> Vec<ObjectKey> {
         keys(self.runs.values(), wanted)
+    }
+
+    /// Returns the runs that have records here, without those in `given_up`.
+    pub(crate) fn runs_without(&self, given_up: &BTreeSet<RunId>) -> BTreeSet<RunId> {
+        let runs = self.runs.keys().copied();
+        runs.filter(|run| !given_up.contains(run)).collect()
     }
 
     /// True if the artefact's manifest is here.

@@ -1,7 +1,7 @@
 //! Common beginnings of tests, and questions about a plan.
 
 use holdfast_format::{ArtefactId, Hold, ObjectKey, PackId, RunId};
-use holdfast_janitor::Plan;
+use holdfast_janitor::RetentionPlan;
 use holdfast_telemetry::clock::Clock as _;
 use jiff::SignedDuration;
 
@@ -10,7 +10,7 @@ use super::Bed;
 pub const LOCAL: &str = "local";
 pub const WEEK: &str = "[retention.local]\ndaily = \"7d\"\n[retention.s3]\ndaily = \"14d\"";
 
-pub fn expired(plan: &Plan) -> Vec<RunId> {
+pub fn expired(plan: &RetentionPlan) -> Vec<RunId> {
     plan.expire.iter().map(|r| r.run.run).collect()
 }
 
@@ -18,7 +18,7 @@ pub fn pack(number: u8) -> ObjectKey {
     ObjectKey::Pack(PackId::from_bytes([number; 32]))
 }
 
-pub fn has_refused(plan: &Plan, what: &str) -> bool {
+pub fn has_refused(plan: &RetentionPlan, what: &str) -> bool {
     plan.refused.iter().any(|why| why.contains(what))
 }
 

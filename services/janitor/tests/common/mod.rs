@@ -18,7 +18,7 @@ use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef, PlaceName,
     PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
 };
-use holdfast_janitor::{Applied, Places, Plan, apply_place, plan_place};
+use holdfast_janitor::{Applied, Places, RetentionPlan, apply_place, plan_place};
 use holdfast_repository::{Repository, RepositoryKeys};
 use holdfast_sealing::{KeyPurpose, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
 use holdfast_storage::{Place, PlaceOptions, Prefix};
@@ -114,7 +114,7 @@ impl Bed {
         Places::new(self.repository.clone(), &self.settings, self.clock.shared())
     }
 
-    pub async fn plan(&self, place: &str) -> Plan {
+    pub async fn plan(&self, place: &str) -> RetentionPlan {
         plan_place(&self.places(), &name(place), false).await.unwrap()
     }
 
@@ -125,7 +125,7 @@ impl Bed {
     }
 
     /// Cleans a place, which must succeed, and returns the plan.
-    pub async fn cleaned(&self, place: &str) -> Plan {
+    pub async fn cleaned(&self, place: &str) -> RetentionPlan {
         let applied = self.clean(place).await;
         assert!(applied.failed.is_none(), "{:?}", applied.failed);
         self.assert_whole(place).await;

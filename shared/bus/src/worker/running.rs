@@ -14,7 +14,7 @@ pub(super) struct Running {
 }
 
 /// A job that is being done; it ends when this is dropped.
-pub(super) struct Job {
+pub(super) struct OngoingJob {
     running: Running,
     subject: String,
 }
@@ -25,21 +25,21 @@ impl Running {
     }
 
     /// Begins a job. Returns `None` if it is being done already, and renews that one's lease.
-    pub(super) fn begin(&self, subject: &str, lease: &Lease) -> Option<Job> {
+    pub(super) fn begin(&self, subject: &str, lease: &Lease) -> Option<OngoingJob> {
         let mut jobs = self.lock();
         if let Some(first) = jobs.get(subject) {
             first.renew(lease);
             return None;
         }
         jobs.insert(subject.to_owned(), lease.clone());
-        Some(Job {
+        Some(OngoingJob {
             running: self.clone(),
             subject: subject.to_owned(),
         })
     }
 }
 
-impl Drop for Job {
+impl Drop for OngoingJob {
     fn drop(&mut self) {
         self.running.lock().remove(&self.subject);
     }

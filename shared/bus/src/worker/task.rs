@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
 
 use super::lease::Lease;
-use super::running::Job;
+use super::running::OngoingJob;
 use super::{Delivery, Disposition, Worker};
 use crate::trace;
 
@@ -22,7 +22,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(30);
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 impl Worker {
-    pub(super) async fn do_job(&self, work: Work, message: Message, lease: Lease, job: Job) {
+    pub(super) async fn do_job(&self, work: Work, message: Message, lease: Lease, job: OngoingJob) {
         let count = message
             .info()
             .map_or(1, |info| u64::try_from(info.delivered).unwrap_or(1));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use holdfast_bus::{Feed, Progress};
+use holdfast_bus::{ArtefactProgress, Feed};
 use holdfast_events::{Fact, What};
 use holdfast_format::RunId;
 
@@ -99,7 +99,7 @@ async fn progress_is_heard_and_kept_nowhere() {
         .await
         .unwrap()
         .unwrap();
-    let expected = Progress {
+    let expected = ArtefactProgress {
         run,
         artefact: artefact(1),
         bytes: 512,

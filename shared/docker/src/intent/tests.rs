@@ -11,8 +11,8 @@ use crate::labels::{Hooks, Mode};
 /// Set in a process that has to write an intent and wait for its death.
 const CHILD: &str = "HOLDFAST_TEST_INTENT_FOLDER";
 
-fn step(name: &str) -> Step {
-    Step {
+fn step(name: &str) -> QuietStep {
+    QuietStep {
         id: format!("id-{name}"),
         name: name.to_owned(),
         action: Mode::Stop,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_fault::{Retry, Retryable};
 
 use crate::engine::{Engine, EngineError, Exec, Outcome};
-use crate::quiet::Step;
+use crate::quiet::QuietStep;
 
 /// The number of bytes of a hook's output that messages keep.
 const KEEP: usize = 2000;
@@ -51,7 +51,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Runs `command` in the container of `step` as a hook.
-pub(super) async fn run(engine: &Engine, step: &Step, command: &str) -> Result<(), HookFailure> {
+pub(super) async fn run(engine: &Engine, step: &QuietStep, command: &str) -> Result<(), HookFailure> {
     let exec = Exec {
         command: &["/bin/sh", "-c", command],
         user: step.hooks.user.as_deref(),

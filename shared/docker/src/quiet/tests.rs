@@ -51,7 +51,7 @@ fn none() -> BTreeSet<String> {
     BTreeSet::new()
 }
 
-fn steps(plan: &Plan) -> Vec<(&str, Mode)> {
+fn steps(plan: &QuietPlan) -> Vec<(&str, Mode)> {
     plan.steps
         .iter()
         .map(|step| (step.name.as_str(), step.action))
@@ -324,7 +324,7 @@ fn leads(from: &str, to: &str, dependencies: &BTreeMap<&str, BTreeSet<&str>>) ->
 }
 
 /// Returns the containers as they are after the plan.
-fn after(containers: &[Container], plan: &Plan) -> Vec<Container> {
+fn after(containers: &[Container], plan: &QuietPlan) -> Vec<Container> {
     let mut containers = containers.to_vec();
     for container in &mut containers {
         if let Some(step) = plan.steps.iter().find(|step| step.id == container.id) {

@@ -8,7 +8,7 @@ use holdfast_docker::engine::{Engine, Limits};
 use holdfast_docker::facts::State;
 use holdfast_docker::labels::Mode;
 use holdfast_docker::perform::{NotQuiet, Quiet, QuietTime};
-use holdfast_docker::quiet::{self, Covered, Plan};
+use holdfast_docker::quiet::{self, Covered, QuietPlan};
 use holdfast_tests::docker::{self, IMAGE};
 use holdfast_tests::wait_until;
 
@@ -112,7 +112,7 @@ impl Docker {
         self.state.path()
     }
 
-    pub(crate) async fn plan(&self, volumes: &[(&str, Mode)]) -> Plan {
+    pub(crate) async fn plan(&self, volumes: &[(&str, Mode)]) -> QuietPlan {
         plan(&self.client, volumes).await
     }
 
@@ -141,7 +141,7 @@ impl Docker {
     }
 }
 
-pub(crate) async fn plan(client: &Engine, volumes: &[(&str, Mode)]) -> Plan {
+pub(crate) async fn plan(client: &Engine, volumes: &[(&str, Mode)]) -> QuietPlan {
     let containers = client.containers().await.unwrap();
     let covered = |(volume, mode): &(&str, Mode)| Covered {
         volume: (*volume).to_owned(),

@@ -186,7 +186,7 @@ proptest! {
         prop_assert_eq!(&fold(&expected, &mixed), &straight);
         let mut state = straight.clone();
         for fact in &facts {
-            prop_assert_eq!(state.apply(fact), Ok(Step::AlreadySeen), "{:?}", fact);
+            prop_assert_eq!(state.apply(fact), Ok(Effect::AlreadySeen), "{:?}", fact);
         }
         prop_assert_eq!(state, straight);
     }

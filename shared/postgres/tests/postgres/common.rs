@@ -30,9 +30,9 @@ pub(crate) fn by_program(server: &Server, question: &str) -> Result<String, Stri
     let program = Programs::in_dirs(&[]).find("psql", 10, None).unwrap();
     let mut command = program.command();
     command.args(["-X", "-A", "-t", "-w", "-c", question]);
-    let handed = server.lead(&mut command, "UTF8").map_err(|error| error.to_string())?;
+    let files = server.lead(&mut command, "UTF8").map_err(|error| error.to_string())?;
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut running = Running::start(command, Some(handed), &Ender::default()).unwrap();
+    let mut running = Running::start(command, Some(files), &Ender::default()).unwrap();
     let said = std::io::read_to_string(running.stdout().unwrap()).unwrap();
     let Ended {
         status,

@@ -8,15 +8,15 @@ use super::*;
 
 const NOW: &str = "2026-11-24T03:00:00Z";
 
-fn planned(model: &Model, rules: &Rules) -> Plan {
+fn planned(model: &Model, rules: &Rules) -> RetentionPlan {
     plan(&model.view(), Some(rules), &Others::new(), model.now, false)
 }
 
-fn expired(plan: &Plan) -> Vec<RunId> {
+fn expired(plan: &RetentionPlan) -> Vec<RunId> {
     plan.expire.iter().map(|r| r.run.run).collect()
 }
 
-fn kept(plan: &Plan, run: RunId) -> String {
+fn kept(plan: &RetentionPlan, run: RunId) -> String {
     let found = plan.keep.iter().find(|(r, _)| r.run == run);
     found.map_or_else(|| "gone".to_owned(), |(_, why)| why.to_string())
 }

@@ -29,7 +29,7 @@ fn place() -> (Model, RunId) {
     (model, newest)
 }
 
-fn planned(model: &Model) -> Plan {
+fn planned(model: &Model) -> RetentionPlan {
     let mut view = model.view();
     view.orphans.push(ArtefactView {
         id: ArtefactId::from_bytes([7; 16]),

@@ -244,7 +244,7 @@ impl Model {
         }
     }
 
-    pub(super) fn apply_all(&mut self, plan: &Plan) {
+    pub(super) fn apply_all(&mut self, plan: &RetentionPlan) {
         for step in plan.steps() {
             self.apply(&step);
             self.assert_whole();

@@ -200,7 +200,7 @@ fn some_rules() -> impl Strategy<Value = Rules> {
 }
 
 /// Returns the objects that a plan takes away.
-fn gone(plan: &Plan) -> BTreeSet<ObjectKey> {
+fn gone(plan: &RetentionPlan) -> BTreeSet<ObjectKey> {
     let deleted = |action: Action| match action {
         // The mark of a condemned pack is removed to save the pack.
         Action::Delete { object, .. } => Some(object.key).filter(|key| !matches!(key, ObjectKey::Condemned(_))),

@@ -58,12 +58,7 @@ async fn proven(
         );
     }
     Ok(Other::Seen {
-        runs: inventory
-            .runs
-            .keys()
-            .filter(|run| !given_up.contains(run))
-            .copied()
-            .collect(),
+        runs: inventory.runs_without(&given_up),
         artefacts: manifests.into_keys().filter(|id| !bad.contains(id)).collect(),
         given_up,
     })
@@ -147,12 +142,7 @@ pub(crate) async fn of_target(
     view.unreadable
         .extend(unreadable.map(|(key, why)| format!("{key} at place {place} ({why})")));
     let other = Other::Seen {
-        runs: inventory
-            .runs
-            .keys()
-            .filter(|run| !given_up.contains(run))
-            .copied()
-            .collect(),
+        runs: inventory.runs_without(&given_up),
         // Not needed: only runs of the local place wait for what other places have.
         artefacts: BTreeSet::new(),
         given_up,

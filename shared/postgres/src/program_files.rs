@@ -8,12 +8,12 @@ use holdfast_config::{Keepalives, Secret};
 
 /// A password file and a service file for libpq. To be held as long as the program runs.
 #[derive(Debug)]
-pub struct Handed {
+pub struct ProgramFiles {
     password: OwnedFd,
     service: OwnedFd,
 }
 
-impl Handed {
+impl ProgramFiles {
     /// Without a password its file is empty, so that none is taken from anywhere else.
     pub(crate) fn new(password: Option<&Secret>, keepalives: &Keepalives) -> io::Result<Self> {
         let line = password.map(|password| password_line(password.expose())).transpose()?;
@@ -100,16 +100,16 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let url = "postgres://db/?keepalives_idle=9&keepalives_count=3&tcp_user_timeout=7";
         let reach = Connection::parse(url, Path::new("/")).unwrap().reach().unwrap();
-        let handed = Handed::new(Some(&Secret::new("x")), &reach.keepalives).unwrap();
-        let file = handed.password_file();
+        let files = ProgramFiles::new(Some(&Secret::new("x")), &reach.keepalives).unwrap();
+        let file = files.password_file();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "*:*:*:*:x\n");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        let service = std::fs::read_to_string(handed.service_file()).unwrap();
+        let service = std::fs::read_to_string(files.service_file()).unwrap();
         assert_eq!(
             service,
             "[holdfast]\nkeepalives=1\nkeepalives_idle=9\nkeepalives_count=3\ntcp_user_timeout=7\n"
         );
-        let without = Handed::new(None, &reach.keepalives).unwrap();
+        let without = ProgramFiles::new(None, &reach.keepalives).unwrap();
         assert_eq!(std::fs::read_to_string(without.password_file()).unwrap(), "");
     }
 }
