@@ -12,6 +12,7 @@ use holdfast_tests::tools;
 use serde_json::Value;
 
 mod documentation;
+mod exports;
 
 /// A package may depend only on packages of lower levels. So no service depends on another, and only the command line
 /// knows them all.

@@ -108,7 +108,7 @@ fn every_file_and_every_public_item_is_documented() {
 }
 
 /// The kind of item that a line declares, if it declares one. Fields and imports are none.
-fn declared(line: &str) -> Option<&str> {
+pub(super) fn declared(line: &str) -> Option<&str> {
     const KINDS: &[&str] = &[
         "fn", "struct", "enum", "union", "trait", "type", "const", "static", "mod",
     ];

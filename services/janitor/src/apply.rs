@@ -67,7 +67,7 @@ impl ApplyError {
 ///
 /// On a full disk not even a tombstone can be written. Then the packs that the plan deletes go first, since they do not
 /// depend on any earlier step.
-pub async fn apply(
+pub(crate) async fn apply(
     repository: &Repository,
     sight: &Sight,
     plan: &RetentionPlan,

@@ -8,9 +8,10 @@ use holdfast_repository::{Repository, RepositoryError};
 use holdfast_storage::{Place, StorageError};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::plan::{Others, asked, plan};
+use crate::apply::apply;
+use crate::plan::{Others, Rules, asked, plan};
 use crate::view::{Sight, look, nothing};
-use crate::{Action, ApplyError, CleanError, Places, RetentionPlan, Rules, apply, other_places};
+use crate::{Action, ApplyError, CleanError, Places, RetentionPlan, other_places};
 
 /// The result of retention at a place.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use holdfast_service::target_place;
 use holdfast_telemetry::clock::SharedClock;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::{CleanError, Rules};
+use crate::CleanError;
+use crate::plan::Rules;
 
 /// The places that retention may be applied at, each with its rules.
 pub struct Places {

@@ -42,9 +42,10 @@ use jiff::Timestamp;
 
 pub use keep::Keep;
 pub use packs::Spare;
-pub use rules::Rules;
+pub(crate) use rules::Rules;
 pub use steps::Action;
-pub use view::{ArtefactView, Hold, Object, Other, Others, PackView, PlaceView, RunView, Subject, Tombstoned};
+pub use view::Object;
+pub(crate) use view::{ArtefactView, Hold, Other, Others, PackView, PlaceView, RunView, Subject, Tombstoned};
 
 /// The plan of retention at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +108,13 @@ pub struct Removal {
 ///
 /// The plan is valid for this view only: apply it at once, or plan again.
 #[must_use]
-pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Timestamp, confirm: bool) -> RetentionPlan {
+pub(crate) fn plan(
+    view: &PlaceView,
+    rules: Option<&Rules>,
+    others: &Others,
+    now: Timestamp,
+    confirm: bool,
+) -> RetentionPlan {
     let Some(rules) = rules else {
         return RetentionPlan::keeping(view, now, &Keep::NoRetention);
     };
@@ -124,7 +131,7 @@ pub fn plan(view: &PlaceView, rules: Option<&Rules>, others: &Others, now: Times
 
 /// The questions to a target that must be answered before runs of the local place may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Runs that the target should have, or have had.
     pub runs: BTreeSet<RunId>,
     /// Artefacts that the target should have.
@@ -134,7 +141,7 @@ pub struct Asked {
 /// Returns the questions to the targets of the place that `view` shows. They concern the runs that would go if the
 /// targets had everything.
 #[must_use]
-pub fn asked(view: &PlaceView, rules: Option<&Rules>, now: Timestamp) -> BTreeMap<PlaceName, Asked> {
+pub(crate) fn asked(view: &PlaceView, rules: Option<&Rules>, now: Timestamp) -> BTreeMap<PlaceName, Asked> {
     let mut of: BTreeMap<PlaceName, Asked> = BTreeMap::new();
     let Some(rules) = rules.filter(|_| checks::blocks(view, now).is_empty()) else {
         return of;

@@ -25,7 +25,7 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
 /// The content of a place, as it was read.
 #[derive(Debug)]
-pub struct Sight {
+pub(crate) struct Sight {
     /// The content in the form that the plan needs.
     pub view: PlaceView,
     /// Time at which the reading began, by this host's clock. The plan is made for this time.
@@ -46,7 +46,7 @@ pub struct Sight {
 ///
 /// # Errors
 /// [`RepositoryError`] if the place does not answer.
-pub async fn look(repository: &Repository, clock: &dyn Clock) -> Result<Sight, RepositoryError> {
+pub(crate) async fn look(repository: &Repository, clock: &dyn Clock) -> Result<Sight, RepositoryError> {
     let at = clock.now();
     let place = repository.place();
     let inventory = Inventory::of(place).await?;

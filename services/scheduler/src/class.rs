@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 /// A run of the past, reduced to the facts that matter for the class of the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub(crate) struct Past {
     /// Time at which the run started.
     pub started: Timestamp,
     /// The class of the run's restore point.
@@ -25,7 +25,7 @@ pub struct Past {
 /// Only past runs that captured all of these sources count: an hourly run of one database must not take the month's
 /// place from the nightly run of everything. Pinned runs do not count, since they go when they are released.
 #[must_use]
-pub fn class_for(history: &[Past], sources: &[SourceName], now: Timestamp, zone: &TimeZone) -> Class {
+pub(crate) fn class_for(history: &[Past], sources: &[SourceName], now: Timestamp, zone: &TimeZone) -> Class {
     let date = |at: Timestamp| at.to_zoned(zone.clone()).date();
     let today = date(now);
     let month = |of: jiff::civil::Date| (of.year(), of.month());

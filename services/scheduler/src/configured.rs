@@ -5,7 +5,9 @@ use holdfast_events::Trigger;
 use holdfast_format::SourceName;
 use jiff::SignedDuration;
 
-use crate::{Calendar, CalendarError, Known, KnownSource, Role, Schedule};
+use crate::calendar::{Calendar, CalendarError};
+use crate::due::Schedule;
+use crate::expect::{Known, KnownSource, Role};
 
 /// The time limit of a run that no schedule starts and whose request sets none.
 const TIMEOUT: SignedDuration = SignedDuration::from_hours(12);

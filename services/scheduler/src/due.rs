@@ -6,10 +6,10 @@ use std::time::Duration;
 use holdfast_format::ScheduleName;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Calendar;
+use crate::calendar::Calendar;
 
 /// The largest count of missed slots. A longer absence counts as this many.
-pub const MISSED_MAX: u32 = 10_000;
+pub(crate) const MISSED_MAX: u32 = 10_000;
 
 /// The number of emitted slots that a [`Watch`] remembers.
 const REMEMBERED: usize = 1_000;
@@ -30,7 +30,7 @@ pub struct Schedule {
 
 /// A slot for which a run is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
+pub(crate) struct Due {
     /// Time of the slot, in the calendar.
     pub slot: Timestamp,
     /// The number of earlier slots that were missed and are not made up for, at most [`MISSED_MAX`].
@@ -46,7 +46,7 @@ pub struct Due {
 /// - back: a slot that was emitted is not emitted again when its time comes a second time; other slots are emitted as
 ///   usual.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     since: Timestamp,
     emitted: BTreeSet<Timestamp>,
 }
@@ -86,7 +86,7 @@ impl Watch {
     /// Watches from `since` on, the time at which this process first saw the schedule. `emitted` holds the slots for
     /// which runs were started, at least the latest thousand.
     #[must_use]
-    pub fn new(since: Timestamp, emitted: impl IntoIterator<Item = Timestamp>) -> Self {
+    pub(crate) fn new(since: Timestamp, emitted: impl IntoIterator<Item = Timestamp>) -> Self {
         let mut watch = Self {
             since,
             emitted: BTreeSet::new(),
@@ -98,7 +98,7 @@ impl Watch {
     }
 
     /// Remembers that a slot is done with: some process has started its run, or the run was refused.
-    pub fn emitted(&mut self, slot: Timestamp) {
+    pub(crate) fn emitted(&mut self, slot: Timestamp) {
         self.emitted.insert(slot);
         if self.emitted.len() > REMEMBERED {
             self.emitted.pop_first();
@@ -106,7 +106,7 @@ impl Watch {
     }
 
     /// Returns the slot that is due, if there is one. It stays due until it is passed to [`Self::emitted`].
-    pub fn due(&mut self, schedule: &Schedule, now: Timestamp) -> Option<Due> {
+    pub(crate) fn due(&mut self, schedule: &Schedule, now: Timestamp) -> Option<Due> {
         let after = self.settled(schedule, now);
         let slot = schedule.latest(now).filter(|slot| *slot > after)?;
         let mut missed = 0;
@@ -123,7 +123,7 @@ impl Watch {
     }
 
     /// Returns the next time at which a slot may be due, or `None` if there is none.
-    pub fn wake(&mut self, schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn wake(&mut self, schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
         let after = self.settled(schedule, now);
         let begun = schedule.calendar.latest(now).filter(|slot| *slot > after);
         let begun = begun.map(|slot| schedule.start_of(slot)).filter(|start| *start > now);

@@ -116,7 +116,7 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
 /// Returns the first of the `unfinished` runs that captures one of the wanted sources. Runs past their deadline capture
 /// nothing any more, and the wanted run itself does not count.
 #[must_use]
-pub fn overlaps(unfinished: &[Expected], wanted: &Expected) -> Option<RunId> {
+pub(crate) fn overlaps(unfinished: &[Expected], wanted: &Expected) -> Option<RunId> {
     let now = wanted.created;
     let busy = unfinished
         .iter()

@@ -4,7 +4,7 @@
 //! failures that no worker could write down, and the end of the run. [`Scheduler`] does the I/O.
 //!
 //! The decisions are pure functions that get the time as an argument. Replicas need not speak to each other: from the
-//! same configuration and repository they decide the same, and the same slot gives the same run ([`run_id`]).
+//! same configuration and repository they decide the same, and the same slot gives the same run (`run_id`).
 
 mod calendar;
 mod class;
@@ -16,11 +16,9 @@ mod recorder;
 mod scheduler;
 mod tick;
 
-pub use calendar::{Calendar, CalendarError};
-pub use class::{Past, class_for};
 pub use configured::trigger_of;
-pub use due::{Due, MISSED_MAX, Schedule, Watch};
-pub use expect::{Known, KnownSource, Role, Start, expect, overlaps};
+pub use due::Schedule;
+pub use expect::{Known, Start, expect};
 pub use process::main;
 pub use scheduler::Scheduler;
-pub use tick::{new_run_id, run_id};
+pub use tick::new_run_id;

@@ -15,8 +15,12 @@ use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use crate::class::{Past, class_for};
+use crate::configured::trigger_of;
+use crate::due::{Due, Schedule, Watch};
+use crate::expect::{Known, Start, expect, overlaps};
 use crate::recorder::Recorder;
-use crate::{Due, Known, Past, Schedule, Start, Watch, class_for, expect, new_run_id, overlaps, run_id, trigger_of};
+use crate::tick::{new_run_id, run_id};
 
 /// The longest pause between two looks at the calendar. The clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

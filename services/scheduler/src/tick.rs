@@ -6,7 +6,7 @@ use jiff::Timestamp;
 /// Returns the id of the run of a schedule's slot. Every replica gets the same id at any time. So the process that
 /// writes the run's expectations first has started the run, and the others find it started.
 #[must_use]
-pub fn run_id(schedule: &ScheduleName, slot: Timestamp) -> RunId {
+pub(crate) fn run_id(schedule: &ScheduleName, slot: Timestamp) -> RunId {
     let mut hasher = blake3::Hasher::new_derive_key("holdfast 2026-11 scheduled run id");
     hasher.update(&slot.as_millisecond().to_le_bytes());
     hasher.update(schedule.as_str().as_bytes());

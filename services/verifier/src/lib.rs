@@ -21,7 +21,7 @@ mod verify;
 
 pub use error::VerifyError;
 pub use harden::{HardenError, harden};
-pub use options::{VerifyOptions, client_dirs, secret_keys, trial_dir};
+pub use options::{VerifyOptions, client_dirs, secret_keys};
 pub use process::main;
 pub use record::record;
 pub use stage::Verifier;

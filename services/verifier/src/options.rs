@@ -61,7 +61,7 @@ pub fn secret_keys(settings: &Settings) -> Result<Option<SecretKeys>, KeyError> 
 /// Returns the folder to restore files into: the configured one, which may then hold plaintext, or else the machine's
 /// shared memory if that lies in memory indeed.
 #[must_use]
-pub fn trial_dir(settings: &Settings) -> Option<PathBuf> {
+pub(crate) fn trial_dir(settings: &Settings) -> Option<PathBuf> {
     let shared = Path::new("/dev/shm");
     settings
         .verifier

@@ -11,8 +11,9 @@ use holdfast_sealing::SecretKeys;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec, none_if_damaged};
 use holdfast_telemetry::{failpoint, metrics};
 
+use crate::options::trial_dir;
 use crate::trial::sweep;
-use crate::{Checked, VerifyOptions, record, trial_dir, verify_artefact};
+use crate::{Checked, VerifyOptions, record, verify_artefact};
 
 /// Verifies artefacts at the repository's own place.
 pub struct Verifier {

@@ -5,25 +5,25 @@
 use config::ValueKind;
 
 /// Adds a target named `s3` in this bucket (`bucket` or `bucket/prefix`), if no target has that name.
-pub const S3_BUCKET: &str = "BACKUP_S3_BUCKET";
+pub(crate) const S3_BUCKET: &str = "BACKUP_S3_BUCKET";
 /// Adds a target named `b2` in this bucket (`bucket` or `bucket/prefix`), if no target has that name.
-pub const B2_BUCKET: &str = "BACKUP_B2_BUCKET";
+pub(crate) const B2_BUCKET: &str = "BACKUP_B2_BUCKET";
 /// The region of [`B2_BUCKET`], such as `us-west-004`.
-pub const B2_REGION: &str = "BACKUP_B2_REGION";
+pub(crate) const B2_REGION: &str = "BACKUP_B2_REGION";
 /// The S3 endpoint of [`B2_BUCKET`], if it is not the one of its region.
-pub const B2_ENDPOINT: &str = "BACKUP_B2_ENDPOINT";
+pub(crate) const B2_ENDPOINT: &str = "BACKUP_B2_ENDPOINT";
 /// The key id for [`B2_BUCKET`]. Without it, [`AWS_ACCESS_KEY_ID`] is used.
-pub const B2_KEY_ID: &str = "B2_APPLICATION_KEY_ID";
+pub(crate) const B2_KEY_ID: &str = "B2_APPLICATION_KEY_ID";
 /// The key for [`B2_BUCKET`]. Without it, [`AWS_SECRET_ACCESS_KEY`] is used.
-pub const B2_KEY: &str = "B2_APPLICATION_KEY";
+pub(crate) const B2_KEY: &str = "B2_APPLICATION_KEY";
 /// A whole number of days for `retention.local.daily`, if that key is not set.
-pub const RETENTION_DAYS: &str = "BACKUP_RETENTION_DAYS";
-/// The key id that every S3 place without credentials of its own uses, together with [`AWS_SECRET_ACCESS_KEY`].
+pub(crate) const RETENTION_DAYS: &str = "BACKUP_RETENTION_DAYS";
+/// The key id that every S3 place without credentials of its own uses, together with `AWS_SECRET_ACCESS_KEY`.
 pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 /// The key that belongs to [`AWS_ACCESS_KEY_ID`].
-pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+pub(crate) const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 /// The token of temporary credentials, for [`AWS_ACCESS_KEY_ID`].
-pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+pub(crate) const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 /// The region of S3 places that take their credentials from the environment and name no region.
 pub const AWS_REGION: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 /// The endpoint of S3 places that take their credentials from the environment and name no endpoint.

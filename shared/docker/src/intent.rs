@@ -20,7 +20,7 @@ const NAME_MAX: usize = 150;
 
 /// The containers of a quiet time and what happens to each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
+pub(crate) struct Intent {
     version: u32,
     /// The id of the run that the quiet time belongs to.
     pub run: String,
@@ -32,7 +32,7 @@ pub struct Intent {
 
 /// A container of an intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The treatment of the container.
     #[serde(flatten)]
     pub step: QuietStep,
@@ -90,7 +90,7 @@ impl Retryable for IntentError {
 impl Intent {
     /// Makes an intent for `steps`, of which none has been carried out.
     #[must_use]
-    pub fn new(run: &str, covers: &str, steps: &[QuietStep]) -> Self {
+    pub(crate) fn new(run: &str, covers: &str, steps: &[QuietStep]) -> Self {
         let entry = |step: &QuietStep| Entry {
             step: step.clone(),
             hooked: false,
@@ -123,7 +123,7 @@ impl Intent {
 
 /// An intent on disk that this process owns.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     owned: Owned,
     /// The intent, equal to the one on disk.
     pub(crate) intent: Intent,
@@ -134,7 +134,7 @@ impl Held {
     ///
     /// # Errors
     /// If the intent cannot be written and synced. Then no container may be touched.
-    pub fn write(state_dir: &Path, intent: Intent) -> Result<Self, IntentError> {
+    pub(crate) fn write(state_dir: &Path, intent: Intent) -> Result<Self, IntentError> {
         let folder = folder(state_dir);
         let name = file_name(&intent);
         let content = serde_json::to_vec_pretty(&intent);
@@ -159,7 +159,7 @@ impl Held {
 
     /// Returns the intent, equal to the one on disk.
     #[must_use]
-    pub fn intent(&self) -> &Intent {
+    pub(crate) fn intent(&self) -> &Intent {
         &self.intent
     }
 
@@ -184,7 +184,7 @@ impl Held {
     ///
     /// # Errors
     /// If the file cannot be removed.
-    pub fn remove(self) -> Result<(), IntentError> {
+    pub(crate) fn remove(self) -> Result<(), IntentError> {
         let path = self.owned.path().to_owned();
         self.owned
             .remove()
@@ -197,7 +197,7 @@ impl Held {
 ///
 /// # Errors
 /// If the folder cannot be read.
-pub fn abandoned(state_dir: &Path) -> Result<Vec<Result<Held, IntentError>>, IntentError> {
+pub(crate) fn abandoned(state_dir: &Path) -> Result<Vec<Result<Held, IntentError>>, IntentError> {
     let folder = folder(state_dir);
     let paths = owned::list(&folder, "json").map_err(|source| IntentError::Read { path: folder, source })?;
     let adopt = |path: PathBuf| match Owned::adopt(&path) {

@@ -139,7 +139,7 @@ impl Hooks {
 
 /// The labels of a volume. A label that is not set is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VolumePolicy {
+pub(crate) struct VolumePolicy {
     /// Back up the volume (`true`) or leave it out (`false`).
     pub enable: Option<bool>,
     /// The treatment of containers that write to the volume.
@@ -152,7 +152,7 @@ pub struct VolumePolicy {
 
 /// The labels of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ContainerPolicy {
+pub(crate) struct ContainerPolicy {
     /// Labels that apply to the volumes of the container.
     pub volume: VolumePolicy,
     /// The time that the container may take to stop.
@@ -167,7 +167,7 @@ pub struct ContainerPolicy {
 
 /// The labels of a PostgreSQL container. They override its environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PostgresPolicy {
+pub(crate) struct PostgresPolicy {
     /// The role to connect as.
     pub user: Option<String>,
     /// The database to connect to first.
@@ -182,7 +182,7 @@ pub struct PostgresPolicy {
 
 /// The result of reading labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Understood<P> {
+pub(crate) struct Understood<P> {
     /// The labels that could be read. One with a fault counts as not set.
     pub policy: P,
     /// The labels that cannot be understood.
@@ -240,7 +240,7 @@ impl fmt::Display for LabelWarning {
 
 /// Reads the labels of a volume.
 #[must_use]
-pub fn of_volume(labels: &Labels) -> Understood<VolumePolicy> {
+pub(crate) fn of_volume(labels: &Labels) -> Understood<VolumePolicy> {
     let mut reader = Reader::new(labels);
     let policy = reader.volume_policy();
     for label in ours(labels) {
@@ -255,7 +255,7 @@ pub fn of_volume(labels: &Labels) -> Understood<VolumePolicy> {
 
 /// Reads the labels of a container.
 #[must_use]
-pub fn of_container(labels: &Labels) -> Understood<ContainerPolicy> {
+pub(crate) fn of_container(labels: &Labels) -> Understood<ContainerPolicy> {
     let mut reader = Reader::new(labels);
     let policy = ContainerPolicy {
         volume: reader.volume_policy(),

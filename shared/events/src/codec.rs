@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version byte of messages that this program writes and the only one it reads.
-pub const CODEC_VERSION: u8 = 1;
+const CODEC_VERSION: u8 = 1;
 
 /// The largest message in bytes, written or read. The server's own limit (1 MiB) would cut the connection.
 pub const MAX_MESSAGE: usize = 64 * 1024;

@@ -13,7 +13,7 @@ mod trigger;
 mod work;
 
 pub use ask::{DockerAnswer, DockerAsk, DockerQuestion};
-pub use codec::{CODEC_VERSION, CodecError, MAX_MESSAGE, Message, decode, encode, encode_json};
+pub use codec::{CodecError, MAX_MESSAGE, Message, decode, encode, encode_json};
 pub use fact::{Fact, What};
 pub use fold::{ArtefactState, Effect, IllegalFact, Outcome, RunState, SourceState, TargetState, Why};
 pub use plan::{after_close, after_list, after_verify, missing, point_status};

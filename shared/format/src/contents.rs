@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead, Write};
 
-use crate::{ArtefactId, ChunkId, FORMAT_VERSION};
+use crate::record::FORMAT_VERSION;
+use crate::{ArtefactId, ChunkId};
 
 mod line;
 

@@ -29,7 +29,7 @@ pub use manifest::{
     Predecessor, Stream, VolumeInfo, VolumeUser, Warning, Warnings,
 };
 pub use name::{NameError, PlaceName, ScheduleName, Site, SourceName, SubjectPrefix};
-pub use record::{FORMAT_VERSION, Record, RecordError, decode, encode};
+pub use record::{Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
 pub use run::{
     Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact, PointStatus,

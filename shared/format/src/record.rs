@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ObjectKey, RepositoryId};
 
 /// The version of the format that this crate writes, and the highest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// A record of one kind. [`encode`] and [`decode`] wrap it in its envelope.
 pub trait Record: Serialize + DeserializeOwned {

@@ -29,5 +29,5 @@ pub use program::{Program, Programs, major};
 pub use program_files::ProgramFiles;
 pub use running::{Ended, Ender, Running};
 pub use server::Server;
-pub use text::{optional_text, text};
+pub use text::text;
 pub use tokio_postgres::{Client, Error as DriverError};

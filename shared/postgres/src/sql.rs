@@ -78,7 +78,7 @@ pub async fn run(client: &Client, statements: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// The driver's.
-pub async fn run_as(client: &Client, statements: &[u8], encoding: Option<&str>) -> Result<(), Error> {
+pub(crate) async fn run_as(client: &Client, statements: &[u8], encoding: Option<&str>) -> Result<(), Error> {
     let encoding = match encoding {
         Some(name) => String::from_utf8_lossy(&literal(name)).into_owned(),
         None => "pg_catalog.getdatabaseencoding()".to_owned(),

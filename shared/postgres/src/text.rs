@@ -31,7 +31,7 @@ pub fn text(row: &Row, column: usize) -> Result<Text, tokio_postgres::Error> {
 ///
 /// # Errors
 /// The driver's, if the column is no text.
-pub fn optional_text(row: &Row, column: usize) -> Result<Option<Text>, tokio_postgres::Error> {
+pub(crate) fn optional_text(row: &Row, column: usize) -> Result<Option<Text>, tokio_postgres::Error> {
     let bytes: Option<Bytes> = row.try_get(column)?;
     Ok(bytes.map(|bytes| Text::from(bytes.0)))
 }

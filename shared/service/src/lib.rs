@@ -21,7 +21,7 @@ pub use context::Context;
 pub use in_memory::is_in_memory;
 pub use job::JobError;
 pub use open::{OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, target_place};
-pub use process::{ProcessArgs, exit_code, run_process, shutdown_signal};
+pub use process::{exit_code, run_process, shutdown_signal};
 pub use progress::ProgressTeller;
 pub use proven_facts::{ProvenFacts, none_if_damaged, proven_facts};
 pub use reconcile::{Reconciler, unfinished};

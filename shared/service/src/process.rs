@@ -17,10 +17,10 @@ const BAD_CONFIGURATION: u8 = 2;
 
 /// The arguments of every service's command line.
 #[derive(Debug, Parser)]
-pub struct ProcessArgs {
+struct ProcessArgs {
     /// The configuration; else ./holdfast.toml, else /etc/holdfast/holdfast.toml.
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    config: Option<PathBuf>,
 }
 
 /// The exit code of a service that ended as ordered, or not.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// Seconds (may be negative) that [`SystemClock`] adds, so that tests of whole processes can shift time.
-pub const OFFSET_VARIABLE: &str = "HOLDFAST_TEST_CLOCK_OFFSET";
+const OFFSET_VARIABLE: &str = "HOLDFAST_TEST_CLOCK_OFFSET";
 
 /// A source of the present time.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -26,16 +26,16 @@ pub fn system() -> SharedClock {
     Arc::new(SystemClock::new())
 }
 
-/// The host's clock. Where [`crate::TEST_SEAMS`] is true it is shifted by [`OFFSET_VARIABLE`], read when it is made.
+/// The host's clock. Where `TEST_SEAMS` is true, [`OFFSET_VARIABLE`] shifts it, which is read when it is made.
 #[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
+struct SystemClock {
     offset_seconds: i64,
 }
 
 impl SystemClock {
     /// Makes the host's clock, shifted if the environment says so.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         if !crate::TEST_SEAMS {
             return Self { offset_seconds: 0 };
         }

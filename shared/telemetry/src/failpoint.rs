@@ -9,7 +9,7 @@
 //! - `sleep:TIME`: the hit waits (`500ms`, `3s`);
 //! - `pause:FILE`: the hit makes the file `FILE.reached` and waits until `FILE` exists.
 //!
-//! In builds where [`crate::TEST_SEAMS`] is false every hit is a no-op that the compiler removes.
+//! In builds where `TEST_SEAMS` is false every hit is a no-op that the compiler removes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,8 +143,8 @@ pub fn set_nth(name: &str, action: Action, nth: u64) -> PointGuard {
 
 /// Returns how many times the fail point was passed in this process, so that a test can tell that its path was taken.
 /// Always 0 where fail points are compiled out.
-#[must_use]
-pub fn hits(name: &str) -> u64 {
+#[cfg(test)]
+fn hits(name: &str) -> u64 {
     if crate::TEST_SEAMS {
         points().hits.get(name).copied().unwrap_or(0)
     } else {

@@ -17,4 +17,4 @@ pub mod propagate;
 pub use init::{Guard, InitError, LogWriter, Options, ShutdownError, init};
 
 /// True if fail points and the shifted clock are compiled in: in debug builds, and with the feature `failpoints`.
-pub const TEST_SEAMS: bool = cfg!(any(debug_assertions, feature = "failpoints"));
+pub(crate) const TEST_SEAMS: bool = cfg!(any(debug_assertions, feature = "failpoints"));

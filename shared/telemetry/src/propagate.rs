@@ -12,8 +12,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Returns the headers that carry `span` to another process; empty if the span is disabled.
-#[must_use]
-pub fn inject(span: &Span) -> BTreeMap<String, String> {
+fn inject(span: &Span) -> BTreeMap<String, String> {
     let mut headers = Headers(BTreeMap::new());
     TraceContextPropagator::new().inject_context(&span.context(), &mut headers);
     // An empty state says nothing.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// The configured rules of a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// The time for which daily runs are kept.
     pub daily: Option<Span>,
     /// The time for which weekly runs are kept.
@@ -38,7 +38,7 @@ pub(super) struct Reach {
 impl Rules {
     /// Reads the rules of one place from the configuration.
     #[must_use]
-    pub fn new(retention: &Retention, janitor: &Janitor) -> Self {
+    pub(crate) fn new(retention: &Retention, janitor: &Janitor) -> Self {
         Self {
             daily: retention.daily,
             weekly: retention.weekly,

@@ -11,7 +11,7 @@ use super::Described;
 /// The content of a place. An object that cannot be read or understood is named in `unreadable`. Then nothing is
 /// deleted, since that object may be the only one that names a pack.
 #[derive(Clone, Debug)]
-pub struct PlaceView {
+pub(crate) struct PlaceView {
     pub place: PlaceName,
     /// All runs, in any order, those among them that are given up and not deleted yet.
     pub runs: Vec<RunView>,
@@ -38,7 +38,7 @@ pub struct Object {
 
 /// A stored pack: its size, and the time at which it was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackView {
+pub(crate) struct PackView {
     pub size: u64,
     /// Time at which the pack was stored.
     pub modified: Timestamp,
@@ -46,7 +46,7 @@ pub struct PackView {
 
 /// One run at a place.
 #[derive(Clone, Debug)]
-pub struct RunView {
+pub(crate) struct RunView {
     pub run: RunId,
     /// Time of the run's start.
     pub started: Timestamp,
@@ -73,7 +73,7 @@ pub struct RunView {
 
 /// The end of a run's hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub(crate) enum Hold {
     /// The run is held until this time.
     Until(Timestamp),
     /// The run is held until somebody releases it.
@@ -82,7 +82,7 @@ pub enum Hold {
 
 /// The tombstone of a run that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tombstoned {
+pub(crate) struct Tombstoned {
     /// Time at which the run was given up.
     pub at: Timestamp,
     pub rule: String,
@@ -90,7 +90,7 @@ pub struct Tombstoned {
 
 /// One artefact at a place.
 #[derive(Clone, Debug)]
-pub struct ArtefactView {
+pub(crate) struct ArtefactView {
     pub id: ArtefactId,
     /// The subject of the artefact. `None` if its manifest and its listing are both gone.
     pub subject: Option<Subject>,
@@ -118,11 +118,11 @@ pub struct Subject {
 }
 
 /// The other places, by name. A target that is no longer configured is not among them, and does not keep anything.
-pub type Others = BTreeMap<PlaceName, Other>;
+pub(crate) type Others = BTreeMap<PlaceName, Other>;
 
 /// The content of another place, as far as it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Other {
+pub(crate) enum Other {
     /// The place was read.
     Seen {
         /// Runs that have an object there and are not given up there.
@@ -146,7 +146,7 @@ impl fmt::Display for Subject {
 impl Hold {
     /// True if the run is still held at `now`.
     #[must_use]
-    pub fn is_in_force(self, now: Timestamp) -> bool {
+    pub(crate) fn is_in_force(self, now: Timestamp) -> bool {
         match self {
             Self::Until(until) => until > now,
             Self::Forever => true,
@@ -157,7 +157,7 @@ impl Hold {
 impl ArtefactView {
     /// True if the artefact is here, and nothing is known against it.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.manifest && !self.bad
     }
 }
@@ -165,7 +165,7 @@ impl ArtefactView {
 impl RunView {
     /// Returns the run as people know it.
     #[must_use]
-    pub fn described(&self) -> Described {
+    pub(crate) fn described(&self) -> Described {
         Described {
             run: self.run,
             started: self.started,
@@ -176,7 +176,7 @@ impl RunView {
 
     /// True if the run may still get a restore point.
     #[must_use]
-    pub fn is_going_on(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_going_on(&self, now: Timestamp) -> bool {
         self.tombstone.is_none() && !self.recorded && self.deadline.is_none_or(|deadline| deadline > now)
     }
 }

@@ -12,7 +12,8 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Content, Entry, EntryKind, Extent, Path, SkipReason, Stamp, check_version};
-use crate::{ArtefactId, ChunkId, FORMAT_VERSION};
+use crate::record::FORMAT_VERSION;
+use crate::{ArtefactId, ChunkId};
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -3,7 +3,7 @@
 use holdfast_format::{DatabaseGrant, DatabaseInfo, DatabaseSetting, Text};
 use tokio_postgres::{Client, Error};
 
-use crate::{optional_text, text};
+use crate::text::{optional_text, text};
 
 const SETTINGS: &str = "SELECT r.rolname::text, c.setting FROM pg_catalog.pg_db_role_setting s \
     JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, \
