@@ -12,13 +12,16 @@ use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::api::{ANSWER, ApiError, code};
 use crate::backoff::{self, Backoff};
-use crate::error::{BusError, Cause};
+use crate::code;
+use crate::error::{ApiError, BusError, Cause};
 use crate::names::Names;
 use crate::options::{Auth, BusOptions};
 
 const NEEDED: &str = "2.10.0";
+
+/// The time to wait for the server where a caller gives no time of its own: publishes, acknowledgements.
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 /// A connection to the bus. Cheap to clone; clones share one connection, which is mended without end when it is lost.
 #[derive(Clone)]

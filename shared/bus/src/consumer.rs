@@ -4,9 +4,9 @@ use async_nats::jetstream::consumer::{Config, Info};
 use async_nats::jetstream::stream::DeleteStatus;
 use serde::Serialize;
 
-use crate::api::{ApiError, code};
+use crate::code;
 use crate::connection::Bus;
-use crate::error::BusError;
+use crate::error::{ApiError, BusError};
 
 #[derive(Serialize)]
 struct CreateRequest<'a> {

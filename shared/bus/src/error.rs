@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::jetstream;
 use holdfast_events::CodecError;
 use holdfast_fault::{Retry, Retryable};
 use holdfast_format::RunId;
-
-use crate::api::ApiError;
 
 /// The words of the NATS client. Its errors print their sources and offer them too; a cause prints them once.
 #[derive(Debug)]
@@ -27,6 +26,44 @@ impl fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+/// The server did not do what its API was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The server refused.
+    #[error("the server says: {0}")]
+    Server(jetstream::Error),
+    /// JetStream is not there, or not yet.
+    #[error("JetStream does not answer")]
+    NoResponders,
+    /// The server gave no answer in time.
+    #[error("the server did not answer in time")]
+    TimedOut,
+    /// The client failed otherwise.
+    #[error("{0}")]
+    Client(Cause),
+}
+
+impl ApiError {
+    /// Returns the server's code, if it refused.
+    pub(crate) fn code(&self) -> Option<u64> {
+        match self {
+            Self::Server(error) => Some(error.error_code().0),
+            _ => None,
+        }
+    }
+}
+
+impl Retryable for ApiError {
+    /// Repeats no request that makes no sense (4xx). A thing that was not found can be made again, and all else may
+    /// pass.
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Server(error) => Retry::later_if(error.code() >= 500 || error.code() == 404),
+            Self::NoResponders | Self::TimedOut | Self::Client(_) => Retry::Later,
+        }
+    }
+}
 
 /// A failure of the bus.
 #[derive(Debug, thiserror::Error)]
@@ -208,5 +245,27 @@ fn hint(error: &ApiError) -> &'static str {
         Some(NO_STORAGE) => ": the server's max_file_store is too small for it",
         Some(REPLICAS) => ": nats.replicas over 1 needs a cluster",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_request_that_makes_no_sense_is_not_sent_again() {
+        let refused = |status: u64| {
+            let error = serde_json::json!({"code": status, "err_code": 1, "description": "said the server"});
+            ApiError::Server(serde_json::from_value(error).unwrap()).retry()
+        };
+        for status in [400, 403, 409] {
+            assert_eq!(refused(status), Retry::Never, "{status}");
+        }
+        for status in [404, 500, 503] {
+            assert_eq!(refused(status), Retry::Later, "{status}");
+        }
+        assert_eq!(ApiError::NoResponders.retry(), Retry::Later);
+        assert_eq!(ApiError::TimedOut.retry(), Retry::Later);
     }
 }

@@ -3,7 +3,7 @@
 use async_nats::jetstream::stream::PurgeResponse;
 use holdfast_format::RunId;
 
-use crate::api::code;
+use crate::code;
 use crate::connection::Bus;
 use crate::error::BusError;
 

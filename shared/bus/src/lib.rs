@@ -10,12 +10,13 @@
 //! - [`Bus::facts`], [`Bus::new_facts`]: what happened, for people and for the record.
 //! - [`Bus::request`], [`Bus::serve_triggers`]: asking for a run.
 //! - [`Bus::ask_docker`], [`Bus::answer_docker`]: what one service must know of a Docker engine that another one speaks to.
-//! - [`Bus::exhausted`]: jobs whose deliveries ran out.
+//! - [`Bus::exhausted`]: jobs whose deliveries ran out, by rules that a killed server cannot deceive.
 //! - [`PrivateServer`]: a `nats-server` of our own on loopback, for a host without one.
 
 mod api;
 mod ask;
 mod backoff;
+mod code;
 mod connection;
 mod consumer;
 mod error;
@@ -35,10 +36,9 @@ mod trace;
 mod trigger;
 mod worker;
 
-pub use api::ApiError;
 pub use connection::Bus;
-pub use error::{BusError, Cause};
-pub use exhausted::Exhausted;
+pub use error::{ApiError, BusError, Cause};
+pub use exhausted::{Exhausted, Queue};
 pub use feed::Feed;
 pub use options::{Auth, BusOptions};
 pub use progress::ArtefactProgress;

@@ -13,8 +13,8 @@ use holdfast_events::{Fact, Message, Work, encode};
 use holdfast_fault::{Retry, Retryable as _};
 use tokio::time::Instant;
 
-use crate::api::code;
 use crate::backoff::Backoff;
+use crate::code;
 use crate::connection::Bus;
 use crate::error::{BusError, Cause};
 use crate::trace;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DeleteStatus, DiscardPolicy, Info, RetentionPolicy, StorageType};
 
-use crate::api::{ApiError, code};
+use crate::code;
 use crate::connection::Bus;
-use crate::error::BusError;
+use crate::error::{ApiError, BusError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MIB: i64 = 1024 * 1024;

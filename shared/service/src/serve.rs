@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use holdfast_bus::{Bus, BusError, WorkerOptions};
+use holdfast_bus::{BusError, Queue, WorkerOptions};
 use holdfast_telemetry::http::Health;
 use tokio::task::JoinSet;
 
 use crate::reconcile::Reconciler;
 use crate::stage::{OnBus, record_failure};
-use crate::{Context, Stage};
+use crate::{Context, Stage, WorkerSpec};
 
 /// The time that running jobs have to finish after the order to end. A process manager gives ten seconds for
 /// everything.
@@ -18,6 +18,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// The shortest lease of a job. Signs of life must have time to arrive.
 const SHORTEST_LEASE: Duration = Duration::from_secs(2);
+
+/// The time between two sweeps for jobs that stand still in the queue.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Stages at work. Ends when the context's `drain` is cancelled.
 pub struct Serving {
@@ -75,11 +78,19 @@ pub fn serve(cx: &Context, stages: &[Arc<dyn Stage>], health: &Health) -> Servin
     Serving { tasks }
 }
 
-/// Work that the server no longer delivers is a failure with a name, not a message that lies there for ever.
+/// Files the failure of each job of these stages that the server delivers no more, so that none lies there for ever.
 async fn watch_exhausted(cx: Context, stages: Vec<Arc<dyn Stage>>) {
-    let specs: Vec<_> = stages.iter().flat_map(|s| s.workers()).collect();
+    let queue = |spec: WorkerSpec| Queue {
+        stage: spec.stage,
+        site: cx.site.clone(),
+        target: spec.target,
+    };
+    let queues: Vec<Queue> = stages.iter().flat_map(|stage| stage.workers()).map(queue).collect();
+    if queues.is_empty() {
+        return;
+    }
     while !cx.drain.is_cancelled() {
-        let watched = watch_once(&cx, &specs).await;
+        let watched = watch_once(&cx, &queues).await;
         if let Err(error) = watched {
             tracing::debug!(reason = %holdfast_fault::chain(&error), "watching for exhausted work was cut; again");
         }
@@ -90,17 +101,14 @@ async fn watch_exhausted(cx: Context, stages: Vec<Arc<dyn Stage>>) {
     }
 }
 
-async fn watch_once(cx: &Context, specs: &[crate::WorkerSpec]) -> Result<(), BusError> {
-    let mut exhausted = Bus::exhausted(&cx.bus).await?;
+async fn watch_once(cx: &Context, queues: &[Queue]) -> Result<(), BusError> {
+    let mut exhausted = cx.bus.exhausted(queues, SWEEP_EVERY).await?;
     loop {
         let next = tokio::select! {
             () = cx.drain.cancelled() => return Ok(()),
             next = exhausted.next() => next,
         };
         let Some(found) = next else { return Ok(()) };
-        if found.work.site != cx.site || !specs.iter().any(|s| s.takes(&found.work)) {
-            continue;
-        }
         let reason = "its workers ended again and again while they did it; see their logs";
         match record_failure(cx, &found.work, reason).await {
             Ok(()) => found.remove().await?,

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ANSWER;
 use crate::backoff::Backoff;
+use crate::connection::ANSWER;
 use crate::connection::Bus;
 
 /// The time that an answer is tried to be given. A server that restarts is back well within it; if not, the job comes

@@ -88,11 +88,38 @@ impl Rig {
         std::fs::remove_dir_all(self.dir.path().join("jetstream")).unwrap();
     }
 
+    /// Copies what the stopped server has stored of the work stream, consumers apart.
+    pub(crate) fn copy_work(&self) -> TempDir {
+        let copy = TempDir::new().unwrap();
+        copy_files(&self.work(), copy.path());
+        copy
+    }
+
+    /// Puts such a copy in the place of what the stopped server has stored meanwhile.
+    pub(crate) fn put_work_back(&self, copy: &TempDir) {
+        std::fs::remove_dir_all(self.work()).unwrap();
+        copy_files(copy.path(), &self.work());
+    }
+
+    /// The folder of the work stream's messages.
+    fn work(&self) -> PathBuf {
+        let streams = "jetstream/jetstream/$G/streams";
+        self.dir.path().join(streams).join("HOLDFAST_WORK/msgs")
+    }
+
     /// Kills the server as a crash would; it is started again by its keeper.
     pub(crate) async fn kill(&self) {
         let pid = self.server().pid();
         kill(pid);
         eventually("the server is started again", || async { self.server().pid() != pid }).await;
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
 }
 
