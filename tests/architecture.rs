@@ -11,6 +11,7 @@ use std::process::Command;
 use holdfast_tests::tools;
 use serde_json::Value;
 
+mod circles;
 mod documentation;
 mod exports;
 

@@ -13,7 +13,6 @@ use holdfast_telemetry::failpoint;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::SyncError;
-use crate::object::IfDamaged;
 
 /// The options of copies to a target.
 #[derive(Clone, Debug)]
@@ -38,6 +37,15 @@ impl CopyOptions {
             scratch,
         }
     }
+}
+
+/// The treatment of a record that is damaged in the repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfDamaged {
+    /// The copy fails, since a restore needs the record.
+    Fail,
+    /// The record is left out with a warning, since it only informs.
+    LeaveOut,
 }
 
 /// The objects that a copy sent. Objects that the target had already do not count.

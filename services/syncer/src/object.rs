@@ -7,16 +7,8 @@ use holdfast_format::{Digest, Manifest, ObjectKey, Record};
 use holdfast_repository::{RepositoryError, sha256_of_file};
 use holdfast_storage::{Listed, Put, StorageError};
 
-use crate::{Copier, SyncError};
-
-/// The treatment of a record that is damaged in the repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IfDamaged {
-    /// The copy fails, since a restore needs the record.
-    Fail,
-    /// The record is left out with a warning, since it only informs.
-    LeaveOut,
-}
+use crate::SyncError;
+use crate::copier::{Copier, IfDamaged};
 
 impl Copier {
     /// True if the target has the object in this size. Another size is an error.

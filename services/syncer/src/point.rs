@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use holdfast_format::{ArtefactId, Expected, Failure, Listed, ObjectKey, RestorePoint, RunId};
 use holdfast_storage::Prefix;
 
-use crate::object::IfDamaged;
+use crate::copier::IfDamaged;
 use crate::{Copied, Copier, SyncError};
 
 /// The number of look-ups at the same time.

@@ -12,6 +12,7 @@
 mod error;
 mod harden;
 mod judge;
+mod judged;
 mod options;
 mod process;
 mod record;

@@ -8,7 +8,7 @@ use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ObjectKey};
 use holdfast_restore::{FilesError, FilesOptions, FilesReport, OpenArtefact, Selection, compare_files, restore_files};
 
-use crate::judge::Judged;
+use crate::judged::Judged;
 use crate::{VerifyError, VerifyOptions};
 
 /// The beginning of the names of trial folders.

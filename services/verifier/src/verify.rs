@@ -8,7 +8,8 @@ use holdfast_sealing::SecretKeys;
 use jiff::Timestamp;
 use uuid::{NoContext, Uuid};
 
-use crate::judge::{Judged, judge};
+use crate::judge::judge;
+use crate::judged::Judged;
 use crate::{VerifyError, VerifyOptions};
 
 /// The largest number of findings in a record.

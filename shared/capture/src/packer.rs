@@ -7,6 +7,7 @@ use holdfast_format::{
     PackNamer, Stream, StreamFormat,
 };
 
+use crate::parent::Origin;
 use crate::staging::{DraftPack, StagingError};
 use crate::{CaptureError, ParentIndex};
 
@@ -59,15 +60,6 @@ struct Adopted {
     index: ParentIndex,
     /// Own index of each of the parent's packs, once it is used.
     rows: Vec<Option<u32>>,
-}
-
-/// The numbering of packs that an extent uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The numbers of the parent's manifest.
-    Parent,
-    /// The packer's own numbers, from before the stream was [begun again](Packer::begin_again).
-    Precopy,
 }
 
 /// Counts the bytes of a pack that a stream uses.

@@ -9,8 +9,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use holdfast_format::{ChunkId, Content, ContentsError, Extent, Manifest, PackId, PackRef, Stamp};
 use jiff::Timestamp;
 
-use crate::packer::Origin;
 use crate::{LAYOUT, ParentError};
+
+/// The numbering of packs that an extent uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The numbers of the parent's manifest.
+    Parent,
+    /// The packer's own numbers, from before the stream was [begun again](Packer::begin_again).
+    Precopy,
+}
 
 /// An iterator over the lines of contents.
 pub type ContentsIter<'a> = Box<dyn Iterator<Item = Result<Content, ContentsError>> + 'a>;

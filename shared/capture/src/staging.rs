@@ -31,11 +31,15 @@ mod contents;
 mod draft;
 mod error;
 mod files;
+mod precopy;
+mod receipt;
 
-pub use attempt::{Attempt, Receipt, Wait};
-pub use contents::{ContentsFile, PrecopyContents};
+pub use attempt::{Attempt, Wait};
+pub use contents::ContentsFile;
 pub use draft::{Draft, DraftPack, MissingReceipt};
 pub use error::StagingError;
+pub use precopy::PrecopyContents;
+pub use receipt::Receipt;
 
 /// Folders on their way out are renamed to this and a number, so that nobody takes them for an attempt.
 const GONE: &str = ".gone-";

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use holdfast_format::{ContentsWriter, Counts, EntryKind, Extent, Path, SkipReason, Stamp, Warnings};
+use holdfast_format::{ContentsWriter, EntryKind, Path, SkipReason, Stamp};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
@@ -32,6 +32,7 @@ mod walk;
 
 pub use archive::capture_archive;
 pub use header::LAYOUT;
+pub use out::TreeOutcome;
 pub use spec::{Root, TreeSpec};
 
 use join::Join;
@@ -40,20 +41,6 @@ use meta::{Meta, XattrReader};
 use out::Out;
 use test_hooks::Moment;
 use walk::{Names, Walk};
-
-/// The zero blocks that end a tar.
-const CLOSING: [u8; 2 * header::BLOCK] = [0; 2 * header::BLOCK];
-
-/// The result of a tree's capture, beside packs and contents.
-#[derive(Debug)]
-pub struct TreeOutcome {
-    /// The numbers of captured and skipped entries.
-    pub counts: Counts,
-    /// Notes for the operator.
-    pub warnings: Warnings,
-    /// The extents of the contents' `end` line.
-    pub closing: Vec<Extent>,
-}
 
 /// Captures a tree: its entries go to `contents`, its bytes to `packer`. What stands as `earlier` tells is not read again;
 /// its contents are read on a thread beside this one, which ends with this call. The draft must name [`LAYOUT`] as `tools["tar"]`, and a `started` that was taken before this call.

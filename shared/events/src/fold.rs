@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_format::{Artefact, ArtefactId, Digest, Expected, FailureSubject, Level, PlaceName, SourceName, Stage};
-use serde::{Deserialize, Serialize};
 
-use crate::{Fact, What};
+use crate::{Fact, Outcome, What};
 
 /// The effect of a fact on a run's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,30 +14,6 @@ pub enum Effect {
     Moved,
     /// The state had this fact already.
     AlreadySeen,
-}
-
-/// The end of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// All expected artefacts came, are good, and are where they should be.
-    Complete,
-    /// A restore point was written, but something expected did not come.
-    Partial,
-    /// The run brought nothing to restore from.
-    Failed,
-}
-
-impl Outcome {
-    /// Returns the word for it in output and records.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Partial => "partial",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// A fact contradicts what is known. The state stays as it was.

@@ -11,6 +11,7 @@ use tokio_postgres::config::{self, SslMode as DriverMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
+use crate::server::MAINTENANCE;
 use crate::{PgError, Server, tls};
 
 /// The time that a place may take to accept a connection, unless `connect_timeout` says another.
@@ -19,8 +20,39 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The time that a place may take from the first packet to its readiness, unless `connect_timeout` says another.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+impl Server {
+    /// Connects. The session converts no text: see [`crate::text`].
+    ///
+    /// # Errors
+    /// [`PgError`], with what to do.
+    pub async fn connect(&self) -> Result<Client, PgError> {
+        Ok(self.connect_there().await?.0)
+    }
+
+    /// Connects, and tells to which of several places: what goes on from here is to meet the same server.
+    ///
+    /// # Errors
+    /// [`PgError`], with what to do.
+    pub async fn connect_there(&self) -> Result<(Client, Self), PgError> {
+        let (client, host) = first_that_will_do(self).await?;
+        Ok((client, self.only(host)))
+    }
+
+    /// Connects to a database that every server has, and tells to which of several places.
+    ///
+    /// # Errors
+    /// [`PgError`], with what to do.
+    pub async fn connect_beside(&self) -> Result<(Client, Self), PgError> {
+        let (client, there) = match self.with_database(MAINTENANCE).connect_there().await {
+            Err(error) if error.is_no_database() => self.with_database("template1").connect_there().await?,
+            connected => connected?,
+        };
+        Ok((client, there.with_database(self.database())))
+    }
+}
+
 /// Connects to the first place that will do, and tells which that is.
-pub(crate) async fn connect(server: &Server) -> Result<(Client, Host), PgError> {
+async fn first_that_will_do(server: &Server) -> Result<(Client, Host), PgError> {
     let tries = Tries {
         server,
         tls: tls::connector(server.reach(), &server.title())?,

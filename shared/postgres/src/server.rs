@@ -8,13 +8,13 @@ use holdfast_config::{Connection, Host, Postgres, Reach, Secret};
 use tokio_postgres::Client;
 
 use crate::program_files::ProgramFiles;
-use crate::{PgError, connect, service, text, tls};
+use crate::{PgError, service, text, tls};
 
 /// The time for which a program waits until a place lets it in, unless `connect_timeout` says another.
 const LED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A database that every server has.
-const MAINTENANCE: &str = "postgres";
+pub(crate) const MAINTENANCE: &str = "postgres";
 
 /// A PostgreSQL server, a user, and a database that may not exist yet.
 #[derive(Clone, Debug)]
@@ -120,35 +120,6 @@ impl Server {
             Some(source) => format!("PostgreSQL source {source} at {}", self.describe()),
             None => format!("PostgreSQL at {}", self.describe()),
         }
-    }
-
-    /// Connects. The session converts no text: see [`crate::text`].
-    ///
-    /// # Errors
-    /// [`PgError`], with what to do.
-    pub async fn connect(&self) -> Result<Client, PgError> {
-        Ok(self.connect_there().await?.0)
-    }
-
-    /// Connects, and tells to which of several places: what goes on from here is to meet the same server.
-    ///
-    /// # Errors
-    /// [`PgError`], with what to do.
-    pub async fn connect_there(&self) -> Result<(Client, Self), PgError> {
-        let (client, host) = connect::connect(self).await?;
-        Ok((client, self.only(host)))
-    }
-
-    /// Connects to a database that every server has, and tells to which of several places.
-    ///
-    /// # Errors
-    /// [`PgError`], with what to do.
-    pub async fn connect_beside(&self) -> Result<(Client, Self), PgError> {
-        let (client, there) = match self.with_database(MAINTENANCE).connect_there().await {
-            Err(error) if error.is_no_database() => self.with_database("template1").connect_there().await?,
-            connected => connected?,
-        };
-        Ok((client, there.with_database(&self.database)))
     }
 
     /// The server's version in full, and its major version.

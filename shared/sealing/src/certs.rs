@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path, time::SystemTime};
 
-use jiff::Timestamp;
 use sequoia_openpgp::{
     Cert, Error as PgpError,
     cert::{CertParser, ValidCert, amalgamation::ValidAmalgamation},
@@ -26,14 +25,6 @@ pub(crate) const BYTES: &str = "the given certificate";
 
 /// A certificate, and the file it came from.
 pub(crate) type Sourced = (Cert, String);
-
-/// Formats a time as people read it in an error.
-pub(crate) fn date(at: SystemTime) -> String {
-    Timestamp::try_from(at).map_or_else(
-        |_| format!("{at:?}"),
-        |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-    )
-}
 
 /// Reads all certificates of a file, secret parts included.
 pub(crate) fn read(path: &Path) -> Result<Vec<Sourced>, KeyError> {

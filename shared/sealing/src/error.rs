@@ -3,8 +3,7 @@
 use std::{io, path::PathBuf, time::SystemTime};
 
 use holdfast_fault::{Retry, Retryable};
-
-use crate::certs::date;
+use jiff::Timestamp;
 
 /// A certificate or secret key cannot be used. `origin` is the file it came from.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +239,14 @@ impl Retryable for OpenError {
             | Self::BadSignature { .. } => Retry::Never,
         }
     }
+}
+
+/// Formats a time as people read it in an error.
+fn date(at: SystemTime) -> String {
+    Timestamp::try_from(at).map_or_else(
+        |_| format!("{at:?}"),
+        |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+    )
 }
 
 /// Judges a failure of the caller's own stream. It may come from a network, so all passes but a full disk.

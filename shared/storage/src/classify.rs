@@ -5,7 +5,7 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::error::{Cause, Operation, StorageError};
+use crate::error::{Cause, Operation, StorageError, is_no_space};
 use crate::http::HttpStatus;
 use crate::place::Place;
 
@@ -89,11 +89,6 @@ fn of_io(error: &io::Error) -> Class {
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidFilename => Class::Refused,
         _ => Class::Unreachable,
     }
-}
-
-/// Tells whether the disk or the quota is full.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Tells whether the file system may lack hard links. `link` says EPERM then, which writing never does.

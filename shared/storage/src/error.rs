@@ -191,10 +191,15 @@ impl StorageError {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,
-            Self::File { source, .. } => crate::classify::is_no_space(source),
+            Self::File { source, .. } => is_no_space(source),
             _ => false,
         }
     }
+}
+
+/// Tells whether the disk or the quota is full.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
-use crate::InitError;
+use crate::error::InitError;
 
 /// Time to find the collector and to connect to it. Also how long a refused request is tried again: the exporter would use
 /// all of [`EXPORT_TIMEOUT`] for that, at the end of every command whose collector is not there.

@@ -9,12 +9,13 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use crate::error::{InitError, ShutdownError};
 use crate::export::{self, Delivery};
 
 /// Crates that say at `info` what only their authors want to know: they start at `warn`, unless named in the filter.
@@ -74,43 +75,6 @@ impl<'a> Options<'a> {
             writer: LogWriter::Stderr,
         }
     }
-}
-
-/// Logs and traces cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// The log filter is not one.
-    #[error("read the log filter `{filter}` (telemetry.log)")]
-    Filter {
-        filter: String,
-        #[source]
-        source: ParseError,
-    },
-    /// The exporter cannot be made.
-    #[error("export traces to {endpoint} (telemetry.otlp_endpoint)")]
-    Exporter {
-        endpoint: String,
-        #[source]
-        source: opentelemetry_otlp::ExporterBuildError,
-    },
-}
-
-/// Traces that did not reach the collector. The process can end all the same.
-#[derive(Debug, thiserror::Error)]
-pub enum ShutdownError {
-    /// The collector did not take all spans of this process, or not in time.
-    #[error("send traces to {collector}: {spans} spans are lost: {reason}")]
-    Lost {
-        /// The collector's address.
-        collector: String,
-        /// The number of spans.
-        spans: u64,
-        /// The outcome of the last failed request, or of the wait.
-        reason: String,
-    },
-    /// No thread could be started to send them.
-    #[error("start the thread that sends the last traces")]
-    Thread(#[source] std::io::Error),
 }
 
 /// Keeps what has to be flushed; call [`Guard::shutdown`] last of all.

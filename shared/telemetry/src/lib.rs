@@ -7,6 +7,7 @@
 //! - [`clock`] and [`failpoint`]: time and faults, as tests want them.
 
 pub mod clock;
+mod error;
 mod export;
 pub mod failpoint;
 pub mod http;
@@ -14,7 +15,8 @@ mod init;
 pub mod metrics;
 pub mod propagate;
 
-pub use init::{Guard, InitError, LogWriter, Options, ShutdownError, init};
+pub use error::{InitError, ShutdownError};
+pub use init::{Guard, LogWriter, Options, init};
 
 /// True if fail points and the shifted clock are compiled in: in debug builds, and with the feature `failpoints`.
 pub(crate) const TEST_SEAMS: bool = cfg!(any(debug_assertions, feature = "failpoints"));

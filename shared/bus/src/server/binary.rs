@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::ServerError;
+use super::error::ServerError;
 
 const NEEDED: &str = "2.10.0";
 const OLDEST: (u32, u32) = (2, 10);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{self, ChildStdin, Command};
 use tokio::time::Instant;
 
-use super::ServerError;
+use super::error::ServerError;
 use super::folder::{Folder, Seat};
 
 /// Runs the server beside a watcher that reads our end of a pipe. The pipe ends when we close it and also when we are

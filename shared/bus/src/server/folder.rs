@@ -15,8 +15,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{RunningServer, ServerError};
+use super::error::ServerError;
 use crate::options::Auth;
+
+/// A server that runs: its address, and the credentials for it.
+#[derive(Clone, Debug)]
+pub struct RunningServer {
+    /// The server's address on loopback.
+    pub url: String,
+    pub auth: Auth,
+    /// The id of the server's process.
+    pub pid: u32,
+}
 
 const USER: &str = "holdfast";
 

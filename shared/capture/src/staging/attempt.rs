@@ -6,28 +6,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use holdfast_format::{ArtefactId, ContentsWriter, Digest, PackId, RunId};
+use holdfast_format::{ArtefactId, ContentsWriter, PackId, RunId};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::contents::{ContentsFile, PrecopyContents};
+use super::contents::ContentsFile;
 use super::draft::Draft;
+use super::receipt::Receipt;
 use super::{Staging, StagingError, files};
 
 /// The time between two looks for room. Encryptor and capture may be different processes, so the encryptor cannot wake
 /// the capture.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// The record of a sealed pack: the manifest's facts about the sealed object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Bytes of the sealed object.
-    pub size: u64,
-    /// SHA-256 of the sealed object.
-    pub sha256: Digest,
-    pub plain: u32,
-}
 
 /// The limits on waiting for room.
 #[derive(Clone, Copy)]
@@ -228,12 +219,6 @@ impl Attempt {
     /// [`StagingError`]: superseded, or the filesystem refuses.
     pub fn precopy(&self) -> Result<ContentsWriter<ContentsFile>, StagingError> {
         self.begin_contents(files::PRECOPY)
-    }
-
-    /// The contents of the pre-copy.
-    #[must_use]
-    pub fn precopied(&self) -> PrecopyContents<'_> {
-        PrecopyContents(self)
     }
 
     /// Removes the contents of the pre-copy: nothing is compared with it any more.

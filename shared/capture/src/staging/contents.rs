@@ -1,14 +1,11 @@
-//! The contents of an attempt while they are written, and those of its pre-copy.
+//! The contents of an attempt while they are written.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use holdfast_format::{ContentsError, ContentsReader};
-
-use super::{Attempt, StagingError, files};
-use crate::{ContentsIter, ReadContents};
+use super::{StagingError, files};
 
 /// Fast rather than small: the encryptor compresses the contents again, in one frame that states its size.
 const LEVEL: i32 = 1;
@@ -77,18 +74,6 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // If it cannot be removed, it goes with the attempt.
         let _ = files::remove(self.dir.as_fd(), &self.name);
-    }
-}
-
-/// The contents of an attempt's pre-copy, once they are whole.
-pub struct PrecopyContents<'a>(pub(super) &'a Attempt);
-
-impl ReadContents for PrecopyContents<'_> {
-    fn lines(&self) -> Result<ContentsIter<'_>, ContentsError> {
-        let lines = self.0.read(files::PRECOPY);
-        let lines = lines.and_then(|lines| lines.ok_or_else(|| io::ErrorKind::NotFound.into()));
-        let reader = ContentsReader::new(lines.map_err(ContentsError::Read)?, self.0.artefact())?;
-        Ok(Box::new(reader))
     }
 }
 

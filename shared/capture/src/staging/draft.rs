@@ -6,7 +6,7 @@ use holdfast_fault::{Retry, Retryable};
 use holdfast_format::{Captured, ContentsRef, Manifest, PackId, PackRef, Warnings};
 use serde::{Deserialize, Serialize};
 
-use super::Receipt;
+use super::receipt::Receipt;
 
 /// A manifest without what sealing adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,10 +9,9 @@ use std::io::{Read, Write};
 
 use holdfast_format::{ContentsWriter, Entry, EntryKind, Extent, Path, SkipReason, Stamp};
 
-use super::TreeOutcome;
 use super::header::BLOCK;
 use super::join::Join;
-use super::out::{self, Out};
+use super::out::{self, Out, TreeOutcome};
 use crate::{CaptureError, Earlier, Packer, Watch};
 
 mod headers;

@@ -7,10 +7,23 @@ use holdfast_format::{Content, ContentsWriter, Counts, Entry, EntryKind, Extent,
 use super::header::{self, Member};
 use super::meta::Xattrs;
 use super::test_hooks::{self, Moment};
-use super::{CLOSING, TreeOutcome};
-use crate::packer::Origin;
+use crate::parent::Origin;
 use crate::window::Window;
 use crate::{CaptureError, CaptureProgress, Earlier, Packer, Watch};
+
+/// The zero blocks that end a tar.
+const CLOSING: [u8; 2 * header::BLOCK] = [0; 2 * header::BLOCK];
+
+/// The result of a tree's capture, beside packs and contents.
+#[derive(Debug)]
+pub struct TreeOutcome {
+    /// The numbers of captured and skipped entries.
+    pub counts: Counts,
+    /// Notes for the operator.
+    pub warnings: Warnings,
+    /// The extents of the contents' `end` line.
+    pub closing: Vec<Extent>,
+}
 
 /// Takes entries in order, and counts them.
 pub(super) struct Out<'c, 'p, 'w, W: Write> {
