@@ -18,11 +18,13 @@ pub(crate) fn period(text: &str) -> Result<Duration, String> {
 /// A verification level.
 pub(crate) fn level(text: &str) -> Result<Level, String> {
     text.parse()
+        .map_err(|error: holdfast_format::UnknownWord| error.to_string())
 }
 
 /// What retention goes by.
 pub(crate) fn class(text: &str) -> Result<Class, String> {
     text.parse()
+        .map_err(|error: holdfast_format::UnknownWord| error.to_string())
 }
 
 /// A run's id.

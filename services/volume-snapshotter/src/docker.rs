@@ -89,7 +89,7 @@ impl Docker {
         Ok(Seen { containers, inventory })
     }
 
-    /// Captures a volume, or what the engine knows.
+    /// Captures a volume, or the engine's metadata.
     pub(crate) async fn capture(&self, cx: &Context, work: &Work, delivery: &Delivery) -> Result<(), JobError> {
         let Some(session) = Session::begin(cx, &self.staging, work, delivery).await? else {
             return Ok(());

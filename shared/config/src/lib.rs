@@ -8,7 +8,6 @@
 //! Start at [`Settings::load`]. Several services and the command line read the same sections, so each section has one
 //! file here, under `sections`.
 
-mod choice;
 mod connection;
 mod effective;
 mod error;

@@ -127,22 +127,23 @@ macro_rules! read_from_str {
 }
 pub(crate) use read_from_str;
 
-/// Implements `Read` for an enum of the format, whose values are a few words.
+/// Implements `Read` for an enum whose values are a few words.
 macro_rules! read_words {
     ($($type:ty),+) => {
-        $(impl Read for $type {
-            fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
+        $(impl $crate::reader::Read for $type {
+            fn read(at: &$crate::reader::At<'_>, kind: $crate::reader::Kind) -> Option<Self> {
                 let word = match kind {
-                    Kind::String(text) => text,
+                    $crate::reader::Kind::String(text) => text,
                     _ => String::new(),
                 };
-                let known = <$type>::ALL;
-                let found = known.iter().find(|known| known.as_str() == word).copied();
-                found.or_else(|| at.refuse(one_of(known.iter().map(|known| known.as_str()))))
+                let read = word.parse::<Self>();
+                read.map_or_else(|unknown| at.refuse(unknown.rule()), Some)
             }
         })+
     };
 }
+pub(crate) use read_words;
+
 read_words!(Class, Level, Profile);
 
 /// Returns the rule of a key that takes one of a few words.

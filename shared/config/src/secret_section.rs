@@ -1,8 +1,8 @@
 //! The sections that hold secrets.
 
-use crate::choice::choice;
+use holdfast_format::word_enum;
 
-choice! {
+word_enum! {
     /// A section that holds secrets. A service names those that it needs.
     SecretSection {
         /// Credentials of the repository's bucket.

@@ -37,4 +37,4 @@ pub use run::{
 };
 pub use text::Text;
 pub use verification::{Finding, RepositoryInfo, Verification};
-pub use vocabulary::{Class, Level, Profile, SourceKind, Stage};
+pub use vocabulary::{Class, Level, Profile, SourceKind, Stage, UnknownWord};

@@ -1,14 +1,30 @@
 //! Words of records, settings and commands that are one of a few.
 
-use std::fmt;
-use std::str::FromStr;
+/// A text that is none of the words of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not one of {}", .words.join(", "))]
+pub struct UnknownWord {
+    /// The text that was read.
+    pub text: String,
+    /// The words of the kind, in order.
+    pub words: Vec<&'static str>,
+}
 
-use serde::{Deserialize, Serialize};
+impl UnknownWord {
+    /// Returns the rule that the text breaks, as a phrase without the text: `must be one of …`.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        format!("must be one of {}", self.words.join(", "))
+    }
+}
 
+/// Declares an enum together with the words that stand for its values in records, settings, commands and output. Makes
+/// `ALL`, `as_str`, `Display`, `FromStr`, `Serialize` and `Deserialize`. The caller's package needs `serde`.
+#[macro_export]
 macro_rules! word_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
         }
@@ -17,27 +33,30 @@ macro_rules! word_enum {
             /// Every value, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Returns the word for it in records, commands and output.
+            /// Returns the word that stands for the value.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = String;
+        impl std::str::FromStr for $name {
+            type Err = $crate::UnknownWord;
 
-            fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|v| v.as_str() == text).ok_or_else(|| {
-                    let words: Vec<&str> = Self::ALL.iter().map(|v| v.as_str()).collect();
-                    format!("{text:?} is not one of {}", words.join(", "))
-                })
+            fn from_str(text: &str) -> Result<Self, $crate::UnknownWord> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err($crate::UnknownWord {
+                        text: text.to_owned(),
+                        words: vec![$($word),+],
+                    }),
+                }
             }
         }
     };
@@ -152,7 +171,7 @@ mod tests {
             assert_eq!(serde_json::from_str::<Profile>(&format!("{text:?}")).unwrap(), *profile);
         }
         assert_eq!(
-            "GnuPG".parse::<Profile>().unwrap_err(),
+            "GnuPG".parse::<Profile>().unwrap_err().to_string(),
             "\"GnuPG\" is not one of gnupg, rfc9580"
         );
     }

@@ -28,7 +28,7 @@ impl Docker {
         let known = self.engine().await?.metadata().await?;
         let seen = self.look().await?;
         let mut text = serde_json::to_vec_pretty(&known)
-            .map_err(|error| JobError::Fail(format!("what the engine knows: {error}")))?;
+            .map_err(|error| JobError::Fail(format!("write the engine's metadata as JSON: {error}")))?;
         text.push(b'\n');
         session
             .capture(cx.now(), move |input| read(&text, &seen.inventory, input))
@@ -37,14 +37,14 @@ impl Docker {
 }
 
 fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_>) -> Result<SourceFacts, JobError> {
-    let failed = |error: io::Error| JobError::Fail(format!("put together what the engine knows: {error}"));
+    let failed = |error: io::Error| JobError::Fail(format!("put the engine's metadata together: {error}"));
     let mut archive = MetadataArchive::default();
     let mut unread = Vec::new();
     archive.folder("./").map_err(failed)?;
     archive.folder("./compose/").map_err(failed)?;
     for (name, stack) in &inventory.stacks {
         if !is_plain(name) {
-            unread.push((name.clone(), "its name is none that Compose gives".to_owned()));
+            unread.push((name.clone(), "Compose gives no project such a name".to_owned()));
             continue;
         }
         archive.folder(&format!("./compose/{name}/")).map_err(failed)?;
@@ -69,7 +69,7 @@ fn read(known: &[u8], inventory: &Inventory, mut input: Input<'_>) -> Result<Sou
                 Ok(content) if is_plain(&short) => archive
                     .file(&format!("./compose/{name}/{short}"), &content)
                     .map_err(failed)?,
-                Ok(_) => unread.push((file.clone(), "its name is none that can be kept".to_owned())),
+                Ok(_) => unread.push((file.clone(), "a file of this name cannot be kept".to_owned())),
                 Err(error) => unread.push((file.clone(), error.to_string())),
             }
         }
@@ -106,11 +106,11 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("this is not a file"));
     }
     file.take(FILE_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > FILE_MAX {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+        return Err(io::Error::other("the file is larger than 1 MiB"));
     }
     Ok(content)
 }
@@ -139,7 +139,7 @@ impl MetadataArchive {
 
     fn add(&mut self, name: &str, kind: tar::EntryType, mode: u32, content: &[u8]) -> io::Result<()> {
         if self.tar.get_ref().len() + content.len() > ALL_MAX {
-            return Err(io::Error::other("it is larger than 64 MiB"));
+            return Err(io::Error::other("they are larger than 64 MiB"));
         }
         let mut header = tar::Header::new_ustar();
         // As it stands: the library would leave the dot out of all names but the first.

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::choice::choice;
+use holdfast_format::{UnknownWord, word_enum};
+
+use crate::reader::read_words;
 
 use super::Connection;
 
@@ -23,7 +25,7 @@ const PORT: u16 = 5432;
 /// The silence after which a server is asked if it is still there.
 const IDLE: Duration = Duration::from_secs(60);
 
-choice! {
+word_enum! {
     /// The security of a connection, in libpq's words.
     SslMode {
         /// Never uses TLS.
@@ -41,7 +43,9 @@ choice! {
     }
 }
 
-choice! {
+read_words!(SslMode);
+
+word_enum! {
     /// The kind of server to use, if there are several: libpq's `target_session_attrs`.
     TargetSession {
         /// The first server that answers.
@@ -59,7 +63,7 @@ choice! {
     }
 }
 
-choice! {
+word_enum! {
     /// The binding of a password's proof to the TLS connection.
     ChannelBinding {
         /// Never binds.
@@ -71,7 +75,7 @@ choice! {
     }
 }
 
-choice! {
+word_enum! {
     /// A version of the TLS protocol.
     TlsVersion {
         /// TLS 1.0
@@ -219,9 +223,9 @@ impl Words<'_> {
     }
 
     /// Reads a parameter that takes one of a few words, or returns `None`.
-    fn choice<T: FromStr<Err = crate::InvalidValue>>(&mut self, key: &str) -> Option<T> {
-        let read = self.words.get(key)?.parse();
-        read.map_err(|rule| self.faults.push(format!("must have a valid `{key}`: it {rule}")))
+    fn choice<T: FromStr<Err = UnknownWord>>(&mut self, key: &str) -> Option<T> {
+        let read: Result<T, UnknownWord> = self.words.get(key)?.parse();
+        read.map_err(|unknown| self.fault(&format!("must have a valid `{key}`: it {}", unknown.rule())))
             .ok()
     }
 

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use holdfast_format::{Site, SourceName};
+use holdfast_format::{Site, SourceName, word_enum};
 use serde::Serialize;
 
-use crate::choice::choice;
+use crate::reader::read_words;
 use crate::table::Table;
 
 /// The default address of an engine.
 const HOST: &str = "unix:///var/run/docker.sock";
 
-choice! {
+word_enum! {
     /// The way in which the files of a volume are read.
     ReadVolumes {
         /// At the volume's mount point if that can be opened, else through the engine. The default.
@@ -22,6 +22,8 @@ choice! {
         Archive = "archive",
     }
 }
+
+read_words!(ReadVolumes);
 
 /// `[docker]`: the Docker engines of all sites.
 #[derive(Clone, Debug, Serialize)]

@@ -1,14 +1,14 @@
 //! `[[schedule]]`: the times of backups, and their content.
 
-use holdfast_format::{Class, Level, ScheduleName, SourceName};
+use holdfast_format::{Class, Level, ScheduleName, SourceName, word_enum};
 use serde::Serialize;
 
-use crate::choice::choice;
 use crate::known::Known;
+use crate::reader::read_words;
 use crate::table::Table;
 use crate::values::period::Period;
 
-choice! {
+word_enum! {
     /// The sources that a run captures.
     BackupType {
         /// Captures databases and volumes. The default.
@@ -21,6 +21,8 @@ choice! {
         Full = "full",
     }
 }
+
+read_words!(BackupType);
 
 /// The section `[[schedule]]`: one schedule.
 #[derive(Clone, Debug, Serialize)]

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use holdfast_format::word_enum;
 use serde::Serialize;
 
-use crate::choice::choice;
+use crate::reader::read_words;
 use crate::table::Table;
 use crate::values::bytesize::ByteSize;
 
-choice! {
+word_enum! {
     /// The permission to stage plaintext on a disk. Its word is long, because it gives up a promise.
     AllowDisk {
         /// Staging must be in memory (a tmpfs). The default.
@@ -17,6 +18,8 @@ choice! {
         Yes = "yes_plaintext_may_touch_the_disk",
     }
 }
+
+read_words!(AllowDisk);
 
 /// `[staging]`: the folder for captured data.
 #[derive(Clone, Debug, Serialize)]

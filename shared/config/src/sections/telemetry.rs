@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use holdfast_format::word_enum;
 use serde::Serialize;
 use url::Url;
 
-use crate::choice::choice;
+use crate::reader::read_words;
 use crate::table::Table;
 
-choice! {
+word_enum! {
     /// The form of log lines.
     LogFormat {
         /// Lines for people. The default.
@@ -17,6 +18,8 @@ choice! {
         Json = "json",
     }
 }
+
+read_words!(LogFormat);
 
 /// `[telemetry]`: the outputs of all processes.
 #[derive(Clone, Debug, Serialize)]

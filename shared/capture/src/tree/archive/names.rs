@@ -77,7 +77,7 @@ impl Order {
         self.last
             .as_ref()
             .map(|_| ())
-            .ok_or("it holds nothing, not even a directory")
+            .ok_or("the archive holds nothing, not even a directory")
     }
 
     fn check(&self, path: &Path, kind: EntryKind) -> Result<(), &'static str> {
@@ -90,8 +90,8 @@ impl Order {
             };
         };
         match path.compare(last) {
-            Ordering::Less => return Err("it comes out of order"),
-            Ordering::Equal => return Err("it comes twice"),
+            Ordering::Less => return Err("the entry comes out of order"),
+            Ordering::Equal => return Err("the entry comes twice"),
             Ordering::Greater => {}
         }
         // What is above the last entry are directories that came: so was checked when it came itself.
@@ -102,7 +102,7 @@ impl Order {
         match last.0.strip_prefix(above) {
             Some(b"") if *last_is_dir => Ok(()),
             Some([b'/', ..]) => Ok(()),
-            _ => Err("its directory does not come before it"),
+            _ => Err("the entry's directory does not come before it"),
         }
     }
 
