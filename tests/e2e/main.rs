@@ -14,4 +14,5 @@ mod partial;
 mod reach;
 mod restores;
 mod services;
+mod status;
 mod trace;

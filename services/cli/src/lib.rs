@@ -3,11 +3,13 @@
 //! - One file per command under `commands`; each takes its arguments and answers with an [`Exit`] or a [`CliError`].
 //! - `assembly`: every service in one process, for `up` and for `run` on a host without a NATS server.
 //! - `access`: a repository opened with what a host has, be it a whole configuration or one secret key.
+//! - `age`: how old a source's newest good backup may be.
 //! - `catalog` and `resolve`: what is in a repository, and which of it somebody means.
 //!
 //! Results go to standard output, logs and progress to standard error.
 
 mod access;
+mod age;
 mod args;
 mod assembly;
 mod catalog;

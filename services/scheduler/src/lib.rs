@@ -11,14 +11,17 @@ mod class;
 mod configured;
 mod due;
 mod expect;
+mod gap;
 mod process;
 mod recorder;
 mod scheduler;
 mod tick;
 
+pub use calendar::Calendar;
 pub use configured::trigger_of;
 pub use due::Schedule;
 pub use expect::{Known, Start, expect};
+pub use gap::longest_gap;
 pub use process::main;
 pub use scheduler::Scheduler;
 pub use tick::new_run_id;

@@ -28,6 +28,7 @@ use crate::sections::telemetry::Telemetry;
 use crate::sections::verifier::Verifier;
 use crate::sections::workers::Workers;
 use crate::table::Table;
+use crate::values::period::Period;
 
 /// The files that [`Settings::find`] looks for if none is named.
 pub(crate) const DEFAULT_FILES: [&str; 2] = ["holdfast.toml", "/etc/holdfast/holdfast.toml"];
@@ -260,6 +261,20 @@ impl Settings {
         let system = self.system.iter().map(|s| (&s.name, s.site.as_ref()));
         let all = postgres.chain(directory).chain(docker).chain(system);
         all.map(|(name, site)| (name, site.unwrap_or(&self.site)))
+    }
+
+    /// The greatest age that is set for the newest good backup of a source.
+    #[must_use]
+    pub fn max_age(&self, source: &SourceName) -> Option<Period> {
+        let postgres = self.postgres.iter().map(|s| (&s.name, s.max_age));
+        let directory = self.directory.iter().map(|s| (&s.name, s.max_age));
+        let system = self.system.iter().map(|s| (&s.name, s.max_age));
+        let docker = self
+            .docker
+            .iter()
+            .flat_map(|d| d.sources.iter().map(|s| (&s.name, d.max_age)));
+        let mut all = postgres.chain(directory).chain(docker).chain(system);
+        all.find(|(name, _)| *name == source).and_then(|(_, age)| age)
     }
 
     /// Returns the sources of `[docker]`.

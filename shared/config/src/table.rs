@@ -9,6 +9,7 @@ use std::str::FromStr;
 use crate::reader::{self, At, Context, Kind, Read};
 use crate::secret::{self, Secret};
 use crate::suggest;
+use crate::values::period::Period;
 
 /// One table of the tree. Take its keys, and then call [`Table::finish`].
 pub(crate) struct Table<'a> {
@@ -79,6 +80,15 @@ impl<'a> Table<'a> {
     /// Reads the key's value, or returns the default.
     pub(crate) fn or<T: Read>(&mut self, key: &str, default: T) -> T {
         self.optional(key).unwrap_or(default)
+    }
+
+    /// The key `max_age` of a section that makes sources.
+    pub(crate) fn max_age(&mut self) -> Option<Period> {
+        let age = self.optional("max_age");
+        if age == Some(Period::seconds(0)) {
+            self.fault("max_age", "must not be zero");
+        }
+        age
     }
 
     /// Reads the key's value. A missing key is a fault.

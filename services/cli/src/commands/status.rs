@@ -3,10 +3,11 @@
 use clap::Args;
 use holdfast_config::Settings;
 use holdfast_format::{Level, PlaceName, RunId, SourceName};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::access::{self, Access, READING};
+use crate::age::{self, Age, Limits};
 use crate::catalog::{self, Row, RunView, Unreadable};
 use crate::logs::Logs;
 use crate::output::{Output, Table};
@@ -30,7 +31,7 @@ pub(crate) struct StatusArgs {
 struct Report {
     place: PlaceName,
     at: Timestamp,
-    /// Whether every configured source has a good backup, and its last run that ended brought it whole.
+    /// Whether every configured source has a good backup that is not too old, and its last run that ended brought it whole.
     good: bool,
     sources: Vec<SourceStatus>,
     unfinished: Vec<Unfinished>,
@@ -47,7 +48,12 @@ struct SourceStatus {
     newest_verified: Option<Backup>,
     /// The last run that ended, and whether it brought this source whole.
     last_run: Option<LastRun>,
+    /// The greatest age of its newest good backup; of a source that is no longer configured, none.
+    max_age_seconds: Option<i64>,
     good: bool,
+    /// Why a configured source is not good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Clone, Serialize)]
@@ -80,11 +86,14 @@ pub(crate) async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, CliE
     let settings = access::load(global, READING)?;
     let _logs = Logs::start(global, Some(&settings), None)?;
     let access = Access::open(&settings, args.place.as_ref()).await?;
-    let now = Timestamp::now();
+    let now = holdfast_telemetry::clock::system().now();
+    let mut limits = Limits::of(&settings, access.repository.place().name(), now);
     let (views, unreadable) = catalog::runs(&access.catalogue, RUNS).await?;
     let mut sources = Vec::new();
     for name in source_names(&settings, &views) {
-        sources.push(status_of(&access, &settings, &views, name, now).await?);
+        let configured = settings.sources().any(|(source, _)| *source == name);
+        let max_age = configured.then(|| limits.max_age(&name));
+        sources.push(status_of(&access, &settings, &views, name, max_age, now).await?);
     }
     let is_open = |view: &&RunView| !matches!(view.state(now), "complete" | "partial" | "failed");
     let unfinished = views.iter().filter(is_open).map(|view| Unfinished {
@@ -123,16 +132,18 @@ async fn status_of(
     settings: &Settings,
     views: &[RunView],
     source: SourceName,
+    max_age: Option<SignedDuration>,
     now: Timestamp,
 ) -> Result<SourceStatus, CliError> {
-    let configured = settings.sources().any(|(name, _)| *name == source);
     let docker = settings.docker_sources().iter().any(|known| known.name == source);
     // A run of one stack is no backup of the whole engine.
     let of_source = |view: &&RunView| {
         let has = view.expected.as_ref().is_none_or(|e| e.source(&source).is_some());
         has && (!docker || view.stack().is_none())
     };
-    let (mut newest_good, mut newest_verified, mut last_run) = (None, None, None);
+    let mut newest_good = None;
+    let mut newest_verified = None;
+    let mut last_run = None;
     for view in views.iter().filter(of_source) {
         let rows = catalog::rows(&access.catalogue, std::slice::from_ref(view), |a| a.source == source).await?;
         let state = view.state(now);
@@ -157,15 +168,43 @@ async fn status_of(
             break;
         }
     }
-    let good = newest_good.is_some() && last_run.as_ref().is_some_and(|last| last.whole);
+    // A target gets no record of a run's end, so there only the backups themselves can be judged.
+    let at_target = *access.repository.place().name() != PlaceName::local();
+    let end = match &last_run {
+        Some(LastRun { whole: true, .. }) => None,
+        Some(_) => Some("the last run that ended did not bring all of it"),
+        None if at_target => None,
+        None => Some("no run of it has ended"),
+    };
+    let reason = max_age.and_then(|max_age| fault(newest_good.as_ref(), end, max_age, now));
     Ok(SourceStatus {
         source,
-        configured,
+        configured: max_age.is_some(),
+        good: newest_good.is_some() && end.is_none() && reason.is_none(),
         newest_good,
         newest_verified,
         last_run,
-        good,
+        max_age_seconds: max_age.map(|age| age.as_secs()),
+        reason,
     })
+}
+
+/// Says for people why a source is not good: by the age of its newest good backup, or else by `end`, the fault of its last run.
+fn fault(newest_good: Option<&Backup>, end: Option<&str>, max_age: SignedDuration, now: Timestamp) -> Option<String> {
+    let at = newest_good.map(|backup| backup.at);
+    match (age::judge(at, max_age, now), at) {
+        (Age::Missing, _) | (_, None) => Some("there is no good backup".to_owned()),
+        (Age::Future, Some(at)) => Some(format!(
+            "its newest good backup is of {}, which is still to come: a clock is or was wrong",
+            human::time(at)
+        )),
+        (Age::TooOld, Some(at)) => Some(format!(
+            "its newest good backup is {} old, and may be {} old at most",
+            human::duration(now.duration_since(at)),
+            human::duration(max_age)
+        )),
+        (Age::Fine, Some(_)) => end.map(str::to_owned),
+    }
 }
 
 /// A backup is as old as the oldest thing in it.
@@ -186,9 +225,10 @@ fn backup(run: RunId, rows: &[Row], now: Timestamp) -> Backup {
 fn text(out: Output, report: &Report) -> String {
     let mut table = Table::new(&["source", "state", "newest good", "newest verified", "last run"]);
     for source in &report.sources {
-        let age = |backup: &Option<Backup>| match backup {
-            Some(backup) => format!("{} ago", human::duration(report.at.duration_since(backup.at))),
-            None => "none".to_owned(),
+        let age = |backup: &Option<Backup>| {
+            backup
+                .as_ref()
+                .map_or("none".to_owned(), |b| age::shown(b.at, report.at))
         };
         let last = match &source.last_run {
             Some(last) => format!("{}, {}", last.outcome, human::time(last.at)),
@@ -212,6 +252,11 @@ fn text(out: Output, report: &Report) -> String {
     } else {
         out.table(&table)
     };
+    for source in &report.sources {
+        if let Some(reason) = &source.reason {
+            text.push_str(&format!("{} is not good: {reason}\n", source.source));
+        }
+    }
     for open in &report.unfinished {
         text.push_str(&format!(
             "run {} of {} is {}\n",

@@ -169,6 +169,7 @@ fn as_configured(cx: &Context, container: &str, reachable: &Reachable) -> Result
         client_dirs: docker.map(|docker| docker.client_dirs.clone()).unwrap_or_default(),
         globals: true,
         lock_timeout: Period::seconds(60),
+        max_age: None,
         min_ratio: 0.5,
         sslmode: None,
         sslrootcert: None,

@@ -6,6 +6,7 @@ use holdfast_format::{Site, SourceName};
 use serde::Serialize;
 
 use crate::table::Table;
+use crate::values::period::Period;
 
 /// `[[directory]]`: one directory of a host.
 #[derive(Clone, Debug, Serialize)]
@@ -14,6 +15,8 @@ pub struct Directory {
     pub name: SourceName,
     /// The site whose workers capture the directory. Default: the configuration's `site`.
     pub site: Option<Site>,
+    /// The greatest age that the newest good backup may have. Default: by the schedules that capture the source.
+    pub max_age: Option<Period>,
     /// The path of the directory. Required.
     pub path: PathBuf,
     /// Patterns of paths to leave out, relative to `path`. Default: none.
@@ -26,6 +29,7 @@ impl Directory {
     pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
         let name = table.required("name");
         let site = table.optional("site");
+        let max_age = table.max_age();
         let path = table.required("path");
         let exclude = table.globs("exclude", &[]);
         let one_file_system = table.or("one_file_system", false);
@@ -33,6 +37,7 @@ impl Directory {
         Some(Self {
             name: name?,
             site,
+            max_age,
             path: path?,
             exclude,
             one_file_system,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::reader::read_words;
 use crate::table::Table;
+use crate::values::period::Period;
 
 /// The default address of an engine.
 const HOST: &str = "unix:///var/run/docker.sock";
@@ -32,6 +33,9 @@ pub struct Docker {
     pub host: String,
     /// The sites that have an engine. Default: the configuration's `site`.
     pub sites: Vec<Site>,
+    /// The greatest age that the newest good backup of each source may have. Default: by the schedules that capture
+    /// the source.
+    pub max_age: Option<Period>,
     /// The volumes to back up, and the way to read them.
     pub volumes: DockerVolumes,
     /// The path of the engine's volumes folder for the worker, if it differs from the engine's own. Default: none.
@@ -93,6 +97,7 @@ impl Docker {
                 table.fault(&format!("sites[{index}]"), "must not be named twice");
             }
         }
+        let max_age = table.max_age();
         let volumes_dir = table.optional("volumes_dir");
         let databases = table.or("databases", true);
         let client_dirs = table.or("client_dirs", Vec::new());
@@ -115,6 +120,7 @@ impl Docker {
         table.finish();
         Some(Self {
             host,
+            max_age,
             sources: sources?.concat(),
             sites,
             volumes,

@@ -21,6 +21,8 @@ pub struct Postgres {
     pub container: Option<String>,
     /// The site whose workers capture the server. Default: the configuration's `site`.
     pub site: Option<Site>,
+    /// The greatest age that the newest good backup may have. Default: by the schedules that capture the source.
+    pub max_age: Option<Period>,
     /// `postgres://user@host:port/database`, with libpq's parameters after a `?`. The database is the one to connect to
     /// first. Required.
     ///
@@ -64,6 +66,7 @@ impl Postgres {
     pub(crate) fn read(mut table: Table<'_>) -> Option<Self> {
         let name = table.required("name");
         let site = table.optional("site");
+        let max_age = table.max_age();
         let url = table.required("url").and_then(|url: String| read_url(&url, &table));
         if url.as_ref().is_some_and(|url| url.password().is_some()) && table.has_secret("password") {
             table.fault("password", "must not be given when the url carries one");
@@ -87,6 +90,7 @@ impl Postgres {
             name: name?,
             container: None,
             site,
+            max_age,
             url: taken.url,
             password: password.or(taken.password),
             include,

@@ -314,3 +314,44 @@ fn sources_of_docker_have_the_same_names_on_every_host() {
         assert_eq!(names("sites = [\"a\", \"b\"]", site), both);
     }
 }
+
+#[test]
+fn every_section_that_makes_sources_may_set_their_greatest_age() {
+    let text = format!(
+        r#"{LEAST}
+[[postgres]]
+name = "main"
+url = "postgres://db"
+max_age = "2d"
+[[directory]]
+name = "uploads"
+path = "/srv"
+max_age = "3d"
+[[directory]]
+name = "other"
+path = "/opt"
+[docker]
+max_age = "36h"
+[system]
+paths = ["/etc"]
+max_age = "5w"
+"#
+    );
+    let settings = load(&text).unwrap();
+    let age = |source: &str| {
+        settings
+            .max_age(&source.parse().unwrap())
+            .map(|age| age.as_std().as_secs() / 3_600)
+    };
+    let ages = [
+        "main",
+        "uploads",
+        "other",
+        "docker",
+        "docker-postgres",
+        "system",
+        "unknown",
+    ]
+    .map(age);
+    assert_eq!(ages, [Some(48), Some(72), None, Some(36), Some(36), Some(840), None]);
+}

@@ -229,6 +229,10 @@ fn one_fault_at_a_time() {
             "postgres[0].password: must not be given when the url carries one",
         ),
         (
+            "[[directory]]\nname = \"d\"\npath = \"/srv\"\nmax_age = \"0d\"",
+            "directory[0].max_age: must not be zero",
+        ),
+        (
             "[retention.local]\ndaily = \"0d\"",
             "retention.local.daily: must not be zero",
         ),
