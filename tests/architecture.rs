@@ -11,9 +11,11 @@ use std::process::Command;
 use holdfast_tests::tools;
 use serde_json::Value;
 
+mod bus_users;
 mod circles;
 mod documentation;
 mod exports;
+mod service_names;
 
 /// A package may depend only on packages of lower levels. So no service depends on another, and only the command line
 /// knows them all.

@@ -6,8 +6,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use holdfast_tests::{Context, Result, ensure, tools};
+use holdfast_tests::process::{Process, free_port};
+use holdfast_tests::{Context, Result, ensure, tools, wait_until};
 
 /// A secret as it lies in its file: mode, user, group, content, and the nanoseconds of the last change.
 type SecretFile = (u32, u32, u32, Vec<u8>, i64);
@@ -216,6 +218,44 @@ fn killer(bin: &Path, program: &str) -> Result<()> {
     let path = bin.join(program);
     fs::write(&path, script)?;
     Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?)
+}
+
+/// On a server that has this deployment's users and passwords, every message that the code sends is tried by every user.
+#[test]
+fn a_server_lets_every_user_say_what_it_must_and_no_more() -> Result<()> {
+    let clone = Clone::new()?;
+    clone.set_up(&[])?;
+    let port = free_port()?;
+    let config = clone.path("secrets/nats/server.conf");
+    let store = clone.path("store");
+    fs::write(
+        &config,
+        format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?} }}\ninclude \"users.conf\"\n",
+            store.display().to_string()
+        ),
+    )?;
+    let log = clone.path("log");
+    let mut server = Command::new(tools::nats_server()?);
+    server.arg("-c").arg(&config).arg("-l").arg(&log);
+    let mut server = Process::spawn("nats-server", &mut server)?;
+    let listens = wait_until("the server listens", Duration::from_secs(30), || {
+        ensure!(server.ended()?.is_none(), "the server has ended");
+        Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
+    });
+    listens.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+    let mut check = Command::new(clone.path("deploy/nats/check"));
+    check.arg(format!("127.0.0.1:{port}"));
+    check.arg(clone.path("secrets/nats/passwords.conf")).arg("--scratch");
+    let output = check.output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success() && said.contains("all as they should be"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    server.kill();
+    Ok(())
 }
 
 #[test]
