@@ -234,28 +234,11 @@ fn is_without_check(line: &str) -> bool {
     (line.contains("sample-web") || line.contains("_prometheus_")) && line.contains("Up")
 }
 
-/// Returns the tar of a Debian root file system. It is made once in a clone, and kept.
+/// Gives a root file system of Debian as a tar, made once in a clone.
 fn base() -> Result<PathBuf> {
-    let kept = tools::root().join(".tests/debian.tar");
-    if kept.is_file() {
-        return Ok(kept);
-    }
-    let work = tempfile::tempdir()?;
-    let root = work.path().join("root");
-    tools::text_of(
-        Command::new("debootstrap")
-            .args(["--variant=minbase", "bookworm"])
-            .arg(&root)
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    )
-    .context("make a root file system (Debian's package debootstrap)")?;
-    let made = work.path().join("debian.tar");
-    tools::text_of(Command::new("tar").arg("-cf").arg(&made).arg("-C").arg(&root).arg("."))?;
-    // Copied under another name first, so that the file is complete or missing.
-    let beside = kept.with_extension("new");
-    std::fs::copy(&made, &beside)?;
-    std::fs::rename(&beside, &kept)?;
-    Ok(kept)
+    let made = tools::text_of(&mut Command::new(tools::root().join("tests/tools/debian-tar")))
+        .context("make a root file system (Debian's package debootstrap)")?;
+    Ok(made.trim_end().into())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod databases;
+mod engine;
 mod faults;
 mod hosts;
 mod quiet;

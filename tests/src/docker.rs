@@ -6,13 +6,14 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -40,6 +41,7 @@ pub struct Engine {
     process: Process,
     // The last field, so that the folder is removed after everything in it has ended.
     dir: TempDir,
+    _addresses: Addresses,
 }
 
 impl Engine {
@@ -74,12 +76,18 @@ impl Engine {
             Network::Private => "private",
             Network::Host => "host",
         });
-        command.arg(addresses());
+        let addresses = Addresses::claim()?;
+        command.arg(&addresses.pool);
         let errors = std::fs::File::create(dir.path().join("log"))?;
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
         let mut process = Process::spawn("the Docker engine", &mut command)?;
         let commands = process.take_stdin();
-        let mut engine = Self { commands, process, dir };
+        let mut engine = Self {
+            commands,
+            process,
+            dir,
+            _addresses: addresses,
+        };
         engine.restart()?;
         engine.import_image()?;
         Ok(engine)
@@ -225,12 +233,30 @@ impl Drop for Engine {
     }
 }
 
-/// Returns addresses for the networks of one engine, from the range that is reserved for tests of networks (RFC 2544).
-/// Otherwise engines in the host's network that make networks at the same time could choose the same addresses.
-fn addresses() -> String {
-    static ENGINES: AtomicU32 = AtomicU32::new(0);
-    let number = ENGINES.fetch_add(1, Ordering::Relaxed) % 128;
-    format!("base=198.{}.{}.0/22,size=26", 18 + number / 64, number % 64 * 4)
+/// Addresses for the networks of one engine, from the range that is reserved for tests of networks (RFC 2544). Otherwise
+/// engines in the host's network that make networks at the same time could choose the same addresses.
+#[derive(Debug)]
+struct Addresses {
+    /// The pool as `dockerd` takes it.
+    pool: String,
+    /// The claim, which ends with this value or with its process.
+    _claim: UnixListener,
+}
+
+impl Addresses {
+    /// Claims addresses that no other engine of this machine's tests has, in whatever process it is.
+    fn claim() -> Result<Self> {
+        for number in 0..128 {
+            let name = SocketAddr::from_abstract_name(format!("holdfast-tests-addresses-{number}"))?;
+            if let Ok(claim) = UnixListener::bind_addr(&name) {
+                return Ok(Self {
+                    pool: format!("base=198.{}.{}.0/22,size=26", 18 + number / 64, number % 64 * 4),
+                    _claim: claim,
+                });
+            }
+        }
+        bail!("128 engines of tests run already")
+    }
 }
 
 /// Makes a root file system with busybox alone.
@@ -283,94 +309,4 @@ fn remove_folders(folder: &Path) {
         }
     }
     let _ = std::fs::remove_dir(folder);
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    fn bridges() -> Vec<String> {
-        let entries = std::fs::read_dir("/sys/class/net").unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn a_container_outlives_a_restart_and_nothing_outlives_the_engine() {
-        let mut engine = Engine::start().unwrap();
-        let dir = engine.dir.path().to_owned();
-        engine
-            .docker([
-                "run",
-                "-d",
-                "--name",
-                "one",
-                "-v",
-                "files:/files",
-                IMAGE,
-                "sh",
-                "-c",
-                "date > /files/date; sleep 1000",
-            ])
-            .unwrap();
-        let file = engine.volume_folder("files").join("date");
-        wait_until("the file is there", Duration::from_secs(20), || Ok(file.exists())).unwrap();
-        engine.kill().unwrap();
-        assert!(engine.docker(["ps"]).is_err());
-        engine.restart().unwrap();
-        assert_eq!(engine.docker(["ps", "-a", "--format", "{{.Names}}"]).unwrap(), "one");
-        engine.docker(["start", "one"]).unwrap();
-        engine.stop().unwrap();
-        engine.restart().unwrap();
-        engine.docker(["start", "one"]).unwrap();
-        engine.docker(["pause", "one"]).unwrap();
-        engine.pause().unwrap();
-        let begun = std::time::Instant::now();
-        drop(engine);
-        assert!(begun.elapsed() < Duration::from_secs(20));
-        assert!(!dir.exists());
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.contains(dir.to_str().unwrap()));
-        let name = dir.file_name().unwrap();
-        assert!(!Path::new("/sys/fs/cgroup").join(name).exists());
-        assert!(!Path::new("/sys/fs/cgroup/pids").join(name).exists());
-    }
-
-    #[test]
-    fn a_container_on_the_hosts_network_can_be_reached_and_its_bridge_is_removed() {
-        let before = bridges();
-        let engine = Engine::start_in(Network::Host).unwrap();
-        engine.docker(["network", "create", "shop"]).unwrap();
-        let page = "mkdir /www; echo hello > /www/index.html; httpd -f -p 80 -h /www";
-        engine
-            .docker([
-                "run",
-                "-d",
-                "--name",
-                "web",
-                "--network",
-                "shop",
-                IMAGE,
-                "sh",
-                "-c",
-                page,
-            ])
-            .unwrap();
-        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address = engine.docker(["inspect", "--format", format, "web"]).unwrap();
-        let address = format!("{address}:80").parse().unwrap();
-        wait_until("it can be reached", Duration::from_secs(20), || {
-            Ok(std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
-        })
-        .unwrap();
-        assert!(bridges().len() > before.len());
-        drop(engine);
-        let left: Vec<_> = bridges()
-            .into_iter()
-            .filter(|name| name.starts_with("br-") && !before.contains(name))
-            .collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
 }
