@@ -38,79 +38,81 @@ impl Bus {
     }
 
     fn definitions(&self) -> [Definition; 4] {
-        let names = self.names();
-        let replicas = self.replicas();
-        let stream = |name: &str, subjects: Vec<String>, max_bytes: i64, description: &str| Config {
+        [self.work(), self.events(), self.parked(), self.advisories()]
+    }
+
+    /// The limit of one message per subject is what keeps a job from being queued twice. Unlike a window of message ids it
+    /// survives a restart of the server. There is no age limit: it would drop jobs silently.
+    fn work(&self) -> Definition {
+        let subjects = vec![self.subjects().all_work()];
+        let waits = self.stream(&self.names().work, subjects, 256 * MIB, "holdfast: work that waits");
+        Definition {
+            config: Config {
+                retention: RetentionPolicy::WorkQueue,
+                discard: DiscardPolicy::New,
+                discard_new_per_subject: true,
+                max_messages_per_subject: 1,
+                ..waits
+            },
+            disposable: true,
+        }
+    }
+
+    fn events(&self) -> Definition {
+        let subjects = vec![self.subjects().all_facts()];
+        let happened = self.stream(&self.names().events, subjects, 512 * MIB, "holdfast: what happened");
+        Definition {
+            config: Config {
+                max_age: 90 * DAY,
+                deny_delete: true,
+                ..happened
+            },
+            disposable: false,
+        }
+    }
+
+    fn parked(&self) -> Definition {
+        let subjects = vec![self.names().all_parked()];
+        let description = "holdfast: messages nobody can handle";
+        let parked = self.stream(&self.names().parked, subjects, 64 * MIB, description);
+        Definition {
+            config: Config {
+                max_age: 30 * DAY,
+                ..parked
+            },
+            disposable: false,
+        }
+    }
+
+    fn advisories(&self) -> Definition {
+        let subjects = vec![self.names().max_deliveries(), self.names().terminated()];
+        let description = "holdfast: what the server says about work";
+        let advised = self.stream(&self.names().advisories, subjects, 16 * MIB, description);
+        Definition {
+            config: Config {
+                max_age: 30 * DAY,
+                ..advised
+            },
+            disposable: true,
+        }
+    }
+
+    /// A stream in a file, of at most so many bytes, that drops the oldest messages to take new ones.
+    fn stream(&self, name: &str, subjects: Vec<String>, max_bytes: i64, description: &str) -> Config {
+        Config {
             name: name.to_owned(),
             subjects,
             max_bytes,
             max_messages: -1,
             max_messages_per_subject: -1,
             max_consumers: -1,
-            num_replicas: replicas,
+            num_replicas: self.replicas(),
             storage: StorageType::File,
             retention: RetentionPolicy::Limits,
             discard: DiscardPolicy::Old,
             description: Some(description.to_owned()),
             ..Config::default()
-        };
-        let advised = vec![names.max_deliveries(), names.terminated()];
-        [
-            Definition {
-                // The limit of one message per subject is what keeps a job from being queued twice. Unlike a window of
-                // message ids it survives a restart of the server. There is no age limit: it would drop jobs silently.
-                config: Config {
-                    retention: RetentionPolicy::WorkQueue,
-                    discard: DiscardPolicy::New,
-                    discard_new_per_subject: true,
-                    max_messages_per_subject: 1,
-                    ..stream(
-                        &names.work,
-                        vec![self.subjects().all_work()],
-                        256 * MIB,
-                        "holdfast: work that waits",
-                    )
-                },
-                disposable: true,
-            },
-            Definition {
-                config: Config {
-                    max_age: 90 * DAY,
-                    deny_delete: true,
-                    ..stream(
-                        &names.events,
-                        vec![self.subjects().all_facts()],
-                        512 * MIB,
-                        "holdfast: what happened",
-                    )
-                },
-                disposable: false,
-            },
-            Definition {
-                config: Config {
-                    max_age: 30 * DAY,
-                    ..stream(
-                        &names.parked,
-                        vec![names.all_parked()],
-                        64 * MIB,
-                        "holdfast: messages nobody can handle",
-                    )
-                },
-                disposable: false,
-            },
-            Definition {
-                config: Config {
-                    max_age: 30 * DAY,
-                    ..stream(
-                        &names.advisories,
-                        advised,
-                        16 * MIB,
-                        "holdfast: what the server says about work",
-                    )
-                },
-                disposable: true,
-            },
-        ]
+        }
     }
 
     /// Returns true if the stream had to be created.

@@ -86,6 +86,46 @@ pub struct ArtefactState {
     pub failed_at: BTreeMap<PlaceName, Why>,
 }
 
+impl ArtefactState {
+    /// Takes in a fact about one artefact alone; others say nothing here.
+    fn apply(&mut self, what: &What) -> Result<Effect, IllegalFact> {
+        match what {
+            What::ArtefactStarted { attempt, .. } => Ok(greatest(&mut self.attempt, *attempt)),
+            What::ArtefactCaptured {
+                attempt,
+                size,
+                new_bytes,
+                ..
+            } => {
+                let told = greatest(&mut self.captured, Some((*attempt, *size, *new_bytes)));
+                Ok(either(told, greatest(&mut self.attempt, *attempt)))
+            }
+            What::ArtefactSealed {
+                artefact,
+                manifest,
+                size,
+                stored,
+                warnings,
+            } => {
+                let step = once(&mut self.sealed, manifest, || {
+                    format!("the manifest of artefact {artefact}")
+                })?;
+                if step == Effect::Moved {
+                    self.size = *size;
+                    self.stored = *stored;
+                    self.warnings = *warnings;
+                } else {
+                    // A reconciler that tells the same manifest again cannot know how many bytes were new.
+                    self.stored = self.stored.max(*stored);
+                }
+                Ok(step)
+            }
+            What::ArtefactVerified { level, .. } => Ok(greatest(&mut self.verified, Some(*level))),
+            _ => Ok(Effect::AlreadySeen),
+        }
+    }
+}
+
 /// The result of a step at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetState {
@@ -147,54 +187,14 @@ impl RunState {
                 pages,
                 artefacts,
             } => self.listed(source, *page, *pages, artefacts),
-            What::ArtefactStarted { artefact, attempt } => {
-                let state = self.artefacts.entry(*artefact).or_default();
-                Ok(greatest(&mut state.attempt, *attempt))
-            }
-            What::ArtefactCaptured {
-                artefact,
-                attempt,
-                size,
-                new_bytes,
-                ..
-            } => {
-                let state = self.artefacts.entry(*artefact).or_default();
-                let told = greatest(&mut state.captured, Some((*attempt, *size, *new_bytes)));
-                Ok(either(told, greatest(&mut state.attempt, *attempt)))
-            }
-            What::ArtefactSealed {
-                artefact,
-                manifest,
-                size,
-                stored,
-                warnings,
-            } => {
-                let state = self.artefacts.entry(*artefact).or_default();
-                let step = once(&mut state.sealed, manifest, || {
-                    format!("the manifest of artefact {artefact}")
-                })?;
-                if step == Effect::Moved {
-                    state.size = *size;
-                    state.stored = *stored;
-                    state.warnings = *warnings;
-                } else {
-                    // A reconciler that tells the same manifest again cannot know how many bytes were new.
-                    state.stored = state.stored.max(*stored);
-                }
-                Ok(step)
-            }
-            What::ArtefactVerified { artefact, level } => Ok(greatest(
-                &mut self.artefacts.entry(*artefact).or_default().verified,
-                Some(*level),
-            )),
+            What::ArtefactStarted { artefact, .. }
+            | What::ArtefactCaptured { artefact, .. }
+            | What::ArtefactSealed { artefact, .. }
+            | What::ArtefactVerified { artefact, .. } => self.artefacts.entry(*artefact).or_default().apply(&fact.what),
             What::ArtefactSynced { artefact, target, .. } => {
                 self.know_target(target)?;
-                let new = self
-                    .artefacts
-                    .entry(*artefact)
-                    .or_default()
-                    .synced
-                    .insert(target.clone());
+                let synced = &mut self.artefacts.entry(*artefact).or_default().synced;
+                let new = synced.insert(target.clone());
                 Ok(if new { Effect::Moved } else { Effect::AlreadySeen })
             }
             What::Failed { subject, stage, reason } => self.failed(subject, &(*stage, reason.clone())),

@@ -1,7 +1,7 @@
 //! `holdfast show`: one artefact or one run in full.
 
 use clap::Args;
-use holdfast_format::{ArtefactKind, Failure, Hold, ImageInUse, Manifest, PlaceName, RunId, Verification};
+use holdfast_format::{ArtefactKind, Failure, Hold, ImageInUse, Manifest, PlaceName, RunId, Verification, VolumeInfo};
 use holdfast_repository::{Catalogue, SealedManifest};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -204,80 +204,59 @@ impl Lines {
 
 fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verification]) -> String {
     let m = &sealed.manifest;
+    let captured = &m.captured;
     let mut lines = Lines::default();
-    lines.add("artefact", m.captured.artefact);
+    lines.add("artefact", captured.artefact);
     lines.add(
         "what",
-        format!("{} {}/{}", m.captured.kind, m.captured.source, m.captured.name),
+        format!("{} {}/{}", captured.kind, captured.source, captured.name),
     );
-    lines.add("run", m.captured.run);
+    lines.add("run", captured.run);
+    let started = human::time(captured.started);
+    let finished = human::time(captured.finished);
     lines.add(
         "captured",
-        format!(
-            "{} to {}, attempt {}",
-            human::time(m.captured.started),
-            human::time(m.captured.finished),
-            m.captured.attempt
-        ),
+        format!("{started} to {finished}, attempt {}", captured.attempt),
     );
-    lines.add("site, class", format!("{}, {}", m.captured.site, m.captured.class));
-    lines.add(
-        "size",
-        format!(
-            "{} in {} extents",
-            human::bytes(m.captured.stream.size),
-            m.captured.stream.extents
-        ),
-    );
-    lines.add(
-        "new",
-        format!(
-            "{} in {}",
-            human::bytes(m.captured.new.bytes),
-            human::count(m.captured.new.packs, "pack")
-        ),
-    );
+    lines.add("site, class", format!("{}, {}", captured.site, captured.class));
+    let size = human::bytes(captured.stream.size);
+    lines.add("size", format!("{size} in {} extents", captured.stream.extents));
+    let new = human::bytes(captured.new.bytes);
+    lines.add("new", format!("{new} in {}", human::count(captured.new.packs, "pack")));
     let sealed: u64 = m.packs.iter().map(|p| p.size).sum();
     lines.add("packs", format!("{}, {} sealed", m.packs.len(), human::bytes(sealed)));
     lines.add("holds", counts(m));
-    lines.add(
-        "sequence",
-        format!(
-            "{} (parent: {})",
-            m.captured.sequence,
-            m.captured.parent.map_or("none".to_owned(), |p| p.to_string())
-        ),
-    );
-    if let Some(volume) = &m.captured.volume {
-        let stack = volume
-            .stack
-            .as_deref()
-            .map_or_else(String::new, |stack| format!(" of stack {stack}"));
-        lines.add(
-            "volume",
-            format!(
-                "driver {}{stack}, read by {} ({})",
-                volume.driver, volume.read, volume.mode
-            ),
-        );
-        let users: Vec<&str> = volume.containers.iter().map(|user| user.container.as_str()).collect();
-        lines.some("mounted in", (!users.is_empty()).then(|| users.join(", ")));
-        lines.some("quiet for", volume.quiet_ms.map(|ms| format!("{ms} ms")));
+    let parent = captured.parent.map_or("none".to_owned(), |p| p.to_string());
+    lines.add("sequence", format!("{} (parent: {parent})", captured.sequence));
+    if let Some(volume) = &captured.volume {
+        add_volume(&mut lines, volume);
     }
-    lines.add("sealed to", m.captured.recipients.join(", "));
-    let tools: Vec<String> = m
-        .captured
-        .tools
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
-    lines.add("made with", tools.join(", "));
+    lines.add("sealed to", captured.recipients.join(", "));
+    let tools = captured.tools.iter().map(|(name, version)| format!("{name} {version}"));
+    lines.add("made with", tools.collect::<Vec<_>>().join(", "));
     for warning in &m.warnings.first {
         lines.add("warning", format!("{}: {}", warning.what, warning.at));
     }
     let untold = m.warnings.total.saturating_sub(m.warnings.first.len() as u64);
     lines.some("warnings", (untold > 0).then(|| format!("{untold} more")));
     lines.text + &verifications_text(out, verifications)
+}
+
+fn add_volume(lines: &mut Lines, volume: &VolumeInfo) {
+    let stack = volume
+        .stack
+        .as_deref()
+        .map_or_else(String::new, |stack| format!(" of stack {stack}"));
+    lines.add(
+        "volume",
+        format!(
+            "driver {}{stack}, read by {} ({})",
+            volume.driver, volume.read, volume.mode
+        ),
+    );
+    let users: Vec<&str> = volume.containers.iter().map(|user| user.container.as_str()).collect();
+    lines.some("mounted in", (!users.is_empty()).then(|| users.join(", ")));
+    lines.some("quiet for", volume.quiet_ms.map(|ms| format!("{ms} ms")));
 }
 
 fn counts(m: &Manifest) -> String {
