@@ -1,9 +1,8 @@
-//! Checks the layout of the workspace: the direction of dependencies, the settings that every package inherits, and the
-//! length of files.
+//! Checks the layout of the workspace: the direction of dependencies, the settings that every package inherits, the length
+//! of files and functions, and what is said of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +15,7 @@ mod circles;
 mod documentation;
 mod exports;
 mod service_names;
+mod size;
 
 /// A package may depend only on packages of lower levels. So no service depends on another, and only the command line
 /// knows them all.
@@ -53,12 +53,6 @@ const IMPURE: &[&str] = &[
     "axum",
 ];
 const PURE: &[&str] = &["format", "events"];
-
-/// The largest number of lines in a source file, without its tests.
-const LONGEST: usize = 700;
-
-/// Files that may be longer, each with a reason.
-const LONG_FILES: &[(&str, &str)] = &[];
 
 struct Package {
     name: String,
@@ -224,41 +218,6 @@ fn every_library_says_what_it_is_for() {
                 "{} begins without documentation",
                 library.display()
             );
-        }
-    }
-}
-
-#[test]
-fn files_are_not_too_long() {
-    let root = tools::root();
-    let mut lengths = BTreeMap::new();
-    for package in packages() {
-        let source = package.manifest.with_file_name("src");
-        measure(&root, &source, &mut lengths);
-    }
-    assert!(lengths.len() > 50, "the source files were not found");
-    for (file, reason) in LONG_FILES {
-        let length = lengths.remove(*file);
-        assert!(
-            length.is_some_and(|length| length > LONGEST),
-            "{file} ({reason}) is no longer long"
-        );
-    }
-    lengths.retain(|_, length| *length > LONGEST);
-    assert!(lengths.is_empty(), "longer than {LONGEST} lines: {lengths:#?}");
-}
-
-fn measure(root: &Path, dir: &Path, lengths: &mut BTreeMap<String, usize>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() {
-            if name != "tests" {
-                measure(root, &path, lengths);
-            }
-        } else if name.ends_with(".rs") && name != "tests.rs" {
-            let lines = fs::read_to_string(&path).unwrap().lines().count();
-            lengths.insert(path.strip_prefix(root).unwrap().display().to_string(), lines);
         }
     }
 }

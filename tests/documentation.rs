@@ -46,10 +46,10 @@ const TUPLE_ASSIGNMENTS: usize = 53;
 const LOG_LINES_WITHOUT_A_SUBJECT: usize = 3;
 
 /// A source file without its tests.
-struct Source {
+pub(super) struct Source {
     package: String,
-    file: String,
-    lines: Vec<String>,
+    pub(super) file: String,
+    pub(super) lines: Vec<String>,
 }
 
 impl Source {
@@ -59,7 +59,7 @@ impl Source {
 }
 
 /// All files below the `src` folders, tests apart.
-fn sources() -> Vec<Source> {
+pub(super) fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for package in packages() {
         collect(&package.name, &package.manifest.with_file_name("src"), &mut found);

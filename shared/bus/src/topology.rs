@@ -41,8 +41,8 @@ impl Bus {
         [self.work(), self.events(), self.parked(), self.advisories()]
     }
 
-    /// The limit of one message per subject is what keeps a job from being queued twice. Unlike a window of message ids it
-    /// survives a restart of the server. There is no age limit: it would drop jobs silently.
+    /// Work that waits. The limit of one message per subject is what keeps a job from being queued twice. Unlike a window of
+    /// message ids it survives a restart of the server. There is no age limit: it would drop jobs silently.
     fn work(&self) -> Definition {
         let subjects = vec![self.subjects().all_work()];
         let waits = self.stream(&self.names().work, subjects, 256 * MIB, "holdfast: work that waits");
