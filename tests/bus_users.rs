@@ -261,7 +261,7 @@ fn to_ask_the_server(subjects: &Subjects) -> Rights {
             allow(&mut rights, format!("$JS.API.STREAM.{end}.{stream}"), &["operator"]);
         }
     }
-    allow(&mut rights, format!("$JS.API.STREAM.MSG.GET.{work}"), &all);
+    allow(&mut rights, format!("$JS.API.STREAM.MSG.GET.{work}"), &workers);
     allow(&mut rights, format!("$JS.API.STREAM.MSG.GET.{events}"), &["operator"]);
     allow(&mut rights, format!("$JS.API.STREAM.MSG.DELETE.{work}"), &workers);
     allow(
@@ -269,14 +269,18 @@ fn to_ask_the_server(subjects: &Subjects) -> Rights {
         format!("$JS.API.STREAM.MSG.DELETE.{events}"),
         &["operator"],
     );
-    allow(&mut rights, format!("$JS.API.CONSUMER.LIST.{work}"), &all);
+    allow(&mut rights, format!("$JS.API.CONSUMER.LIST.{work}"), &["operator"]);
 
     for stage in WorkStage::ALL {
         let target: Option<PlaceName> = (stage == WorkStage::Sync).then(|| "offsite".parse().unwrap());
         let consumer = subjects.consumer(stage, &site(), target.as_ref());
         let filter = subjects.work_filter(stage, &site(), target.as_ref());
         let own = [worker(stage), "operator"];
-        allow(&mut rights, format!("$JS.API.CONSUMER.INFO.{work}.{consumer}"), &all);
+        allow(
+            &mut rights,
+            format!("$JS.API.CONSUMER.INFO.{work}.{consumer}"),
+            &workers,
+        );
         allow(
             &mut rights,
             format!("$JS.API.CONSUMER.CREATE.{work}.{consumer}.{filter}"),
@@ -320,20 +324,24 @@ fn to_ask_the_server(subjects: &Subjects) -> Rights {
     allow(
         &mut rights,
         format!("$JS.API.CONSUMER.INFO.{advisories}.exhausted"),
-        &all,
+        &workers,
     );
     let filter = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{work}.*");
     allow(
         &mut rights,
         format!("$JS.API.CONSUMER.CREATE.{advisories}.exhausted.{filter}"),
-        &all,
+        &workers,
     );
     allow(
         &mut rights,
         format!("$JS.API.CONSUMER.MSG.NEXT.{advisories}.exhausted"),
-        &all,
+        &workers,
     );
-    allow(&mut rights, format!("$JS.ACK.{advisories}.exhausted.1.1.1.1.0"), &all);
+    allow(
+        &mut rights,
+        format!("$JS.ACK.{advisories}.exhausted.1.1.1.1.0"),
+        &workers,
+    );
     rights
 }
 

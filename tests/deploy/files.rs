@@ -223,11 +223,11 @@ fn killer(bin: &Path, program: &str) -> Result<()> {
 /// On a server that has this deployment's users and passwords, every message that the code sends is tried by every user.
 #[test]
 fn a_server_lets_every_user_say_what_it_must_and_no_more() -> Result<()> {
-    let clone = Clone::new()?;
-    clone.set_up(&[])?;
+    let checkout = Checkout::new()?;
+    checkout.set_up(&[])?;
     let port = free_port()?;
-    let config = clone.path("secrets/nats/server.conf");
-    let store = clone.path("store");
+    let config = checkout.path("secrets/nats/server.conf");
+    let store = checkout.path("store");
     fs::write(
         &config,
         format!(
@@ -235,7 +235,7 @@ fn a_server_lets_every_user_say_what_it_must_and_no_more() -> Result<()> {
             store.display().to_string()
         ),
     )?;
-    let log = clone.path("log");
+    let log = checkout.path("log");
     let mut server = Command::new(tools::nats_server()?);
     server.arg("-c").arg(&config).arg("-l").arg(&log);
     let mut server = Process::spawn("nats-server", &mut server)?;
@@ -244,9 +244,9 @@ fn a_server_lets_every_user_say_what_it_must_and_no_more() -> Result<()> {
         Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
     });
     listens.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-    let mut check = Command::new(clone.path("deploy/nats/check"));
+    let mut check = Command::new(checkout.path("deploy/nats/check"));
     check.arg(format!("127.0.0.1:{port}"));
-    check.arg(clone.path("secrets/nats/passwords.conf")).arg("--scratch");
+    check.arg(checkout.path("secrets/nats/passwords.conf")).arg("--scratch");
     let output = check.output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(

@@ -4,16 +4,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::Calendar;
 
-/// How far back slots are looked at: a year, so that weekends, months and days when clocks change are among them.
+/// The length of the past whose slots are looked at: 400 days, so that weekends, months and days when clocks change are among them.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 400);
 
-/// How many gaps are measured one by one, from the next slot back.
+/// The number of gaps that are measured one by one, from the next slot back.
 const MEASURED: usize = 60;
 
 /// The shortest gap that is looked for beyond those.
 const SHORTEST: SignedDuration = SignedDuration::from_hours(1);
 
-/// How many jumps are made to find a longer gap: back through 83 days at least, and through the whole window where slots
+/// The greatest number of jumps to find a longer gap: back through 83 days at least, and through the whole window where slots
 /// are five hours apart or more.
 const JUMPS: usize = 2_000;
 
