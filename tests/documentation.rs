@@ -21,6 +21,7 @@ const PLAIN: &[&str] = &[
     "events",
     "config",
     "telemetry",
+    "bus",
     "storage",
     "sealing",
     "docker",
@@ -41,9 +42,9 @@ const PLAIN: &[&str] = &[
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
 /// numbers only ever go down.
-const VAGUE_OPENINGS: usize = 246;
+const VAGUE_OPENINGS: usize = 243;
 const TUPLE_ASSIGNMENTS: usize = 53;
-const LOG_LINES_WITHOUT_A_SUBJECT: usize = 3;
+const LOG_LINES_WITHOUT_A_SUBJECT: usize = 2;
 
 /// A source file without its tests.
 pub(super) struct Source {

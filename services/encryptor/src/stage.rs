@@ -88,7 +88,7 @@ impl Stage for Encryptor {
             else {
                 continue;
             };
-            tracing::info!(run = %staged.run, artefact = %staged.artefact, "staging of what has ended is removed");
+            tracing::info!(run = %staged.run, artefact = %staged.artefact, "the staging of an artefact that is finished or has failed is removed");
             attempt.discard()?;
         }
         Ok(())

@@ -14,8 +14,8 @@ mod expect;
 mod gap;
 mod process;
 mod recorder;
+mod run_ids;
 mod scheduler;
-mod tick;
 
 pub use calendar::Calendar;
 pub use configured::trigger_of;
@@ -23,5 +23,5 @@ pub use due::Schedule;
 pub use expect::{Known, Start, expect};
 pub use gap::longest_gap;
 pub use process::main;
+pub use run_ids::new_run_id;
 pub use scheduler::Scheduler;
-pub use tick::new_run_id;

@@ -20,7 +20,7 @@ use crate::configured::trigger_of;
 use crate::due::{Due, Schedule, Watch};
 use crate::expect::{Known, Start, expect, overlaps};
 use crate::recorder::Recorder;
-use crate::tick::{new_run_id, run_id};
+use crate::run_ids::{new_run_id, run_id};
 
 /// The longest pause between two looks at the calendar. The clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::connection::{ANSWER, Bus};
-use crate::error::{ApiError, Cause};
+use crate::error::{ApiError, BusCause};
 
 impl Bus {
     /// Sends one request to `$JS.API.<subject>`. The payload `()` is sent as an empty one: some requests must not have
@@ -19,7 +19,7 @@ impl Bus {
         T: Serialize + ?Sized,
         V: DeserializeOwned,
     {
-        let client_error = |error: serde_json::Error| ApiError::Client(Cause::new(error));
+        let client_error = |error: serde_json::Error| ApiError::Client(BusCause::new(error));
         let mut body = serde_json::to_vec(payload).map_err(client_error)?;
         if body == b"null" {
             body.clear();
@@ -30,7 +30,7 @@ impl Bus {
             RequestErrorKind::NoResponders => ApiError::NoResponders,
             RequestErrorKind::TimedOut => ApiError::TimedOut,
             RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::Other => {
-                ApiError::Client(Cause::new(error))
+                ApiError::Client(BusCause::new(error))
             }
         })?;
         match serde_json::from_slice(&message.payload).map_err(client_error)? {

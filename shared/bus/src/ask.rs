@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Bus;
-use crate::error::{BusError, Cause};
+use crate::error::{BusCause, BusError};
 use crate::publish::encoded;
 use crate::trace;
 
@@ -43,7 +43,7 @@ impl Bus {
             RequestErrorKind::NoResponders => BusError::NobodyAnswers,
             RequestErrorKind::TimedOut => BusError::NotInTime { timeout },
             _ => BusError::Request {
-                source: Cause::new(error),
+                source: BusCause::new(error),
             },
         })?;
         decode(&message.payload).map_err(|source| BusError::Reply { source })
@@ -66,7 +66,7 @@ impl Bus {
             .await;
         let mut questions = subscribed.map_err(|error| BusError::Subscribe {
             subject,
-            source: Cause::new(error),
+            source: BusCause::new(error),
         })?;
         let mut answering = JoinSet::new();
         loop {

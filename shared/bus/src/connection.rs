@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::backoff::{self, Backoff};
 use crate::code;
-use crate::error::{ApiError, BusError, Cause};
+use crate::error::{ApiError, BusCause, BusError};
 use crate::names::Names;
 use crate::options::{Auth, BusOptions};
 
@@ -241,7 +241,7 @@ fn on_event(event: &Event, prompts: &watch::Sender<u64>) {
 fn connect_error(options: &BusOptions, error: async_nats::ConnectError) -> BusError {
     let url = options.shown_url();
     let kind = error.kind();
-    let source = Cause::new(error);
+    let source = BusCause::new(error);
     match kind {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             BusError::Refused { url, source }

@@ -11,21 +11,21 @@ use holdfast_format::RunId;
 
 /// The words of the NATS client. Its errors print their sources and offer them too; a cause prints them once.
 #[derive(Debug)]
-pub struct Cause(Box<dyn std::error::Error + Send + Sync>);
+pub struct BusCause(Box<dyn std::error::Error + Send + Sync>);
 
-impl Cause {
+impl BusCause {
     pub(crate) fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for BusCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Cause {}
+impl std::error::Error for BusCause {}
 
 /// The server did not do what its API was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum ApiError {
     TimedOut,
     /// The client failed otherwise.
     #[error("{0}")]
-    Client(Cause),
+    Client(BusCause),
 }
 
 impl ApiError {
@@ -74,7 +74,7 @@ pub enum BusError {
         /// The address that was tried.
         url: String,
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// The server refuses our credentials.
     #[error(
@@ -84,21 +84,21 @@ pub enum BusError {
     Refused {
         url: String,
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// No secure connection could be made.
     #[error("no secure connection to the NATS server at {url}: check its certificate and nats.tls_ca")]
     Tls {
         url: String,
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// The address is no URL of a NATS server.
     #[error("{url:?} is no address of a NATS server: write nats://host:4222 or tls://host:4222")]
     Url {
         url: String,
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// The credentials file cannot be used.
     #[error("read the NATS credentials file {}", path.display())]
@@ -155,7 +155,7 @@ pub enum BusError {
         /// [`Retry::Never`] if the server refused the message, [`Retry::Later`] if it did not answer.
         retry: Retry,
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// A stream is full.
     #[error("the stream {stream} is full: are the workers of its stages running?")]
@@ -165,7 +165,7 @@ pub enum BusError {
     Subscribe {
         subject: String,
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// No scheduler is connected.
     #[error("nobody answers: no scheduler is connected to this NATS server")]
@@ -180,7 +180,7 @@ pub enum BusError {
     #[error("ask the scheduler for a run")]
     Request {
         #[source]
-        source: Cause,
+        source: BusCause,
     },
     /// The answer cannot be read.
     #[error("read the scheduler's answer")]

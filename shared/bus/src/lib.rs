@@ -37,7 +37,7 @@ mod trigger;
 mod worker;
 
 pub use connection::Bus;
-pub use error::{ApiError, BusError, Cause};
+pub use error::{ApiError, BusError};
 pub use exhausted::{Exhausted, Queue};
 pub use feed::Feed;
 pub use options::{Auth, BusOptions};

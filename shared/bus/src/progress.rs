@@ -1,4 +1,4 @@
-//! ArtefactProgress of an artefact: bytes done so far, told at once and kept nowhere.
+//! Progress of an artefact: bytes done so far, told at once and kept nowhere.
 
 use futures::{Stream, StreamExt};
 use holdfast_events::{Message, decode, encode};
@@ -6,7 +6,7 @@ use holdfast_format::{ArtefactId, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Bus;
-use crate::error::{BusError, Cause};
+use crate::error::{BusCause, BusError};
 
 /// The progress of an artefact in one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl Bus {
         let subscribed = self.client().subscribe(subject.clone()).await;
         let messages = subscribed.map_err(|error| BusError::Subscribe {
             subject,
-            source: Cause::new(error),
+            source: BusCause::new(error),
         })?;
         Ok(messages.filter_map(async |message| decode(&message.payload).ok()))
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::code;
 use crate::connection::Bus;
-use crate::error::{BusError, Cause};
+use crate::error::{BusCause, BusError};
 use crate::trace;
 
 /// The time that a publish is tried. A server that restarts is back well within it.
@@ -158,7 +158,7 @@ fn publish_error(subject: &str, retry: Retry, source: PublishError) -> BusError 
     BusError::Publish {
         subject: subject.to_owned(),
         retry,
-        source: Cause::new(source),
+        source: BusCause::new(source),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::connection::Bus;
-use crate::error::{BusError, Cause};
+use crate::error::{BusCause, BusError};
 
 /// The time for which a request stands, and the time after which a lost request is noticed.
 #[derive(Clone, Copy)]
@@ -88,7 +88,7 @@ impl Pull {
         let subscribed = bus.client().subscribe(inbox.clone()).await;
         let subscriber = subscribed.map_err(|error| BusError::Subscribe {
             subject: inbox.clone(),
-            source: Cause::new(error),
+            source: BusCause::new(error),
         })?;
         Ok(Self {
             bus: bus.clone(),

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::connection::Bus;
-use crate::error::{BusError, Cause};
+use crate::error::{BusCause, BusError};
 use crate::names::TRIGGER_GROUP;
 use crate::trace;
 
@@ -51,7 +51,7 @@ impl Bus {
             .await;
         let mut requests = subscribed.map_err(|error| BusError::Subscribe {
             subject,
-            source: Cause::new(error),
+            source: BusCause::new(error),
         })?;
         let handler = Arc::new(handler);
         let mut answering = JoinSet::new();

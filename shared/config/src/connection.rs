@@ -2,8 +2,8 @@
 //! uses them: the driver, and PostgreSQL's own programs.
 
 mod grammar;
+mod parameters;
 mod reach;
-mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::secret::Secret;
 use crate::suggest;
 use crate::values::percent::encoded;
-use words::{Use, WORDS};
+use parameters::{PARAMETERS, Use};
 
 pub use reach::{Authorities, ChannelBinding, Host, Keepalives, Reach, SslMode, TargetSession, TlsVersion};
 
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     fn put(&mut self, key: &str, value: String, dir: &Path) -> Result<(), Fault> {
-        let known = WORDS.iter().find(|(word, _)| *word == key);
+        let known = PARAMETERS.iter().find(|(word, _)| *word == key);
         let Some((word, what)) = known else {
             return Err(Fault::Unknown(key.to_owned()));
         };
@@ -149,7 +149,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(key) => {
-                let known = WORDS.iter().filter(|(_, what)| !matches!(what, Use::Refused(_)));
+                let known = PARAMETERS.iter().filter(|(_, what)| !matches!(what, Use::Refused(_)));
                 let hint = suggest::hint(key, known.map(|(word, _)| *word));
                 write!(f, "must not have `{key}`, which is no parameter of PostgreSQL{hint}")
             }

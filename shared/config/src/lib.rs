@@ -9,9 +9,9 @@
 //! file here, under `sections`.
 
 mod connection;
+mod defined_names;
 mod effective;
 mod error;
-mod known;
 mod layers;
 mod reader;
 mod secret;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use holdfast_format::{PlaceName, Site, SourceName};
 use serde::Serialize;
 
+use crate::defined_names::DefinedNames;
 use crate::error::{ConfigError, Fault};
-use crate::known::Known;
 use crate::layers;
 use crate::reader::Context;
 use crate::secret_section::SecretSection;
@@ -322,7 +322,7 @@ impl Sources {
         }
     }
 
-    fn known(&self) -> Known<SourceName> {
+    fn known(&self) -> DefinedNames<SourceName> {
         let postgres = self.postgres.iter().flatten().map(|source| &source.name);
         let directory = self.directory.iter().flatten().map(|source| &source.name);
         let docker = self.docker.iter().flatten().flat_map(|docker| &docker.sources);
@@ -333,15 +333,15 @@ impl Sources {
             || self.directory.iter().any(Option::is_none)
             || matches!(self.docker, Some(None))
             || matches!(self.system, Some(None));
-        Known::new(names, !at_fault)
+        DefinedNames::new(names, !at_fault)
     }
 }
 
 /// Returns the places that the configuration has, the repository's own among them.
-fn places(targets: &[Option<Target>]) -> Known<PlaceName> {
+fn places(targets: &[Option<Target>]) -> DefinedNames<PlaceName> {
     let names = targets.iter().flatten().map(|target| target.name.clone());
     let names = names.chain([PlaceName::local()]).collect();
-    Known::new(names, targets.iter().all(Option::is_some))
+    DefinedNames::new(names, targets.iter().all(Option::is_some))
 }
 
 /// Collects the items, or returns `None` if one is missing.

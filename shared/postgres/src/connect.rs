@@ -1,4 +1,4 @@
-//! Sessions of the driver, by libpq's rules: which place is tried when, and whether by TLS.
+//! Sessions of the driver, by libpq's rules for the order of places and for TLS.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! PostgreSQL, as everything here knows it: how a server is reached and spoken to.
+//! The library for PostgreSQL servers: addresses, connections, programs, and the properties of databases.
 //!
 //! - [`Server`]: a server, a user, a database. [`Server::connect`] opens a session of the driver; [`Server::lead`] tells a
 //!   program of PostgreSQL the same by its environment. Both go by the rules of libpq, and by the same ones.

@@ -1,5 +1,5 @@
-//! PostgreSQL's own programs: where they are, and which one is right. A program refuses what is newer than itself, a server
-//! or a dump.
+//! PostgreSQL's own programs: the folders that hold them, and the version that is needed. A program refuses a server or
+//! a dump that is newer than itself.
 
 use std::ffi::OsString;
 use std::io::Read as _;

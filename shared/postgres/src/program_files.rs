@@ -1,4 +1,5 @@
-//! Files that a program gets beside its environment. They exist in memory only, and only as long as somebody holds them. Nothing is left of them even if this process is killed.
+//! Files that a program gets beside its environment. They exist in memory only, and only as long as somebody holds
+//! them. Nothing is left of them even if this process is killed.
 
 use std::fs::File;
 use std::io::{self, Write as _};

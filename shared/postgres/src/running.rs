@@ -1,4 +1,4 @@
-//! A program while it runs: ended with whoever holds it, or from outside; what it says, bounded.
+//! A program while it runs. It ends with its owner, or is ended from outside; its messages are kept up to a bound.
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! A PostgreSQL server: where it is, who asks, and how a program is told.
+//! A PostgreSQL server: its address, the user, the database, and the environment that tells a program the same.
 
 use std::path::Path;
 use std::process::Command;

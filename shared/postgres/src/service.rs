@@ -1,4 +1,4 @@
-//! `pg_service.conf`: what is said once for all who reach a server.
+//! `pg_service.conf`: parameters of connections that every program of a host shares.
 
 use std::path::PathBuf;
 

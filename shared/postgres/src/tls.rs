@@ -1,4 +1,4 @@
-//! TLS by libpq's rules, for the driver; and for programs the same files.
+//! TLS by libpq's rules, for the driver. Programs get the same files.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What the catalogue says of whole, partial and damaged repositories.
+//! The catalogue's answers about whole, partial and damaged repositories.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

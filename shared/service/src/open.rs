@@ -1,4 +1,4 @@
-//! From what the configuration says to what the shared crates take.
+//! Opens the keys, the places, the repository and the bus that the configuration names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

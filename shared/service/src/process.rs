@@ -81,7 +81,7 @@ where
     };
     shutdown_signal(cx.drain.clone());
     let stages = stages(&cx, &health).await?;
-    tracing::info!(service, site = %cx.site, "serving");
+    tracing::info!(service, site = %cx.site, "the service takes jobs");
     serve(&cx, &stages, &health).ended().await;
     if let Some(listening) = listening {
         listening.ended().await;
@@ -100,8 +100,8 @@ pub fn shutdown_signal(drain: CancellationToken) {
             return;
         };
         tokio::select! {
-            _ = term.recv() => tracing::info!("SIGTERM: draining"),
-            _ = tokio::signal::ctrl_c() => tracing::info!("interrupt: draining"),
+            _ = term.recv() => tracing::info!("SIGTERM: the service ends its jobs"),
+            _ = tokio::signal::ctrl_c() => tracing::info!("interrupted: the service ends its jobs"),
         }
         drain.cancel();
     });

@@ -44,8 +44,11 @@ impl Reconciler {
         loop {
             match self.once().await {
                 Ok(0) => {}
-                Ok(published) => tracing::info!(published, "missing work was asked for"),
-                Err(error) => tracing::warn!(reason = error.reason(), "could not reconcile; will try again"),
+                Ok(published) => tracing::info!(published, "the reconciler asked for missing work"),
+                Err(error) => tracing::warn!(
+                    reason = error.reason(),
+                    "the reconciler could not look at the runs; trying again"
+                ),
             }
             tokio::select! {
                 () = self.cx.drain.cancelled() => return,
@@ -67,7 +70,9 @@ impl Reconciler {
                     self.publish(run, &works).await?;
                     published += works.len();
                 }
-                Err(error) => tracing::warn!(%run, reason = error.reason(), "cannot tell what the run lacks"),
+                Err(error) => {
+                    tracing::warn!(%run, reason = error.reason(), "the reconciler cannot tell what a run lacks")
+                }
             }
         }
         for stage in &self.stages {
@@ -101,7 +106,7 @@ impl Reconciler {
             match stage.missing(&self.cx, &state).await {
                 Ok(missing) => works.extend(missing),
                 // What one stage looks at holds the others not up.
-                Err(error) => tracing::warn!(%run, reason = error.reason(), "a stage cannot tell what the run lacks"),
+                Err(error) => tracing::warn!(%run, reason = error.reason(), "a stage cannot tell what a run lacks"),
             }
         }
         Ok(works)

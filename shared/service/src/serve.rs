@@ -92,7 +92,7 @@ async fn watch_exhausted(cx: Context, stages: Vec<Arc<dyn Stage>>) {
     while !cx.drain.is_cancelled() {
         let watched = watch_once(&cx, &queues).await;
         if let Err(error) = watched {
-            tracing::debug!(reason = %holdfast_fault::chain(&error), "watching for exhausted work was cut; again");
+            tracing::debug!(reason = %holdfast_fault::chain(&error), "the watch over exhausted work was interrupted; starting it again");
         }
         tokio::select! {
             () = cx.drain.cancelled() => {}

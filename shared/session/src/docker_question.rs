@@ -117,7 +117,7 @@ where
     };
     while !cx.drain.is_cancelled() {
         if let Err(error) = cx.bus.answer_docker(site, handler, cx.drain.clone()).await {
-            tracing::warn!(reason = %holdfast_fault::chain(&error), "answering questions about containers was cut; again");
+            tracing::warn!(reason = %holdfast_fault::chain(&error), "answering questions about containers was interrupted; starting it again");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! The two sides of reading a source: what a reader is given, and what it brings.
+//! The two sides of reading a source: the reader's input, and its findings.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A capture that is to be done: what is there already decides whether it is.
+//! The begin of a capture. It finds out if there is anything to capture.
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::error::{Cause, Operation, StorageError, is_no_space};
+use crate::error::{Operation, StorageCause, StorageError, is_no_space};
 use crate::http::HttpStatus;
 use crate::place::Place;
 
@@ -106,7 +106,7 @@ impl Place {
     pub(crate) fn failed(&self, class: Class, operation: Operation, object: &str, said: &dyn Error) -> StorageError {
         let place = self.name().clone();
         let object = object.to_owned();
-        let source = Cause::new(said, &self.hidden());
+        let source = StorageCause::new(said, &self.hidden());
         match class {
             Class::NotFound if operation == Operation::Write => StorageError::NoPlace {
                 place,

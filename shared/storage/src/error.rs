@@ -37,12 +37,12 @@ impl fmt::Display for Operation {
 /// The words of the store or its client. The client prints its whole chain of causes in one line, so a cause has no
 /// further source. Credentials are taken out and the length is bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause(String);
+pub struct StorageCause(String);
 
 /// Characters of the longest text of a cause. S3 answers some mistakes with pages of XML.
 const CAUSE_MAX: usize = 600;
 
-impl Cause {
+impl StorageCause {
     pub(crate) fn new(error: &dyn std::error::Error, hidden: &[&str]) -> Self {
         let mut text = error.to_string();
         for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
@@ -53,13 +53,13 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for StorageCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Cause {}
+impl std::error::Error for StorageCause {}
 
 /// A failure at a place.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ pub enum StorageError {
         /// Key of the object, or the prefix that was listed.
         object: String,
         #[source]
-        source: Cause,
+        source: StorageCause,
     },
     /// The disk, quota or account is full.
     #[error("no space left to {operation} {object} at place {place}: free some, or give it more")]
@@ -96,7 +96,7 @@ pub enum StorageError {
         /// Key of the object.
         object: String,
         #[source]
-        source: Cause,
+        source: StorageCause,
     },
     /// The store gave no answer, or only answers that say "later", until the retries were used up.
     #[error("cannot {operation} {object}: place {place} does not answer as it should")]
@@ -106,7 +106,7 @@ pub enum StorageError {
         /// Key of the object, or the prefix that was listed.
         object: String,
         #[source]
-        source: Cause,
+        source: StorageCause,
     },
     /// The store understood and said no; asking again will not change that.
     #[error("place {place} refuses to {operation} {object}")]
@@ -116,7 +116,7 @@ pub enum StorageError {
         /// Key of the object, or the prefix that was listed.
         object: String,
         #[source]
-        source: Cause,
+        source: StorageCause,
     },
     /// The store cannot do this at all.
     #[error("place {place} has no way to {operation} {object}")]
@@ -126,7 +126,7 @@ pub enum StorageError {
         /// Key of the object.
         object: String,
         #[source]
-        source: Cause,
+        source: StorageCause,
     },
     /// The object is larger than the reader allows. Nothing was read.
     #[error("{object} at place {place} has {size} bytes, more than the {limit} that it may have")]
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_cause_holds_no_secret_no_line_break_and_no_pages() {
         let said = io::Error::other(format!("key AKIASECRET\n  refused {}", "x".repeat(5000)));
-        let cause = Cause::new(&said, &["AKIASECRET", ""]).to_string();
+        let cause = StorageCause::new(&said, &["AKIASECRET", ""]).to_string();
         assert!(cause.starts_with("key *** refused xxx"), "{cause}");
         assert_eq!(cause.len(), CAUSE_MAX);
     }

@@ -26,7 +26,7 @@ mod probe;
 mod throttle;
 mod transfer;
 
-pub use error::{Cause, Operation, StorageError};
+pub use error::{Operation, StorageError};
 pub use listing::{Listed, Listing, Prefix};
 pub use options::PlaceOptions;
 pub use place::{Meta, Place, Put};

@@ -13,7 +13,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use crate::error::{Cause, StorageError};
+use crate::error::{StorageCause, StorageError};
 use crate::http::Connector;
 use crate::options::PlaceOptions;
 use crate::place::Place;
@@ -122,7 +122,7 @@ fn bucket(name: &PlaceName, options: &PlaceOptions) -> Result<Opened, StorageErr
         // Several S3-compatible services cannot delete in bulk.
         .with_disable_bulk_delete(true)
         .build()
-        .map_err(|error| bad(format!("cannot be set up ({})", Cause::new(&error, &[]))))?;
+        .map_err(|error| bad(format!("cannot be set up ({})", StorageCause::new(&error, &[]))))?;
     Ok(Opened {
         store: Arc::new(PrefixStore::new(store, prefix)),
         root: None,

@@ -221,7 +221,7 @@ impl Place {
             }
             // Best effort: what stays is removed by the bucket's own rule for unfinished uploads.
             if let Err(error) = upload.abort().await {
-                tracing::debug!(place = %self.name(), object = %at, error = %self.cause(&error), "upload not aborted");
+                tracing::debug!(place = %self.name(), object = %at, error = %self.cause(&error), "a multipart upload could not be aborted");
             }
             match ended {
                 Err(StorageError::NotSupported { .. }) if conditional => {
@@ -293,8 +293,8 @@ impl Place {
         check_unchanged(path, sent, size)
     }
 
-    fn cause(&self, error: &object_store::Error) -> crate::Cause {
-        crate::Cause::new(error, &self.hidden())
+    fn cause(&self, error: &object_store::Error) -> crate::error::StorageCause {
+        crate::error::StorageCause::new(error, &self.hidden())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every kind of place must do, tried out on a directory and on a real S3 server.
+//! The duties of every kind of place, tried out on a directory and on a real S3 server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! What places do when stores misbehave.
+//! Places on stores that misbehave.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! The way of spans to the collector: bounded in time, and counted, so that what is lost can be told.
+//! The export of spans to the collector. It is bounded in time, and counts the spans that are lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

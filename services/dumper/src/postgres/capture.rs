@@ -1,4 +1,4 @@
-//! Capturing one database, or the globals: snapshot, dump and count side by side, then what they say together.
+//! The capture of one database, or of the globals: snapshot, dump and count side by side, then the comparison of both.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! Databases in containers: found by their labels, reached as whoever speaks to the engine says.
+//! Databases in containers. Their labels mark them, and the volume-snapshotter says how to reach them.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub(super) async fn capture(cx: &Context, session: Session) -> Result<(), JobErr
                     tracing::warn!(
                         container,
                         reason = error.reason(),
-                        "the way to its databases could not be kept open"
+                        "the snapshotter was not told that the databases of a container are still in use; trying again"
                     );
                 }
             }

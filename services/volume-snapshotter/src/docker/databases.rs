@@ -137,7 +137,7 @@ impl Docker {
                 tracing::info!(
                     network = network.name,
                     dumper = dumper.name,
-                    "joined for the time of a dump"
+                    "the container of a dumper joined a network for the time of a dump"
                 );
                 let needed = BTreeMap::from([(ticket, until)]);
                 all.insert(key, JoinedNetwork { joined, needed });

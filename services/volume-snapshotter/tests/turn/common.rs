@@ -27,7 +27,7 @@ pub use repository::*;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take.
+/// The time limit of every wait.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// One host that captures volumes.
@@ -170,7 +170,7 @@ impl Host {
         attempt.draft().unwrap()
     }
 
-    /// Whether nothing is staged, whole or not.
+    /// True if nothing is staged, whole or not.
     pub fn nothing_is_staged(&self) -> bool {
         self.staging.list().unwrap().is_empty()
     }

@@ -1,4 +1,4 @@
-//! The server's advisories that it gives a job up: read, looked into, told.
+//! Reads the server's advisories that it gives a job up, checks them, and hands the jobs out.
 //!
 //! All services share one consumer, so an advisory reaches any of them: those of other queues are passed on.
 

@@ -1,4 +1,4 @@
-//! A job that was given up, and what is told of it now.
+//! A job that the server gave up, and the list of those that are with a caller now.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::error::BusError;
 #[derive(Debug)]
 pub struct Exhausted {
     pub work: Work,
-    /// Its number in the work stream.
+    /// The number of the job's message in the work stream.
     pub stream_sequence: u64,
     pub stage: WorkStage,
     id: MessageId,

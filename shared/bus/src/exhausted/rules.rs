@@ -31,7 +31,7 @@ pub(super) struct Notice {
     pub(super) told: DateTime,
 }
 
-/// How far a consumer has come, at one moment.
+/// The progress of a consumer, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) created: DateTime,

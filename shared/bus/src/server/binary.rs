@@ -1,4 +1,4 @@
-//! Finding a program that will do.
+//! Finds a `nats-server` program that is new enough.
 
 use std::io;
 use std::path::{Path, PathBuf};

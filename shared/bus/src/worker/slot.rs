@@ -34,7 +34,7 @@ impl Worker {
                     Some(end) => end.to_string(),
                 },
                 Err(error) => {
-                    tracing::warn!(consumer = self.consumer, error = %chain(&error), "cannot take jobs; trying again");
+                    tracing::warn!(consumer = self.consumer, error = %chain(&error), "the worker cannot take jobs; trying again");
                     error.to_string()
                 }
             };
@@ -99,7 +99,7 @@ impl Worker {
             }
         };
         let Some(job) = self.running.begin(&message.subject, &lease) else {
-            tracing::debug!(subject = %message.subject, "delivered again while it is being done");
+            tracing::debug!(subject = %message.subject, "a job was delivered again while this worker does it");
             return;
         };
         self.do_job(work, message, lease, job).await;

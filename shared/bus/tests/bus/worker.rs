@@ -1,4 +1,4 @@
-//! What the worker loop does with what handlers answer.
+//! The worker loop: what it does with the answers of handlers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

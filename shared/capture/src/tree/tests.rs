@@ -64,7 +64,7 @@ fn extract(stream: &[u8]) -> tempfile::TempDir {
     dir
 }
 
-/// All that an extraction must bring back, by path. Names of one file share its group.
+/// Describes all that an extraction must bring back, by path. Names of one file share its group.
 fn describe(root: &FsPath) -> BTreeMap<Vec<u8>, String> {
     let mut out = BTreeMap::new();
     let mut first = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_format::PlaceName;
 use serde::Serialize;
 
-use crate::known::Known;
+use crate::defined_names::DefinedNames;
 use crate::table::Table;
 use crate::values::span::Span;
 
@@ -27,7 +27,7 @@ pub struct Retention {
 }
 
 /// Reads all places of `[retention]`. `known` holds the places that the configuration has.
-pub(crate) fn read(mut table: Table<'_>, known: &Known<PlaceName>) -> BTreeMap<PlaceName, Retention> {
+pub(crate) fn read(mut table: Table<'_>, known: &DefinedNames<PlaceName>) -> BTreeMap<PlaceName, Retention> {
     let mut places = BTreeMap::new();
     for (name, section) in table.rest_as_tables() {
         let retention = Retention::read(section);

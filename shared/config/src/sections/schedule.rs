@@ -3,7 +3,7 @@
 use holdfast_format::{Class, Level, ScheduleName, SourceName, word_enum};
 use serde::Serialize;
 
-use crate::known::Known;
+use crate::defined_names::DefinedNames;
 use crate::reader::read_words;
 use crate::table::Table;
 use crate::values::period::Period;
@@ -56,7 +56,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Reads a schedule. `known` holds the configured sources.
-    pub(crate) fn read(mut table: Table<'_>, known: &Known<SourceName>, any_target: bool) -> Option<Self> {
+    pub(crate) fn read(mut table: Table<'_>, known: &DefinedNames<SourceName>, any_target: bool) -> Option<Self> {
         let name = table.required("name");
         let cron = table.required("cron");
         let timezone = table.or("timezone", "UTC".to_owned());
@@ -99,7 +99,7 @@ impl Schedule {
     }
 }
 
-fn sources(table: &mut Table<'_>, known: &Known<SourceName>) -> Vec<SourceName> {
+fn sources(table: &mut Table<'_>, known: &DefinedNames<SourceName>) -> Vec<SourceName> {
     let named: Vec<String> = table.or("sources", Vec::new());
     let source = |(index, name): (usize, &String)| {
         let fault = |hint| {

@@ -9,7 +9,7 @@ use crate::{Artefact, RepositoryId, decode, encode};
 const WHOLE: &str = include_str!("goldens/whole.json");
 /// Only what every manifest has.
 const SMALL: &str = include_str!("goldens/small.json");
-/// As the first release wrote it: fields that came later are absent.
+/// A manifest of the first release: fields that came later are absent.
 const EARLY: &str = include_str!("goldens/early.json");
 
 fn repository() -> RepositoryId {

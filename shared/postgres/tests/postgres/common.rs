@@ -1,4 +1,4 @@
-//! The same question, put by the driver and by a program.
+//! Helpers that ask a server one question by the driver and by a program.
 
 use std::process::Stdio;
 
@@ -16,7 +16,7 @@ pub(crate) fn server(url: &str) -> Server {
     Server::from_url(url, Some(Secret::new(PASSWORD))).unwrap()
 }
 
-/// What the driver is told.
+/// Returns the driver's answer to a question.
 pub(crate) fn by_driver(runtime: &Runtime, server: &Server, question: &str) -> Result<String, PgError> {
     runtime.block_on(async {
         let client = server.connect().await?;
@@ -25,7 +25,7 @@ pub(crate) fn by_driver(runtime: &Runtime, server: &Server, question: &str) -> R
     })
 }
 
-/// What `psql` is told.
+/// Returns the answer of `psql` to a question.
 pub(crate) fn by_program(server: &Server, question: &str) -> Result<String, String> {
     let program = Programs::in_dirs(&[]).find("psql", 10, None).unwrap();
     let mut command = program.command();

@@ -17,7 +17,7 @@ const NAMES: [&str; 3] = ["utf8", "latin", "raw"];
 /// `café` as a LATIN1 session writes it.
 const LATIN: &[u8] = b"caf\xe9";
 
-/// What a server keeps of a database, in hex.
+/// Returns the text that a server keeps of a database, in hex.
 async fn kept(server: &Server, database: &str) -> String {
     let client = server.with_database("raw").connect().await.unwrap();
     let question = "SELECT coalesce(shobj_description(d.oid, 'pg_database'), ''), coalesce(array_to_string(s.setconfig, ';'), ''), \

@@ -4,7 +4,7 @@ use holdfast_tests::postgres::Cluster;
 
 use crate::common::{by_driver, by_program, runtime, server};
 
-/// Who is let in how: `only_tls` by password over TLS, `only_plain` by password without, `certified` by certificate.
+/// The rules of access: `only_tls` by password over TLS, `only_plain` by password without, `certified` by certificate.
 const HBA: &str = "hostssl all only_tls 127.0.0.1/32 scram-sha-256\n\
                    hostnossl all only_plain 127.0.0.1/32 scram-sha-256\n\
                    hostssl all certified 127.0.0.1/32 cert\n";

@@ -1,4 +1,4 @@
-//! What is sealed opens again, and only within the limit.
+//! Sealed messages open again, and only within the limit.
 
 use std::{
     io::{self, Read},

@@ -1,4 +1,4 @@
-//! What is there already decides whether there is anything to capture.
+//! The begin of a session: results that are there already decide if there is anything to capture.
 
 use crate::common::{
     Host, artefact, close, context, delivery, expected, noise, now, run, seal_packs, source, stream, work,

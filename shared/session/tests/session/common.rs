@@ -31,10 +31,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// So much fills a pack, and less than two.
+/// Bytes that fill a pack, and less than two.
 pub const PACK: usize = 20 << 20;
 
-/// How long anything may take.
+/// The time limit of every wait.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// Room for all that a test stages.
@@ -210,7 +210,7 @@ impl Host {
         attempt.expect("an attempt is staged")
     }
 
-    /// Whether a job waits in the queue. Asks for it by that.
+    /// True if a job waits in the queue. Asks for it to find out.
     pub async fn was_asked(&self, work: &Work) -> bool {
         self.cx.bus.publish_work(work).await.unwrap() == Queued::AlreadyThere
     }

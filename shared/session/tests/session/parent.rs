@@ -1,4 +1,4 @@
-//! Which artefact's chunks a capture references: the newest good one, if its readers are ours.
+//! The artefact whose chunks a capture references: the newest good one, if its readers are ours.
 
 use std::sync::Arc;
 

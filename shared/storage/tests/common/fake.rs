@@ -23,7 +23,7 @@ impl Request {
     }
 }
 
-/// What to answer. `declared` is the length that the answer claims, if it is not that of the body.
+/// An answer. `declared` is the length that the answer claims, if it is not that of the body.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -89,7 +89,7 @@ impl Fake {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How many requests of this method came.
+    /// Returns the number of requests of this method.
     pub fn count(&self, method: &str) -> usize {
         self.seen().iter().filter(|request| request.method == method).count()
     }
@@ -123,7 +123,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Request> {
     })
 }
 
-/// Whether the connection can go on.
+/// Sends an answer. Returns true if the connection can go on.
 async fn send(stream: &mut TcpStream, request: &Request, answer: &Answer) -> bool {
     let declared = answer.declared.unwrap_or(answer.body.len());
     let head = format!(

@@ -18,11 +18,11 @@ struct Container {
     volumes: Vec<String>,
     running: bool,
     paused: bool,
-    /// How often it was started.
+    /// The number of its starts.
     starts: u32,
 }
 
-/// Who waits for a call to come, and lets it go on.
+/// The test that waits for a call to come, and lets it go on.
 struct Hold {
     reached: oneshot::Sender<()>,
     go_on: oneshot::Receiver<()>,
@@ -32,7 +32,7 @@ struct Hold {
 struct Inside {
     containers: BTreeMap<String, Container>,
     volumes: BTreeMap<String, BTreeMap<String, String>>,
-    /// What was done, in order: `stop db`.
+    /// The actions on containers so far, in order: `stop db`.
     done: Vec<String>,
     held: HashMap<String, Hold>,
     /// Calls that fail, with how many times they still do.
@@ -125,7 +125,7 @@ impl Engine {
         self.lock().failing.insert(call.to_owned(), times);
     }
 
-    /// What was done to containers so far, in order.
+    /// Returns the actions on containers so far, in order.
     pub fn done(&self) -> Vec<String> {
         self.lock().done.clone()
     }

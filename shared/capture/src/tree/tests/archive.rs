@@ -187,7 +187,7 @@ impl Made {
         self.add(tar::EntryType::Regular, name, "", data)
     }
 
-    /// As it stands in archives that were read while a file changed.
+    /// Adds a hard link with a later time, as archives have that were read while a file changed.
     fn later_link(self, name: &str, to: &str) -> Self {
         self.pax(&[("mtime", b"1600000001")]).link(name, to)
     }

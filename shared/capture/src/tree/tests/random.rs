@@ -134,7 +134,7 @@ fn disturbances() -> impl Strategy<Value = Vec<(usize, Edit)>> {
     proptest::collection::vec((1usize..8, prop_oneof![2 => edit(), 2 => replace, 1 => link]), 1..30)
 }
 
-/// What each path has held since the capture came to it.
+/// The contents that each path has held since the capture came to it, as hashes.
 type Held = BTreeMap<usize, HashSet<blake3::Hash>>;
 
 fn note(root: &FsPath, held: &mut Held) {

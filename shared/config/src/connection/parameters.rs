@@ -18,7 +18,7 @@ const NO_CRL: &str = "lists of revoked certificates are not looked at: give the 
 const NO_SCRAM_KEY: &str = "give the password in `password_file`, or with `--password-file`";
 
 /// The parameters, by name.
-pub(super) const WORDS: &[(&str, Use)] = &[
+pub(super) const PARAMETERS: &[(&str, Use)] = &[
     ("host", Use::Taken),
     ("hostaddr", Use::Taken),
     ("port", Use::Taken),

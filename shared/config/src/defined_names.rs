@@ -5,12 +5,12 @@ use std::str::FromStr;
 use crate::suggest;
 
 /// The names that other sections can refer to.
-pub(crate) struct Known<T> {
+pub(crate) struct DefinedNames<T> {
     names: Vec<T>,
     complete: bool,
 }
 
-impl<T: Clone + AsRef<str> + FromStr> Known<T> {
+impl<T: Clone + AsRef<str> + FromStr> DefinedNames<T> {
     /// Makes the list. `complete` is true if all sections that define such names could be read.
     pub(crate) fn new(names: Vec<T>, complete: bool) -> Self {
         Self { names, complete }
