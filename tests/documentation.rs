@@ -9,9 +9,42 @@ use super::packages;
 
 /// First words with which a sentence does not say what an item is or does: pronouns and relative clauses.
 const VAGUE: &[&str] = &[
-    "As", "How", "It", "Its", "Nobody", "Of", "One's", "So", "Somebody", "That", "The same", "Their", "They", "This",
-    "Those", "These", "What", "Whatever", "When", "Whenever", "Where", "Whether", "Which", "Who", "Whoever", "Whom",
-    "Whose", "Why",
+    "And",
+    "As",
+    "But",
+    "Everything",
+    "How",
+    "If",
+    "It",
+    "Its",
+    "Nobody",
+    "Nothing",
+    "Of",
+    "One's",
+    "Or",
+    "Same",
+    "So",
+    "Somebody",
+    "That",
+    "The same",
+    "Their",
+    "There",
+    "They",
+    "This",
+    "Those",
+    "These",
+    "What",
+    "Whatever",
+    "When",
+    "Whenever",
+    "Where",
+    "Whether",
+    "Which",
+    "Who",
+    "Whoever",
+    "Whom",
+    "Whose",
+    "Why",
 ];
 
 /// Packages whose documentation opens plainly throughout.
@@ -42,8 +75,8 @@ const PLAIN: &[&str] = &[
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
 /// numbers only ever go down.
-const VAGUE_OPENINGS: usize = 243;
-const TUPLE_ASSIGNMENTS: usize = 53;
+const VAGUE_OPENINGS: usize = 244;
+const TUPLE_ASSIGNMENTS: usize = 52;
 const LOG_LINES_WITHOUT_A_SUBJECT: usize = 2;
 
 /// A source file without its tests.

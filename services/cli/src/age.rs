@@ -16,13 +16,13 @@ const UNSCHEDULED: SignedDuration = SignedDuration::from_hours(24 * 8);
 /// A run takes its time: a backup is at least this much older than the time between two slots before it is too old.
 const RUN: SignedDuration = SignedDuration::from_hours(1);
 
-/// How far clocks may differ.
+/// The most by which clocks may differ.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
 /// The age of a source's newest good backup, judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Age {
-    /// There is no good backup.
+    /// The source has no good backup.
     Missing,
     /// The newest good backup is no older than it may be.
     Fine,

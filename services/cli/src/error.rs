@@ -43,7 +43,7 @@ pub enum CliError {
         /// What to do.
         advice: String,
     },
-    /// Nothing answered in time.
+    /// The server or service that was asked did not answer in time.
     #[error("{0}")]
     NoAnswer(String),
     /// Something failed.

@@ -20,7 +20,7 @@ pub enum Exit {
     Failures,
     /// Bad usage or configuration, keys among it: 2.
     Usage,
-    /// Nothing answered in time: 3.
+    /// The server or service that was asked did not answer in time: 3.
     NoAnswer,
     /// Refused for safety: 4.
     Refused,

@@ -103,7 +103,7 @@ pub enum CheckError {
     /// The contents could not be read for a reason that is not theirs.
     #[error("cannot check: the contents could not be read")]
     Contents(#[source] RepositoryError),
-    /// There is no `pg_restore` to read a dump with.
+    /// No `pg_restore` was found to read a dump with.
     #[error("cannot check the dump")]
     Postgres(#[from] PgError),
     /// Somebody asked for it.

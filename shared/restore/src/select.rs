@@ -20,7 +20,7 @@ pub struct NotFound {
 }
 
 impl Selection {
-    /// Everything.
+    /// Selects every file.
     #[must_use]
     pub fn all() -> Self {
         Self::default()

@@ -21,7 +21,8 @@ use crate::stream::{StreamError, write_stream};
 pub struct DatabaseOptions {
     /// Make the database if it does not exist: with the encoding, locale, owner, privileges and settings that it had.
     pub create: bool,
-    /// If the database is not empty, replace the objects that the dump holds. What the dump does not hold stays.
+    /// Replaces the objects that the dump holds, if the database is not empty. Objects that the dump does not hold
+    /// stay.
     pub overwrite: bool,
     /// Give every object to the connecting user, and leave privileges out: for a server without the dump's roles.
     pub no_owner: bool,
@@ -54,7 +55,7 @@ pub enum DatabaseError {
         /// What it holds.
         kind: &'static str,
     },
-    /// There is no such database.
+    /// The server has no such database.
     #[error("there is no database {database:?} at {server}: create it, or ask for it to be created")]
     NoDatabase {
         /// The database.
@@ -62,7 +63,7 @@ pub enum DatabaseError {
         /// Host and port.
         server: String,
     },
-    /// There is something in it.
+    /// The database is not empty.
     #[error(
         "the database {database:?} at {server} is not empty ({what}): name another one, or ask for it to be overwritten"
     )]

@@ -25,7 +25,7 @@ const EMPTY_MAX: usize = 16 * 1024;
 /// The treatment of files that a volume holds already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExistingFiles {
-    /// Nothing is restored.
+    /// Refuses the restore.
     Refuse,
     /// Files that are in the way are replaced, others stay.
     Overwrite,

@@ -16,7 +16,7 @@ use crate::tar::BLOCK;
 /// What a piece is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Target {
-    /// Nothing is made of it; its bytes count for the stream's digest.
+    /// No output: the piece's bytes count for the stream's digest only.
     Nobody,
     /// A directory.
     Dir(u32),
