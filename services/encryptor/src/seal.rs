@@ -131,16 +131,22 @@ fn read_and_seal(
     if !attempt.read_pack_into(pack, &mut bench.frame)? {
         return Ok(None);
     }
-    let plain = zstd::zstd_safe::get_frame_content_size(&bench.frame).ok().flatten();
-    let Some(plain) = plain.and_then(|size| u32::try_from(size).ok()) else {
+    let Some(plain) = plain_size(&bench.frame) else {
         return Err(JobError::Fail(format!(
-            "staged pack {pack} is no zstd frame that states its size"
+            "staged pack {pack} is no whole zstd frame that states its size"
         )));
     };
     sealer.seal_into(&bench.frame, &mut bench.sealed)?;
     let bytes = bench.sealed.len() as u64;
     holdfast_telemetry::metrics::global().bytes(holdfast_telemetry::metrics::Flow::Sealed, "pack", bytes);
     Ok(Some(plain))
+}
+
+/// The size of a frame's content, as it states it; `None` if these bytes are not one whole frame.
+fn plain_size(frame: &[u8]) -> Option<u32> {
+    let is_whole = zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+    let plain = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
+    plain.filter(|_| is_whole).and_then(|size| u32::try_from(size).ok())
 }
 
 /// Puts the pack into the repository. One that is there already, from an attempt that ended, has the same plaintext for

@@ -4,23 +4,12 @@
 
 mod common;
 
-use std::time::Duration;
-
-use common::{Bed, artefact, begin_run, context, keys, pack, record_run, run, shop, target};
-use futures::StreamExt as _;
-use holdfast_bus::Delivery;
+use common::{Bed, artefact, begin_run, context, delivery, facts, keys, pack, record_run, run, shop, target};
 use holdfast_events::{Job, What, Work};
 use holdfast_format::{Damaged, ObjectKey, RunId};
-use holdfast_service::{Context, JobError, Stage};
+use holdfast_service::{JobError, Stage};
 use holdfast_syncer::Syncer;
 use holdfast_tests::nats::Server;
-
-fn delivery() -> Delivery {
-    Delivery {
-        count: 1,
-        lost: tokio_util::sync::CancellationToken::new(),
-    }
-}
 
 fn table(bed: &Bed) -> String {
     let path = bed.scratch.path().join("offsite");
@@ -53,19 +42,6 @@ fn sync_point(run: RunId) -> Work {
     }
 }
 
-/// Returns the first `count` facts of a run.
-async fn facts(cx: &Context, run: RunId, count: usize) -> Vec<What> {
-    let mut feed = cx.bus.facts(run).await.unwrap();
-    let mut found = Vec::new();
-    while found.len() < count {
-        let next = tokio::time::timeout(Duration::from_secs(20), feed.next())
-            .await
-            .expect("a fact comes");
-        found.push(next.unwrap().unwrap().what);
-    }
-    found
-}
-
 #[tokio::test]
 async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     let nats = Server::start().unwrap();
@@ -75,14 +51,14 @@ async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     let syncer = Syncer::open(&cx).await;
     assert_eq!(syncer.workers().len(), 1);
     assert!(syncer.workers()[0].takes(&sync(run(1))) && syncer.workers()[0].takes(&sync_point(run(1))));
-    let stray = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();
+    let stray = syncer.run(&cx, &sync(run(1)), &delivery(1)).await.unwrap_err();
     assert!(matches!(stray, JobError::Fail(_)), "{stray:?}");
 
     let sealed = artefact(&bed, &shop(run(1)), run(1), &[pack(&bed, 1, 5000).await]).await;
     begin_run(&bed, run(1), &[shop(run(1))]).await;
     let state = cx.state(run(1)).await.unwrap();
     assert_eq!(syncer.missing(&cx, &state).await.unwrap(), [sync(run(1))]);
-    syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap();
+    syncer.run(&cx, &sync(run(1)), &delivery(1)).await.unwrap();
     let told = facts(&cx, run(1), 1).await;
     let What::ArtefactSynced { artefact, target, sent } = &told[0] else {
         panic!("{told:?}")
@@ -95,7 +71,7 @@ async fn jobs_copy_and_tell_and_what_was_told_can_be_told_again() {
     record_run(&bed, run(1), &[(shop(run(1)), sealed)]).await;
     let state = cx.state(run(1)).await.unwrap();
     assert_eq!(syncer.missing(&cx, &state).await.unwrap(), [sync_point(run(1))]);
-    syncer.run(&cx, &sync_point(run(1)), &delivery()).await.unwrap();
+    syncer.run(&cx, &sync_point(run(1)), &delivery(1)).await.unwrap();
     assert!(keys(&to).await.contains(&ObjectKey::RestorePoint(run(1))));
 
     // Another process, which knows nothing yet, looks at the target and publishes.
@@ -116,7 +92,7 @@ async fn a_target_that_is_away_is_tried_again_and_one_that_is_not_configured_is_
     // The directory is not there, as if a disk were not mounted.
     let cx = context(&bed, &nats, &table(&bed)).await;
     let syncer = Syncer::open(&cx).await;
-    let away = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();
+    let away = syncer.run(&cx, &sync(run(1)), &delivery(1)).await.unwrap_err();
     assert!(
         matches!(&away, JobError::Retry(reason) if reason.contains("offsite")),
         "{away:?}"
@@ -124,13 +100,13 @@ async fn a_target_that_is_away_is_tried_again_and_one_that_is_not_configured_is_
     let state = cx.state(run(1)).await.unwrap();
     assert_eq!(syncer.missing(&cx, &state).await.unwrap(), [sync(run(1))]);
     target(&bed).await;
-    syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap();
+    syncer.run(&cx, &sync(run(1)), &delivery(1)).await.unwrap();
 
     let job = Job::SyncPoint {
         target: "elsewhere".parse().unwrap(),
     };
     let unknown = syncer
-        .run(&cx, &Work { job, ..sync(run(1)) }, &delivery())
+        .run(&cx, &Work { job, ..sync(run(1)) }, &delivery(1))
         .await
         .unwrap_err();
     assert!(
@@ -150,7 +126,7 @@ async fn no_later_capture_builds_on_a_pack_that_cannot_be_copied() {
     bed.flip(ObjectKey::Pack(only.id));
     let cx = context(&bed, &nats, &table(&bed)).await;
     let syncer = Syncer::open(&cx).await;
-    let error = syncer.run(&cx, &sync(run(1)), &delivery()).await.unwrap_err();
+    let error = syncer.run(&cx, &sync(run(1)), &delivery(1)).await.unwrap_err();
     assert!(matches!(error, JobError::Fail(_)), "{error:?}");
     let mark = bed
         .repository

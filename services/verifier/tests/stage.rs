@@ -4,10 +4,7 @@
 
 mod common;
 
-use std::time::Duration;
-
-use common::{Bed, begin_run, capture_directory, context, directory_artefact, run, tree};
-use futures::StreamExt as _;
+use common::{Bed, begin_run, capture_directory, context, delivery, directory_artefact, facts, run, tree};
 use holdfast_bus::{Delivery, Queued};
 use holdfast_events::{Job, What, Work, after_verify};
 use holdfast_format::{Level, ObjectKey, RunId, Verification};
@@ -34,16 +31,7 @@ fn work(run: RunId, level: Level) -> Work {
 async fn serve(cx: &Context, work: &Work) -> Result<(), JobError> {
     let verifier = Verifier::new(cx, secret_keys(&cx.settings).unwrap());
     assert!(verifier.workers()[0].takes(work));
-    verifier
-        .run(
-            cx,
-            work,
-            &Delivery {
-                count: 1,
-                lost: CancellationToken::new(),
-            },
-        )
-        .await
+    verifier.run(cx, work, &delivery(1)).await
 }
 
 async fn records(cx: &Context, run: RunId) -> Vec<Verification> {
@@ -52,11 +40,7 @@ async fn records(cx: &Context, run: RunId) -> Vec<Verification> {
 }
 
 async fn first_fact(cx: &Context, run: RunId) -> What {
-    let mut facts = cx.bus.facts(run).await.unwrap();
-    let next = tokio::time::timeout(Duration::from_secs(20), facts.next())
-        .await
-        .expect("a fact comes");
-    next.unwrap().unwrap().what
+    facts(cx, run, 1).await.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

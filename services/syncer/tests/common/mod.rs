@@ -2,25 +2,22 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../../../shared/repository/tests/common/mod.rs"]
-mod repository;
+#[path = "../../../../shared/service/tests/common/mod.rs"]
+mod service;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_config::Settings;
 use holdfast_format::{
-    Artefact, ContentsRef, Expected, ExpectedSource, Listed, Manifest, ObjectKey, PackId, PackRef, PointArtefact,
-    PointStatus, Reason, RestorePoint, RunId, SourceKind, Steps,
+    Artefact, ContentsRef, Manifest, ObjectKey, PackId, PackRef, PointArtefact, PointStatus, Reason, RestorePoint,
+    RunId, SourceKind,
 };
 use holdfast_repository::{ContentsPut, SealedManifest};
-use holdfast_service::{Context, bus_options, open_bus};
 use holdfast_storage::{Place, Put};
 use holdfast_syncer::{Copier, CopyOptions};
-use holdfast_tests::nats::Server;
-pub use repository::*;
+pub use service::*;
 
 /// Makes a pack of this repository, sealed and written.
 pub async fn pack(bed: &Bed, n: u8, size: usize) -> PackRef {
@@ -85,52 +82,11 @@ pub async fn keys(place: &Place) -> Vec<ObjectKey> {
     listing.objects.into_iter().map(|o| o.key).collect()
 }
 
-pub fn expected(run: RunId) -> Expected {
-    Expected {
-        run,
-        created: now(),
-        reason: Reason::Manual,
-        site: "here".parse().unwrap(),
-        backup_type: "all".to_owned(),
-        stack: None,
-        sources: vec![ExpectedSource {
-            name: "main".parse().unwrap(),
-            kind: SourceKind::Postgres,
-            site: "here".parse().unwrap(),
-        }],
-        steps: Steps {
-            verify: None,
-            targets: vec!["offsite".parse().unwrap()],
-            clean: Vec::new(),
-        },
-        class: holdfast_format::Class::Daily,
-        label: None,
-        hold_until: None,
-        fresh: false,
-        trace: BTreeMap::new(),
-        deadline: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
-    }
-}
-
-/// Writes the expectations and listings of a run.
+/// Writes the expectations and listings of a run, which is copied to one target.
 pub async fn begin_run(bed: &Bed, run: RunId, artefacts: &[Artefact]) {
-    let source: holdfast_format::SourceName = "main".parse().unwrap();
-    bed.repository
-        .write(&ObjectKey::Expected(run), &expected(run))
-        .await
-        .unwrap();
-    let listed = Listed {
-        run,
-        source: source.clone(),
-        at: now(),
-        artefacts: artefacts.to_vec(),
-        images: Vec::new(),
-        notes: Vec::new(),
-    };
-    bed.repository
-        .write(&ObjectKey::Listed(run, source), &listed)
-        .await
-        .unwrap();
+    let mut expected = expected_of(run, &"main".parse().unwrap(), SourceKind::Postgres);
+    expected.steps.targets = vec!["offsite".parse().unwrap()];
+    write_run(bed, &expected, artefacts).await;
 }
 
 /// Writes the restore point of a run with these artefacts, all of them good.
@@ -165,33 +121,4 @@ pub async fn record_run(bed: &Bed, run: RunId, artefacts: &[(Artefact, Arc<Seale
         .write(&ObjectKey::RestorePoint(run), &point)
         .await
         .unwrap();
-}
-
-/// Returns the configuration of a service on this bed, with the targets in `target`.
-pub fn settings(bed: &Bed, nats: &Server, target: &str) -> Arc<Settings> {
-    let dir = bed.scratch.path();
-    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
-    write("backup.pub.asc", &bed.ring.backup.public_armored);
-    write("pipeline.asc", &bed.ring.pipeline.secret_armored);
-    let text = format!(
-        "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
-         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n{target}",
-        dir.join("place").display(),
-        nats.url()
-    );
-    write("holdfast.toml", &text);
-    private(&dir.join("pipeline.asc"));
-    Arc::new(Settings::load(&dir.join("holdfast.toml"), &BTreeMap::new()).unwrap())
-}
-
-fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Returns the context of a service on this bed.
-pub async fn context(bed: &Bed, nats: &Server, target: &str) -> Context {
-    let settings = settings(bed, nats, target);
-    let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();
-    Context::with(settings, bed.repository.clone(), bus).unwrap()
 }

@@ -2,27 +2,24 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../../../shared/repository/tests/common/mod.rs"]
-mod repository;
+#[path = "../../../../shared/service/tests/common/mod.rs"]
+mod service;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_capture::{Packed, Packer, PackerOptions, Root, TreeSpec, Watch, capture_stream, capture_tree};
-use holdfast_config::Settings;
 use holdfast_format::{
-    Artefact, ArtefactKind, Captured, Class, ContentsRef, ContentsWriter, Counts, Expected, ExpectedSource, Extent,
-    Level, Listed, ObjectKey, PackId, PackRef, Reason, RunId, SourceKind, SourceName, Steps,
+    Artefact, ArtefactKind, Captured, ContentsRef, ContentsWriter, Counts, Expected, Extent, Level, ObjectKey, PackId,
+    PackRef, RunId, SourceKind,
 };
 use holdfast_repository::{ContentsPut, SealedManifest};
 use holdfast_sealing::{PackSealer, Profile, SecretKeys};
-use holdfast_service::{Context, bus_options, open_bus};
 use holdfast_storage::Put;
-use holdfast_tests::nats::Server;
 use holdfast_tests::random::Random;
 use holdfast_verifier::VerifyOptions;
-pub use repository::*;
+pub use service::*;
 
 pub type Contents = ContentsWriter<Vec<u8>>;
 
@@ -163,69 +160,9 @@ async fn seal_all(bed: &Bed, packed: &Packed, plain: &[(PackId, Vec<u8>)]) -> Ve
 /// Writes the expectations and listing of a run with one artefact, which is verified to `level` and copied to one
 /// target.
 pub async fn begin_run(bed: &Bed, run: RunId, artefact: &Artefact, level: Level) -> Expected {
-    let source: SourceName = "main".parse().unwrap();
-    let expected = Expected {
-        run,
-        created: now(),
-        reason: Reason::Manual,
-        site: "here".parse().unwrap(),
-        backup_type: "all".to_owned(),
-        stack: None,
-        sources: vec![ExpectedSource {
-            name: source.clone(),
-            kind: SourceKind::Files,
-            site: "here".parse().unwrap(),
-        }],
-        steps: Steps {
-            verify: Some(level),
-            targets: vec!["offsite".parse().unwrap()],
-            clean: Vec::new(),
-        },
-        class: Class::Daily,
-        label: None,
-        hold_until: None,
-        fresh: false,
-        trace: BTreeMap::new(),
-        deadline: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
-    };
-    bed.repository
-        .write(&ObjectKey::Expected(run), &expected)
-        .await
-        .unwrap();
-    let listed = Listed {
-        run,
-        source: source.clone(),
-        at: now(),
-        artefacts: vec![artefact.clone()],
-        images: Vec::new(),
-        notes: Vec::new(),
-    };
-    bed.repository
-        .write(&ObjectKey::Listed(run, source), &listed)
-        .await
-        .unwrap();
+    let mut expected = expected_of(run, &"main".parse().unwrap(), SourceKind::Files);
+    expected.steps.verify = Some(level);
+    expected.steps.targets = vec!["offsite".parse().unwrap()];
+    write_run(bed, &expected, std::slice::from_ref(artefact)).await;
     expected
-}
-
-/// Returns the context of a service on this bed, with `more` in its configuration.
-pub async fn context(bed: &Bed, nats: &Server, more: &str) -> Context {
-    let dir = bed.scratch.path();
-    let write = |name: &str, text: &str| {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::write(dir.join(name), text).unwrap();
-        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
-    };
-    write("backup.pub.asc", &bed.ring.backup.public_armored);
-    write("backup.asc", &bed.ring.backup.secret_armored);
-    write("pipeline.asc", &bed.ring.pipeline.secret_armored);
-    let text = format!(
-        "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
-         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n{more}",
-        dir.join("place").display(),
-        nats.url()
-    );
-    write("holdfast.toml", &text);
-    let settings = Arc::new(Settings::load(&dir.join("holdfast.toml"), &BTreeMap::new()).unwrap());
-    let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();
-    Context::with(settings, bed.repository.clone(), bus).unwrap()
 }

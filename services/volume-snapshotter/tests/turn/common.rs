@@ -3,32 +3,21 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod engine;
-#[path = "../../../../shared/repository/tests/common/mod.rs"]
-mod repository;
+#[path = "../../../../shared/service/tests/common/mod.rs"]
+mod service;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use engine::Engine;
-use holdfast_bus::Delivery;
 use holdfast_capture::{Draft, Staging};
-use holdfast_config::Settings;
 use holdfast_events::{Job, Work};
-use holdfast_format::{
-    Artefact, ArtefactKind, Class, Expected, ExpectedSource, Listed, ObjectKey, Reason, SourceKind, SourceName, Steps,
-};
-use holdfast_service::{Context, JobError, Stage as _, bus_options, open_bus};
+use holdfast_format::{Artefact, ArtefactKind, SourceKind, SourceName};
+use holdfast_service::{Context, JobError, Stage as _};
 use holdfast_tests::nats::Server;
 use holdfast_volume_snapshotter::Snapshotter;
-use jiff::{SignedDuration, Timestamp};
-pub use repository::*;
+pub use service::*;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-
-/// The time limit of every wait.
-pub const SOON: Duration = Duration::from_secs(30);
 
 /// One host that captures volumes.
 pub struct Host {
@@ -65,22 +54,6 @@ pub fn work(name: &str) -> Work {
     }
 }
 
-pub fn delivery() -> Delivery {
-    Delivery {
-        count: 1,
-        lost: CancellationToken::new(),
-    }
-}
-
-/// Waits for a condition.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition().await {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 impl Host {
     /// A host that reads its volumes so: `path`, `archive`.
     pub async fn reading(read: &str) -> Self {
@@ -110,52 +83,19 @@ impl Host {
 
     /// Writes that the run is to bring these volumes.
     pub async fn list(&self, volumes: &[&str]) {
-        let expected = Expected {
-            run: run(1),
-            created: Timestamp::now(),
-            reason: Reason::Manual,
-            site: "here".parse().unwrap(),
-            backup_type: "all".to_owned(),
-            stack: None,
-            sources: vec![ExpectedSource {
-                name: source(),
-                kind: SourceKind::Files,
-                site: "here".parse().unwrap(),
-            }],
-            steps: Steps {
-                verify: None,
-                targets: Vec::new(),
-                clean: Vec::new(),
-            },
-            class: Class::Daily,
-            label: None,
-            hold_until: None,
-            fresh: false,
-            trace: BTreeMap::new(),
-            deadline: Timestamp::now() + SignedDuration::from_hours(1),
-        };
-        let listed = Listed {
-            run: run(1),
-            source: source(),
-            at: now(),
-            artefacts: volumes.iter().map(|name| volume(name)).collect(),
-            images: Vec::new(),
-            notes: Vec::new(),
-        };
-        let repository = &self.bed.repository;
-        repository.write(&ObjectKey::Expected(run(1)), &expected).await.unwrap();
-        let key = ObjectKey::Listed(run(1), source());
-        repository.write(&key, &listed).await.unwrap();
+        let expected = expected_of(run(1), &source(), SourceKind::Files);
+        let artefacts: Vec<Artefact> = volumes.iter().map(|name| volume(name)).collect();
+        write_run(&self.bed, &expected, &artefacts).await;
     }
 
     /// Does the job of a volume.
     pub async fn capture(&self, name: &str) -> Result<(), JobError> {
-        self.snapshotter.run(&self.cx, &work(name), &delivery()).await
+        self.snapshotter.run(&self.cx, &work(name), &delivery(1)).await
     }
 
     /// Begins the job of a volume.
     pub fn begin(&self, name: &str) -> Running {
-        let delivery = delivery();
+        let delivery = delivery(1);
         let lost = delivery.lost.clone();
         let snapshotter = self.snapshotter.clone();
         let cx = self.cx.clone();
@@ -199,27 +139,4 @@ impl Running {
         self.task.abort();
         assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
     }
-}
-
-async fn context(bed: &Bed, nats: &Server, docker: &str) -> Context {
-    let dir = bed.scratch.path();
-    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
-    write("backup.pub.asc", &bed.ring.backup.public_armored);
-    write("pipeline.asc", &bed.ring.pipeline.secret_armored);
-    private(&dir.join("pipeline.asc"));
-    let text = format!(
-        "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
-         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n{docker}",
-        dir.join("place").display(),
-        nats.url()
-    );
-    write("holdfast.toml", &text);
-    let settings = Arc::new(Settings::load(&dir.join("holdfast.toml"), &BTreeMap::new()).unwrap());
-    let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();
-    Context::with(settings, bed.repository.clone(), bus).unwrap()
-}
-
-fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }

@@ -69,7 +69,7 @@ async fn what_is_staged_whole_is_only_asked_to_be_sealed() {
     assert_eq!(seals, works(run(1), [seal]));
     // The bus has lost everything meanwhile.
     let empty = Server::start().unwrap();
-    let cx = context(&host.bed, &empty).await;
+    let cx = context(&host.bed, &empty, "").await;
     let begun = Session::begin(&cx, &host.staging, &work(run(1)), &delivery(2)).await;
     assert!(begun.unwrap().is_none());
     let asked = cx.bus.publish_work(&seals[0]).await.unwrap();

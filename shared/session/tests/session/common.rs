@@ -2,40 +2,28 @@
 
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../../../repository/tests/common/mod.rs"]
-mod repository;
+#[path = "../../../service/tests/common/mod.rs"]
+mod service;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use holdfast_bus::{Delivery, Disposition, Handler, Queued, WorkerOptions};
 use holdfast_capture::{Attempt, Receipt, Staging, capture_stream};
-use holdfast_config::Settings;
 use holdfast_events::{Job, What, Work, WorkStage};
-use holdfast_format::{
-    Artefact, ArtefactKind, Class, ContentsRef, Expected, ExpectedSource, Listed, ObjectKey, Reason, RunId, SourceKind,
-    SourceName, Steps,
-};
+use holdfast_format::{Artefact, ArtefactKind, ContentsRef, Expected, ObjectKey, RunId, SourceKind, SourceName};
 use holdfast_repository::{ContentsPut, SealedManifest};
 use holdfast_sealing::Profile;
-use holdfast_service::{Context, JobError, bus_options, open_bus};
+use holdfast_service::{Context, JobError};
 use holdfast_session::{Input, Session, SourceFacts};
 use holdfast_tests::nats::Server;
-use jiff::{SignedDuration, Timestamp};
-pub use repository::*;
+pub use service::*;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// Bytes that fill a pack, and less than two.
 pub const PACK: usize = 20 << 20;
-
-/// The time limit of every wait.
-pub const SOON: Duration = Duration::from_secs(30);
 
 /// Room for all that a test stages.
 const ROOM: u64 = 1 << 30;
@@ -75,13 +63,6 @@ pub fn work_for(run: RunId, artefact: &Artefact) -> Work {
     }
 }
 
-pub fn delivery(count: u64) -> Delivery {
-    Delivery {
-        count,
-        lost: CancellationToken::new(),
-    }
-}
-
 /// Bytes that do not compress, and in which no chunk is like another.
 pub fn noise(size: usize, seed: u64) -> Vec<u8> {
     let mut out = vec![0; size];
@@ -98,30 +79,9 @@ pub fn stream(bytes: &[u8], input: &mut Input<'_>) -> Result<SourceFacts, JobErr
 }
 
 pub fn expected(run: RunId) -> Expected {
-    Expected {
-        run,
-        created: Timestamp::now(),
-        reason: Reason::Manual,
-        site: "here".parse().unwrap(),
-        backup_type: "all".to_owned(),
-        stack: None,
-        sources: vec![ExpectedSource {
-            name: source(),
-            kind: SourceKind::Files,
-            site: "here".parse().unwrap(),
-        }],
-        steps: Steps {
-            verify: None,
-            targets: vec!["offsite".parse().unwrap()],
-            clean: Vec::new(),
-        },
-        class: Class::Daily,
-        label: None,
-        hold_until: None,
-        fresh: false,
-        trace: BTreeMap::new(),
-        deadline: Timestamp::now() + SignedDuration::from_hours(1),
-    }
+    let mut expected = expected_of(run, &source(), SourceKind::Files);
+    expected.steps.targets = vec!["offsite".parse().unwrap()];
+    expected
 }
 
 struct Taking(mpsc::UnboundedSender<Work>);
@@ -134,15 +94,6 @@ impl Handler for Taking {
     }
 }
 
-/// Waits for a condition.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition().await {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 impl Host {
     pub async fn new() -> Self {
         Self::with_room(ROOM).await
@@ -152,7 +103,7 @@ impl Host {
     pub async fn with_room(bytes: u64) -> Self {
         let bed = Bed::new().await;
         let nats = Server::start().unwrap();
-        let cx = context(&bed, &nats).await;
+        let cx = context(&bed, &nats, "").await;
         let staged = TempDir::new().unwrap();
         let staging = Arc::new(Staging::open(staged.path(), bytes).unwrap());
         Self {
@@ -170,19 +121,7 @@ impl Host {
     }
 
     pub async fn begin_run_of(&self, expected: &Expected, artefacts: Vec<Artefact>) {
-        let run = expected.run;
-        let repository = &self.bed.repository;
-        repository.write(&ObjectKey::Expected(run), expected).await.unwrap();
-        let listed = Listed {
-            run,
-            source: source(),
-            at: now(),
-            artefacts,
-            images: Vec::new(),
-            notes: Vec::new(),
-        };
-        let key = ObjectKey::Listed(run, source());
-        repository.write(&key, &listed).await.unwrap();
+        write_run(&self.bed, expected, &artefacts).await;
     }
 
     /// The session of a run's artefact, at its first delivery.
@@ -227,13 +166,7 @@ impl Host {
 
     /// The next `count` facts of a run, from its first.
     pub async fn facts(&self, run: RunId, count: usize) -> Vec<What> {
-        let mut feed = self.cx.bus.facts(run).await.unwrap();
-        let mut found = Vec::new();
-        while found.len() < count {
-            let next = tokio::time::timeout(SOON, feed.next()).await;
-            found.push(next.expect("a fact comes").unwrap().unwrap().what);
-        }
-        found
+        facts(&self.cx, run, count).await
     }
 
     /// Names of everything in the staging folder but its lock.
@@ -296,28 +229,4 @@ pub async fn close(bed: &Bed, attempt: &Attempt) -> Arc<SealedManifest> {
     bed.repository.write(&key, &manifest).await.unwrap();
     attempt.discard().unwrap();
     bed.repository.manifest(artefact).await.unwrap().unwrap()
-}
-
-/// The context of a service on this bed.
-pub async fn context(bed: &Bed, nats: &Server) -> Context {
-    let dir = bed.scratch.path();
-    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
-    write("backup.pub.asc", &bed.ring.backup.public_armored);
-    write("pipeline.asc", &bed.ring.pipeline.secret_armored);
-    private(&dir.join("pipeline.asc"));
-    let text = format!(
-        "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
-         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n",
-        dir.join("place").display(),
-        nats.url()
-    );
-    write("holdfast.toml", &text);
-    let settings = Arc::new(Settings::load(&dir.join("holdfast.toml"), &BTreeMap::new()).unwrap());
-    let bus = open_bus(&bus_options(&settings, &nats.url(), "test")).await.unwrap();
-    Context::with(settings, bed.repository.clone(), bus).unwrap()
-}
-
-fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }

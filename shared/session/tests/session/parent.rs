@@ -83,7 +83,7 @@ async fn an_artefact_that_is_sealed_to_other_readers_is_no_parent() {
     keys.recipients = Some(crate::common::Ring::new().recipients());
     let place = host.bed.repository.place().clone();
     let repository = Repository::open(place, keys).await.unwrap();
-    let cx = context(&host.bed, &host.nats).await;
+    let cx = context(&host.bed, &host.nats, "").await;
     let cx = Context::with(cx.settings.clone(), repository, cx.bus.clone()).unwrap();
     let draft = again(&host, &cx, &expected(run(2)), 1).await;
     assert!(is_stored_anew(&draft), "{draft:?}");
