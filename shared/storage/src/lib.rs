@@ -16,18 +16,22 @@
 mod classify;
 mod direct;
 mod error;
+mod failure;
 mod http;
 mod listing;
 mod local;
+mod object;
 mod open;
 mod options;
 mod place;
 mod probe;
 mod throttle;
 mod transfer;
+mod unfinished;
 
 pub use error::{Operation, StorageError};
 pub use listing::{Listed, Listing, Prefix};
+pub use object::{Meta, Put};
 pub use options::PlaceOptions;
-pub use place::{Meta, Place, Put};
+pub use place::Place;
 pub use probe::Probe;

@@ -10,7 +10,8 @@ use object_store::{ListResult, ObjectMeta, ObjectStore};
 
 use crate::classify::Class;
 use crate::error::{Operation, StorageError};
-use crate::place::{Meta, Place};
+use crate::object::Meta;
+use crate::place::Place;
 
 /// A set of objects to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,24 +9,16 @@ use holdfast_format::PlaceName;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use secrecy::ExposeSecret;
-use url::Url;
 
 use crate::error::{StorageCause, StorageError};
 use crate::http::Connector;
 use crate::options::PlaceOptions;
-use crate::place::Place;
+use crate::place::{Opened, Place};
 
 /// Connecting takes no longer than this, however patient the place is otherwise.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-
-pub(crate) struct Opened {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    /// The directory, if the place is one.
-    pub(crate) root: Option<PathBuf>,
-    pub(crate) conditional: Arc<AtomicBool>,
-}
 
 impl Place {
     /// Opens a place. Looks whether a directory exists; asks nothing of a bucket (see [`Place::probe`]).
@@ -185,15 +177,4 @@ fn retries(options: &PlaceOptions) -> RetryConfig {
         max_retries: 10,
         retry_timeout: options.retry_for,
     }
-}
-
-/// Returns the URL without anything that may be secret.
-pub(crate) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both calls fail only for URLs that cannot have a user, and so have none.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
 }

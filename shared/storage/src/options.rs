@@ -61,3 +61,14 @@ impl PlaceOptions {
         }
     }
 }
+
+/// Returns the URL without anything that may be secret.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both calls fail only for URLs that cannot have a user, and so have none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}

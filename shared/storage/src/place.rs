@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_format::{ObjectKey, PlaceName};
-use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::classify::{Class, classify};
 use crate::error::{Operation, StorageError};
 use crate::local;
-use crate::open::{Opened, shown};
-use crate::options::PlaceOptions;
+use crate::object::{Meta, Put};
+use crate::options::{PlaceOptions, shown};
 use crate::throttle::Throttle;
 
 /// Number of tries of a write that was cut off, or was told of an object that then is not there.
@@ -31,6 +30,14 @@ pub(crate) const DIRECT_MIN: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Place {
     pub(crate) inner: Arc<Inner>,
+}
+
+/// A store that was opened.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The directory, if the place is one.
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) conditional: Arc<AtomicBool>,
 }
 
 pub(crate) struct Inner {
@@ -46,37 +53,6 @@ pub(crate) struct Inner {
     pub(crate) retry_for: Duration,
     class: Option<String>,
     hidden: Vec<SecretString>,
-}
-
-/// The outcome of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// The object is new.
-    Created,
-    /// An object of this key was there, and still is as it was. An earlier attempt of this same write may have left it.
-    AlreadyThere {
-        /// Size of that object in bytes.
-        size: u64,
-    },
-}
-
-/// An object as the store describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// Size in bytes.
-    pub size: u64,
-    /// The time of the write, by the store's clock.
-    pub modified: Timestamp,
-}
-
-impl Meta {
-    pub(crate) fn of(meta: &ObjectMeta) -> Self {
-        Self {
-            size: meta.size,
-            modified: Timestamp::from_microsecond(meta.last_modified.timestamp_micros())
-                .unwrap_or(Timestamp::UNIX_EPOCH),
-        }
-    }
 }
 
 impl fmt::Debug for Place {

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::classify::{Class, classify};
 use crate::error::{Operation, StorageError};
-use crate::place::{Place, Put};
+use crate::object::Put;
+use crate::place::Place;
 
 const NAME: &str = "holdfast-probe-";
 

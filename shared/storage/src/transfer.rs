@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt
 
 use crate::classify::{Class, classify};
 use crate::error::{Operation, StorageError};
-use crate::place::{DIRECT_MIN, Place, Put, path_of};
+use crate::object::Put;
+use crate::place::{DIRECT_MIN, Place, path_of};
 use crate::{direct, local};
 
 /// Bytes up to which a file is sent in one request, which can be conditional everywhere.
