@@ -102,7 +102,7 @@ impl Sealing {
     }
 }
 
-/// Whether a job waits in a context's queue.
+/// Tells whether a job waits in a context's queue, and puts it there.
 pub async fn waits(cx: &Context, work: &Work) -> bool {
     cx.bus.publish_work(work).await.unwrap() == Queued::AlreadyThere
 }
