@@ -70,6 +70,7 @@ const UNNAMED: &[(&str, &[&str])] = &[
             "RepositoryPacks",
         ],
     ),
+    ("scheduler", &["CalendarError"]),
     ("service", &["ProgressTeller", "ProvenFacts"]),
     ("storage", &["Listing", "Operation", "Probe"]),
     (

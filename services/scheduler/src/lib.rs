@@ -17,7 +17,7 @@ mod recorder;
 mod run_ids;
 mod scheduler;
 
-pub use calendar::Calendar;
+pub use calendar::{Calendar, CalendarError};
 pub use configured::trigger_of;
 pub use due::Schedule;
 pub use expect::{Known, Start, expect};
