@@ -27,8 +27,6 @@ mod reading;
 mod turn;
 mod volume;
 
-pub use databases::reach_from_here;
-
 /// The time that a process which is to end waits for its containers to be back.
 const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
 

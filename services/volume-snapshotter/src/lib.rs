@@ -8,6 +8,5 @@ mod docker;
 mod process;
 mod stage;
 
-pub use docker::reach_from_here;
 pub use process::main;
 pub use stage::Snapshotter;

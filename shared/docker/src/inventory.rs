@@ -7,13 +7,12 @@ use glob::Pattern;
 use holdfast_format::Class;
 
 use crate::facts::{Container, MountKind, State, Volume};
-use crate::labels::{self, ContainerPolicy, HELPER, LabelFault, LabelWarning, Mode, Understood, VolumePolicy};
+use crate::labels::{self, ContainerPolicy, HELPER, LabelFault, LabelWarning, Mode, PROJECT, Understood, VolumePolicy};
 
 mod database;
 
 pub use database::{Database, DatabaseFault, DatabaseNetwork, Password};
 
-const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 const WORKING_DIR: &str = "com.docker.compose.project.working_dir";

@@ -20,6 +20,9 @@ pub const PREFIX: &str = "holdfast.";
 /// Marks the containers that Holdfast makes for its own use; see [`crate::helper`].
 pub const HELPER: &str = "holdfast.helper";
 
+/// The label by which Compose names the stack of a container, volume or network.
+pub const PROJECT: &str = "com.docker.compose.project";
+
 const ENABLE: &str = "holdfast.enable";
 const MODE: &str = "holdfast.mode";
 const GROUP: &str = "holdfast.group";

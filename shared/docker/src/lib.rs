@@ -8,6 +8,7 @@
 //! - [`engine`]: calls the engine. Every call has a time limit, and every error names the operation and the thing.
 //! - [`perform`]: carries out a quiet plan, and brings everything back in every exit path.
 //! - [`network`]: joins networks for a while, to reach a database.
+//! - [`reach`]: finds the way to the databases of a container.
 //! - [`helper`]: makes containers only to reach a volume's files through the engine.
 
 pub mod engine;
@@ -20,3 +21,4 @@ pub mod network;
 mod owned;
 pub mod perform;
 pub mod quiet;
+pub mod reach;

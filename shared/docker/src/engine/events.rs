@@ -7,6 +7,7 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures::{Stream, StreamExt};
 
 use super::{Engine, EngineError};
+use crate::labels;
 
 /// An event of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ fn event(message: bollard::models::EventMessage) -> Option<Event> {
             id: actor.id?,
             name: attribute("name").unwrap_or_default(),
             image: attribute("image").unwrap_or_default(),
-            stack: attribute("com.docker.compose.project"),
+            stack: attribute(labels::PROJECT),
         },
         _ => return None,
     };

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use holdfast_config::{Secret, Settings};
+use holdfast_config::{Connection, Secret, Settings};
 use holdfast_docker::network::Joined;
+use holdfast_docker::reach::reach;
 use holdfast_format::ArtefactKind;
 use holdfast_postgres::{PgError, Server};
 use holdfast_restore::{
     DatabaseError, DatabaseOptions, GlobalsOptions, replace_database, restore_database, restore_globals, try_database,
     try_globals,
 };
+use holdfast_session::own_container;
 use serde::Serialize;
 
 use super::{Attended, Common, Opened, SourceArgs};
@@ -142,17 +144,19 @@ impl ContainerServer {
         joined: &mut Vec<Joined>,
     ) -> Result<Self, CliError> {
         let host = super::docker::host(settings).await?;
-        let found = holdfast_volume_snapshotter::reach_from_here(&host.engine, &host.state_dir, container).await;
-        let (found, new) = found.map_err(|error| CliError::failed(error.reason().to_owned()))?;
-        joined.extend(new);
-        let password = found.password.as_deref().map(Secret::new);
-        let server = Server::at(&found.connection(), password, None).map_err(server_error)?;
-        let name = if database.is_empty() { &found.database } else { database };
+        let own = own_container();
+        let found = reach(&host.engine, &host.state_dir, container, own.as_deref()).await;
+        let found = found.map_err(|error| CliError::failed(holdfast_fault::chain(&error).to_string()))?;
+        joined.extend(found.joined);
+        let first = &found.database;
+        let at = Connection::at(&found.address, first.port, &first.user, &first.database);
+        let server = Server::at(&at, found.password, None).map_err(server_error)?;
+        let name = if database.is_empty() { &first.database } else { database };
         let target = Self {
             server: server.with_database(name),
             container: container.to_owned(),
         };
-        let first = target.server.with_database(&found.database);
+        let first = target.server.with_database(&first.database);
         first.connect().await.map_err(server_error)?;
         Ok(target)
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use holdfast_docker::labels::PROJECT;
 use holdfast_docker::network::Joined;
 use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ArtefactKind, ImageInUse, PointArtefact, PointStatus, RestorePoint, RunId};
@@ -18,9 +19,6 @@ use super::{FromArgs, OpenPlace, Opened, database, files};
 use crate::error::file_error;
 use crate::output::{Output, Table};
 use crate::{CliError, Exit, Global, human, parse};
-
-/// The stack's name in the labels of its volumes.
-const PROJECT: &str = "com.docker.compose.project";
 
 /// What somebody wrote: a run's id, or `STACK[@TIME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
