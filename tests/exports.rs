@@ -32,6 +32,7 @@ const UNNAMED: &[(&str, &[&str])] = &[
             "BackFailure",
             "BackProblem",
             "DatabaseFault",
+            "DatabaseNetwork",
             "Endpoint",
             "Environment",
             "Event",
@@ -45,8 +46,11 @@ const UNNAMED: &[(&str, &[&str])] = &[
             "Mount",
             "Network",
             "OnFailure",
+            "Password",
             "QuietError",
             "QuietStep",
+            "ReachError",
+            "Reached",
             "Recovered",
             "RecoveryFailure",
             "Stack",
@@ -71,7 +75,7 @@ const UNNAMED: &[(&str, &[&str])] = &[
         ],
     ),
     ("scheduler", &["CalendarError"]),
-    ("service", &["ProgressTeller", "ProvenFacts"]),
+    ("service", &["HardenError", "ProgressTeller", "ProvenFacts"]),
     ("storage", &["Listing", "Operation", "Probe"]),
     (
         "telemetry",
@@ -88,7 +92,6 @@ const UNNAMED: &[(&str, &[&str])] = &[
             "ShutdownError",
         ],
     ),
-    ("verifier", &["HardenError"]),
 ];
 
 /// Returns the names that a library's root, or one of its public modules, exports from this workspace.

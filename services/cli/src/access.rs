@@ -265,5 +265,5 @@ pub(crate) fn public_twin(secret: &Path) -> Option<PathBuf> {
 
 /// Keeps this process's memory to itself, before secret backup keys are in it.
 pub(crate) fn harden() -> Result<(), CliError> {
-    holdfast_verifier::harden().map_err(|error| CliError::because("keep secret keys to this process", error))
+    holdfast_service::harden().map_err(|error| CliError::because("keep secret keys to this process", error))
 }

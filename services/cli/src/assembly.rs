@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use holdfast_bus::{BusOptions, PrivateServer};
 use holdfast_capture::Staging;
-use holdfast_config::{Period, Secret, Settings};
+use holdfast_config::{Period, Settings};
 use holdfast_dumper::Dumper;
 use holdfast_encryptor::Encryptor;
 use holdfast_janitor::Janitor;
 use holdfast_repository::Repository;
 use holdfast_scheduler::Scheduler;
-use holdfast_service::{Context, Serving, Stage, bus_options, open_bus, open_repository, serve};
+use holdfast_service::{Context, Serving, Stage, bus_options, open_bus, open_repository, secret_keys, serve};
 use holdfast_session::open_staging;
 use holdfast_syncer::Syncer;
 use holdfast_telemetry::http::{self, Health};
-use holdfast_verifier::{Verifier, secret_keys};
+use holdfast_verifier::Verifier;
 use holdfast_volume_snapshotter::Snapshotter;
 use tokio::task::JoinSet;
 
@@ -170,15 +170,12 @@ pub(crate) async fn stages(cx: &Context, staging: Arc<Staging>) -> Result<Vec<Ar
 /// # Errors
 /// [`CliError::Keys`] if there is no secret key, it cannot be used, or it opens nothing of what is captured.
 pub(crate) fn check_verifier(settings: &Settings) -> Result<(), CliError> {
-    let section = &settings.verifier;
-    if section.secret_keys.is_empty() {
+    let keys = secret_keys(settings);
+    let Some(secret) = keys.map_err(|error| CliError::keys("verifier.secret_keys cannot be used", error))? else {
         return Err(CliError::no_key(
             "verifying beyond integrity needs a secret backup key: name it in verifier.secret_keys, or verify where it is",
         ));
-    }
-    let passphrase = section.passphrase.as_ref().map(Secret::expose);
-    let secret = holdfast_sealing::SecretKeys::from_files(&section.secret_keys, passphrase);
-    let secret = secret.map_err(|error| CliError::keys("verifier.secret_keys cannot be used", error))?;
+    };
     let recipients =
         holdfast_sealing::Recipients::from_files(&settings.encryption.recipients, std::time::SystemTime::now());
     let recipients = recipients.map_err(|error| CliError::keys("encryption.recipients cannot be used", error))?;

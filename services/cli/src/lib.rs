@@ -4,7 +4,7 @@
 //! - `assembly`: every service in one process, for `up` and for `run` on a host without a NATS server.
 //! - `access`: a repository opened with what a host has, be it a whole configuration or one secret key.
 //! - `age`: how old a source's newest good backup may be.
-//! - `catalog` and `resolve`: what is in a repository, and which of it somebody means.
+//! - `overview` and `resolve`: what is in a repository, and which of it somebody means.
 //!
 //! Results go to standard output, logs and progress to standard error.
 
@@ -12,7 +12,6 @@ mod access;
 mod age;
 mod args;
 mod assembly;
-mod catalog;
 mod checks;
 mod commands;
 mod error;
@@ -22,6 +21,7 @@ mod human;
 mod link;
 mod logs;
 mod output;
+mod overview;
 mod parse;
 mod progress;
 mod resolve;

@@ -8,7 +8,7 @@ use holdfast_repository::{Catalogue, RepositoryError, SealedManifest};
 use holdfast_storage::Prefix;
 use jiff::Timestamp;
 
-use crate::catalog::{Known, RunView, Standing};
+use crate::overview::{Known, RunView, Standing};
 use crate::{CliError, human, parse};
 
 /// The least digits of an artefact's id that name it.

@@ -10,7 +10,6 @@
 //! [`verify_artefact`] works for any place; `holdfast verify` calls it, too.
 
 mod error;
-mod harden;
 mod judge;
 mod judged;
 mod options;
@@ -21,8 +20,7 @@ mod trial;
 mod verify;
 
 pub use error::VerifyError;
-pub use harden::{HardenError, harden};
-pub use options::{VerifyOptions, client_dirs, secret_keys};
+pub use options::VerifyOptions;
 pub use process::main;
 pub use record::record;
 pub use stage::Verifier;

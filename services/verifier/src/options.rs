@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdfast_config::{Secret, Settings};
+use holdfast_config::Settings;
 use holdfast_format::RunId;
 use holdfast_restore::{Limits, Progress};
-use holdfast_sealing::{KeyError, SecretKeys};
 use holdfast_service::is_in_memory;
 use holdfast_telemetry::clock::SharedClock;
 
@@ -37,25 +36,12 @@ impl VerifyOptions {
             run: None,
             scratch,
             trial: trial_dir(settings),
-            client_dirs: client_dirs(settings),
+            client_dirs: settings.client_dirs(),
             limits: Limits::default(),
             clock,
             progress: Arc::default(),
         }
     }
-}
-
-/// Reads the secret backup keys of `[verifier]`. `None` if there are none.
-///
-/// # Errors
-/// [`KeyError`], which names the file.
-pub fn secret_keys(settings: &Settings) -> Result<Option<SecretKeys>, KeyError> {
-    let section = &settings.verifier;
-    if section.secret_keys.is_empty() {
-        return Ok(None);
-    }
-    let passphrase = section.passphrase.as_ref().map(Secret::expose);
-    SecretKeys::from_files(&section.secret_keys, passphrase).map(Some)
 }
 
 /// Returns the folder to restore files into: the configured one, which may then hold plaintext, or else the machine's
@@ -68,17 +54,4 @@ pub(crate) fn trial_dir(settings: &Settings) -> Option<PathBuf> {
         .scratch_dir
         .clone()
         .or_else(|| is_in_memory(shared).then(|| shared.to_owned()))
-}
-
-/// Returns all folders that the configuration names for PostgreSQL's programs, sorted.
-#[must_use]
-pub fn client_dirs(settings: &Settings) -> Vec<PathBuf> {
-    let mut dirs: Vec<PathBuf> = settings
-        .postgres
-        .iter()
-        .flat_map(|server| server.client_dirs.clone())
-        .collect();
-    dirs.sort();
-    dirs.dedup();
-    dirs
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use holdfast_config::SecretSection;
-use holdfast_service::{Stage, exit_code, run_process};
+use holdfast_service::{Stage, exit_code, harden, run_process, secret_keys};
 
-use crate::{Verifier, harden, secret_keys};
+use crate::Verifier;
 
 /// Runs the service, as the command line and the configuration say, until it is told to end.
 #[must_use]

@@ -8,9 +8,10 @@ use common::{Bed, begin_run, capture_directory, context, delivery, directory_art
 use holdfast_bus::{Delivery, Queued};
 use holdfast_events::{Job, What, Work, after_verify};
 use holdfast_format::{Level, ObjectKey, RunId, Verification};
+use holdfast_service::secret_keys;
 use holdfast_service::{Context, JobError, Stage};
 use holdfast_tests::nats::Server;
-use holdfast_verifier::{Verifier, secret_keys};
+use holdfast_verifier::Verifier;
 use tokio_util::sync::CancellationToken;
 
 const KEYS: &str = "[verifier]\nsecret_keys = [\"backup.asc\"]\nscratch_dir = \"trial\"\n";

@@ -277,6 +277,19 @@ impl Settings {
         all.find(|(name, _)| *name == source).and_then(|(_, age)| age)
     }
 
+    /// Returns all folders that `[[postgres]]` sections name for PostgreSQL's programs, sorted.
+    #[must_use]
+    pub fn client_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs: Vec<PathBuf> = self
+            .postgres
+            .iter()
+            .flat_map(|server| server.client_dirs.clone())
+            .collect();
+        dirs.sort();
+        dirs.dedup();
+        dirs
+    }
+
     /// Returns the sources of `[docker]`.
     #[must_use]
     pub fn docker_sources(&self) -> &[DockerSource] {

@@ -6,7 +6,7 @@
 //! that asks again for whatever the repository lacks, so that nothing depends on a message having survived.
 
 mod context;
-
+mod harden;
 mod in_memory;
 mod job;
 mod open;
@@ -18,9 +18,12 @@ mod serve;
 mod stage;
 
 pub use context::Context;
+pub use harden::{HardenError, harden};
 pub use in_memory::is_in_memory;
 pub use job::JobError;
-pub use open::{OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, target_place};
+pub use open::{
+    OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, secret_keys, target_place,
+};
 pub use process::{exit_code, run_process, shutdown_signal};
 pub use progress::ProgressTeller;
 pub use proven_facts::{ProvenFacts, none_if_damaged, proven_facts};

@@ -147,7 +147,20 @@ pub async fn target_place(target: &Target) -> Result<Place, OpenError> {
     open_named(target.name.clone(), options).await
 }
 
-/// The keys that services hold: public backup keys, and the pipeline key. Recipients that expire within 30 days are
+/// Reads the secret backup keys of `[verifier]`. `None` if there are none.
+///
+/// # Errors
+/// [`KeyError`], which names the file.
+pub fn secret_keys(settings: &Settings) -> Result<Option<SecretKeys>, KeyError> {
+    let section = &settings.verifier;
+    if section.secret_keys.is_empty() {
+        return Ok(None);
+    }
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    SecretKeys::from_files(&section.secret_keys, passphrase).map(Some)
+}
+
+/// Reads the keys that services hold: public backup keys, and the pipeline key. Recipients that expire within 30 days are
 /// warned of; expired ones are refused.
 ///
 /// # Errors

@@ -7,8 +7,8 @@ use holdfast_storage::Place;
 use jiff::SignedDuration;
 
 use super::Check;
-use crate::catalog;
 use crate::human;
+use crate::overview;
 
 /// Clocks further apart make retention refuse to delete, and records look as if they came from the future.
 const CLOCK_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -70,7 +70,7 @@ fn retention(settings: &Settings) -> Option<Check> {
 
 /// Whether the records of all runs can be read.
 async fn records(name: &str, repository: &Repository) -> Vec<Check> {
-    match catalog::unreadable(&Catalogue::new(repository.clone())).await {
+    match overview::unreadable(&Catalogue::new(repository.clone())).await {
         Ok(found) => found
             .into_iter()
             .map(|record| Check::fail(format!("{name} {}", record.what), record.problem, RECORD_ADVICE))

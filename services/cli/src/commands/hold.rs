@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::access::{self, Access, READING};
 use crate::logs::Logs;
 use crate::output::Output;
-use crate::{CliError, Exit, Global, catalog, human, parse};
+use crate::{CliError, Exit, Global, human, overview, parse};
 
 /// Arguments of `hold`.
 #[derive(Debug, Args)]
@@ -105,7 +105,7 @@ pub(crate) async fn run_release(global: &Global, args: &ReleaseArgs) -> Result<E
 
 async fn put(repository: Repository, hold: Hold) -> Result<&'static str, CliError> {
     let (place, key) = (repository.place(), ObjectKey::Hold(hold.run));
-    if catalog::is_given_up(&Catalogue::new(repository.clone()), hold.run).await? {
+    if overview::is_given_up(&Catalogue::new(repository.clone()), hold.run).await? {
         return Err(CliError::refused(
             "retention has given the run up already",
             "take it from another place",

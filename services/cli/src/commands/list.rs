@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::access::{self, Access, READING};
-use crate::catalog::{self, Row, RunView, Unreadable};
 use crate::logs::Logs;
 use crate::output::{Output, Table};
+use crate::overview::{self, Row, RunView, Unreadable};
 use crate::{CliError, Exit, Global, human, parse};
 
 /// Arguments of `list`.
@@ -64,7 +64,7 @@ pub(crate) async fn run(global: &Global, args: &ListArgs) -> Result<Exit, CliErr
     let _logs = Logs::start(global, Some(&settings), None)?;
     let access = Access::open(&settings, args.place.as_ref()).await?;
     let out = Output::new(args.json);
-    let (mut views, unreadable) = catalog::runs(&access.catalogue, args.limit).await?;
+    let (mut views, unreadable) = overview::runs(&access.catalogue, args.limit).await?;
     if views.len() + unreadable.len() >= args.limit {
         eprintln!(
             "only the newest {} runs were looked at; --limit N looks at more",
@@ -87,8 +87,8 @@ pub(crate) async fn run(global: &Global, args: &ListArgs) -> Result<Exit, CliErr
             |out| runs_text(out, &views),
         );
     } else {
-        let wanted = |known: &catalog::Known| args.source.as_ref().is_none_or(|s| *s == known.source);
-        let artefacts = catalog::rows(&access.catalogue, &views, wanted).await?;
+        let wanted = |known: &overview::Known| args.source.as_ref().is_none_or(|s| *s == known.source);
+        let artefacts = overview::rows(&access.catalogue, &views, wanted).await?;
         let all = Artefacts {
             place,
             artefacts,
@@ -117,7 +117,7 @@ fn run_row(view: &RunView) -> RunRow {
         failed: view
             .artefacts
             .iter()
-            .filter(|a| matches!(a.standing, catalog::Standing::Failed(..)))
+            .filter(|a| matches!(a.standing, overview::Standing::Failed(..)))
             .count(),
     }
 }

@@ -183,7 +183,7 @@ impl Opened {
     pub(crate) fn client_dirs(&self) -> Vec<PathBuf> {
         self.settings
             .as_ref()
-            .map(|settings| holdfast_verifier::client_dirs(settings))
+            .map(|settings| settings.client_dirs())
             .unwrap_or_default()
     }
 }

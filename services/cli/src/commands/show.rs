@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::access::{self, Access, READING};
-use crate::catalog::{self, Row, RunView};
 use crate::logs::Logs;
 use crate::output::{Output, Table};
+use crate::overview::{self, Row, RunView};
 use crate::resolve::{self, What};
 use crate::{CliError, Exit, Global, human, parse};
 
@@ -87,7 +87,7 @@ pub(crate) async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliErr
 
 async fn shown_run(catalogue: &Catalogue, place: PlaceName, view: RunView) -> Result<ShownRun, CliError> {
     let failures = catalogue.failures(view.run).await?;
-    let artefacts = catalog::rows(catalogue, std::slice::from_ref(&view), |_| true).await?;
+    let artefacts = overview::rows(catalogue, std::slice::from_ref(&view), |_| true).await?;
     let expected = view.expected.as_ref();
     Ok(ShownRun {
         place,
@@ -100,7 +100,7 @@ async fn shown_run(catalogue: &Catalogue, place: PlaceName, view: RunView) -> Re
         class: view.class(),
         label: view.label().map(str::to_owned),
         deadline: expected.map(|e| e.deadline),
-        hold: catalog::hold(catalogue, view.run).await?,
+        hold: overview::hold(catalogue, view.run).await?,
         hold_until: view.hold_until(),
         verify: expected.and_then(|e| e.steps.verify),
         targets: expected.map(|e| e.steps.targets.clone()).unwrap_or_default(),

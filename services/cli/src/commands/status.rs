@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::access::{self, Access, READING};
 use crate::age::{self, Age, Limits};
-use crate::catalog::{self, Row, RunView, Unreadable};
 use crate::logs::Logs;
 use crate::output::{Output, Table};
+use crate::overview::{self, Row, RunView, Unreadable};
 use crate::{CliError, Exit, Global, human, parse};
 
 /// Runs looked at: for hourly backups, a month.
@@ -88,7 +88,7 @@ pub(crate) async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, CliE
     let access = Access::open(&settings, args.place.as_ref()).await?;
     let now = holdfast_telemetry::clock::system().now();
     let mut limits = Limits::of(&settings, access.repository.place().name(), now);
-    let (views, unreadable) = catalog::runs(&access.catalogue, RUNS).await?;
+    let (views, unreadable) = overview::runs(&access.catalogue, RUNS).await?;
     let mut sources = Vec::new();
     for name in source_names(&settings, &views) {
         let configured = settings.sources().any(|(source, _)| *source == name);
@@ -145,7 +145,7 @@ async fn status_of(
     let mut newest_verified = None;
     let mut last_run = None;
     for view in views.iter().filter(of_source) {
-        let rows = catalog::rows(&access.catalogue, std::slice::from_ref(view), |a| a.source == source).await?;
+        let rows = overview::rows(&access.catalogue, std::slice::from_ref(view), |a| a.source == source).await?;
         let state = view.state(now);
         // An engine may have no volume, or no database, and all is well.
         let nothing = docker && rows.is_empty() && state == "complete";

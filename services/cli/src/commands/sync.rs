@@ -8,9 +8,9 @@ use holdfast_syncer::{Copied, Copier, CopyOptions, SyncError};
 use serde::Serialize;
 
 use crate::access::{self, Access, READING};
-use crate::catalog::{self, RunView, Standing, Unreadable};
 use crate::logs::Logs;
 use crate::output::Output;
+use crate::overview::{self, RunView, Standing, Unreadable};
 use crate::progress::Meter;
 use crate::{CliError, Exit, Global, human, parse, resolve};
 
@@ -57,7 +57,7 @@ pub(crate) async fn run(global: &Global, args: &SyncArgs) -> Result<Exit, CliErr
     let access = Access::open(&settings, None).await?;
     let (views, unreadable) = match args.run {
         Some(run) => (vec![resolve::run_view(&access.catalogue, run).await?], Vec::new()),
-        None => catalog::runs(&access.catalogue, RUNS).await?,
+        None => overview::runs(&access.catalogue, RUNS).await?,
     };
     let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
     let mut reports = Vec::new();
@@ -113,7 +113,7 @@ async fn to_target(copier: &Copier, access: &Access, views: &[RunView]) -> Targe
     };
     for view in views.iter().rev() {
         // Given up here: what is left of it is not to be spread.
-        match catalog::is_given_up(&access.catalogue, view.run).await {
+        match overview::is_given_up(&access.catalogue, view.run).await {
             Ok(false) => {}
             Ok(true) => continue,
             Err(error) => {

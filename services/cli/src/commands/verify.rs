@@ -13,9 +13,9 @@ use holdfast_verifier::{Checked, VerifyError, VerifyOptions, record, verify_arte
 use serde::Serialize;
 
 use crate::access::{self, Access, DECRYPTING, KeyArgs};
-use crate::catalog::{self, RunView, Standing, Unreadable};
 use crate::logs::Logs;
 use crate::output::{Output, Table};
+use crate::overview::{self, RunView, Standing, Unreadable};
 use crate::progress::Meter;
 use crate::resolve::{self, What};
 use crate::{CliError, Exit, Global, human, parse};
@@ -90,7 +90,7 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CliE
         scratch: scratch.path(),
     };
     let unreadable = if args.all {
-        catalog::unreadable(&access.catalogue).await?
+        overview::unreadable(&access.catalogue).await?
     } else {
         Vec::new()
     };
@@ -182,7 +182,7 @@ async fn everything(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, CliError> 
     let mut all: Vec<ArtefactId> = manifests.collect();
     let there: HashSet<ArtefactId> = all.iter().copied().collect();
     all.extend(
-        catalog::promised(catalogue)
+        overview::promised(catalogue)
             .await?
             .into_iter()
             .filter(|id| !there.contains(id)),
