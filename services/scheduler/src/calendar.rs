@@ -52,7 +52,7 @@ impl Calendar {
     /// Reads an expression of five fields, or of six with seconds first, for the named time zone.
     ///
     /// # Errors
-    /// [`CalendarError`] if the expression is malformed, the time zone is unknown, or no time ever matches.
+    /// Fails if the expression is malformed, the time zone is unknown, or no time ever matches.
     pub fn parse(cron: &str, timezone: &str) -> Result<Self, CalendarError> {
         let zone = TimeZone::get(timezone).map_err(|source| CalendarError::Zone {
             timezone: timezone.to_owned(),

@@ -54,7 +54,7 @@ impl Schedule {
     /// Reads a configured schedule.
     ///
     /// # Errors
-    /// [`CalendarError`] if its expression or time zone are not good.
+    /// Fails if its expression is malformed, its time zone is unknown, or no time ever matches.
     pub fn of(configured: &Configured) -> Result<Self, CalendarError> {
         Ok(Self {
             name: configured.name.clone(),
