@@ -4,7 +4,7 @@ use std::fs;
 
 use holdfast_tests::output::{Artefact, artefacts};
 use holdfast_tests::postgres::Cluster;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch, Shape};
 use holdfast_tests::{Result, Sandbox, db, ensure, s3};
 
 const WHOLE_RUN: &[&str] = &[
@@ -102,9 +102,7 @@ fn restore_files(sandbox: &Sandbox, uploads: &std::path::Path, options: &[&str])
 fn a_bucket_serves_as_well_as_a_directory() -> Result<()> {
     let server = s3::Server::start()?;
     server.create_bucket("backups")?;
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(&uploads, 3, Shape::default())?;
+    let uploads = Scratch::new(Shape::default())?;
     let sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .target_s3("s3", server.port(), "backups/holdfast")
@@ -139,16 +137,7 @@ fn a_bucket_serves_as_well_as_a_directory() -> Result<()> {
 fn the_repository_itself_may_be_in_a_bucket() -> Result<()> {
     let server = s3::Server::start()?;
     server.create_bucket("local")?;
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        4,
-        Shape {
-            files: 20,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(20)?;
     let sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .repository_s3(server.port(), "local/repository")
@@ -159,16 +148,7 @@ fn the_repository_itself_may_be_in_a_bucket() -> Result<()> {
 
 #[test]
 fn list_show_and_status_tell_of_a_run_in_json() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        5,
-        Shape {
-            files: 5,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(5)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     let run = sandbox
         .run(&["run", "--verify", "--label", "first", "--json"])?

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_tests::postgres::Cluster;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch, Shape};
 use holdfast_tests::{Result, Sandbox, db, ensure, s3};
 
 fn packs(objects: &BTreeMap<String, u64>) -> u64 {
@@ -18,9 +18,7 @@ fn packs(objects: &BTreeMap<String, u64>) -> u64 {
 fn a_second_run_stores_nothing_but_metadata() -> Result<()> {
     let source = Cluster::start()?;
     source.pgbench("bench", 1)?;
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(&uploads, 1, Shape::default())?;
+    let uploads = Scratch::new(Shape::default())?;
     let sandbox = Sandbox::builder()
         .postgres("main", &source)
         .directory("uploads", &uploads)
@@ -84,16 +82,7 @@ fn what_changed_is_stored_and_every_state_comes_back() -> Result<()> {
 
 #[test]
 fn a_fresh_run_stands_alone() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.run(&["run"])?.good()?;
     sandbox.run(&["run", "--fresh"])?.good()?;

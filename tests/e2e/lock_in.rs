@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use holdfast_tests::postgres::Cluster;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch, Shape};
 use holdfast_tests::{Context, Result, Sandbox, db, ensure, tools};
 use serde_json::Value;
 
@@ -172,16 +172,7 @@ fn a_copy_restores_without_holdfast() -> Result<()> {
 
 #[test]
 fn the_script_refuses_what_is_damaged() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.run(&["run"])?.good()?;
     let script = Script::new(&sandbox, &sandbox.repository())?;

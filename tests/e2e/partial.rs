@@ -4,23 +4,14 @@ use std::fs;
 
 use holdfast_tests::output::code;
 use holdfast_tests::postgres::Cluster;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch, Shape};
 use holdfast_tests::{Result, Sandbox, db, ensure, process};
 
 #[test]
 fn an_unreachable_server_is_named_and_the_others_go_on() -> Result<()> {
     let source = Cluster::start()?;
     source.pgbench("bench", 1)?;
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let sandbox = Sandbox::builder()
         .postgres("main", &source)
         .postgres_at("gone", process::free_port()?)

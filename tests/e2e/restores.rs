@@ -4,21 +4,12 @@ use std::fs;
 
 use holdfast_tests::output::code;
 use holdfast_tests::postgres::Cluster;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch};
 use holdfast_tests::{Result, Sandbox, db, ensure};
 
 #[test]
 fn a_directory_with_something_in_it_is_refused_unless_asked_for() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.run(&["run"])?.good()?;
     let to = sandbox.path("restored");
@@ -153,16 +144,7 @@ fn a_database_is_made_as_it_was() -> Result<()> {
 
 #[test]
 fn a_dry_run_changes_nothing_and_tells_what_it_would_do() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.run(&["run"])?.good()?;
     let to = sandbox.path("restored");
@@ -177,16 +159,7 @@ fn a_dry_run_changes_nothing_and_tells_what_it_would_do() -> Result<()> {
 
 #[test]
 fn what_is_not_there_is_said() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 5,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(5)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.run(&["run"])?.good()?;
     let to = sandbox.path("restored").display().to_string();
@@ -203,16 +176,7 @@ fn what_is_not_there_is_said() -> Result<()> {
 
 #[test]
 fn retention_keeps_the_last_and_tells_in_a_dry_run() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 5,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(5)?;
     let sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .section("retention", "local = { daily = \"7d\" }")?

@@ -3,22 +3,13 @@
 use std::time::Duration;
 
 use holdfast_tests::output::code;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::Scratch;
 use holdfast_tests::{Result, Sandbox, http, nats, process, wait_until};
 
 #[test]
 fn up_serves_runs_metrics_and_ends_in_good_order() -> Result<()> {
     let server = nats::Server::start()?;
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let port = process::free_port()?;
     let sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
@@ -51,16 +42,7 @@ fn up_serves_runs_metrics_and_ends_in_good_order() -> Result<()> {
 
 #[test]
 fn a_schedule_runs_by_itself() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 3,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(3)?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.edit_config(|table| {
         let mut schedule = toml::Table::new();

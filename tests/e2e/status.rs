@@ -1,7 +1,7 @@
 //! `holdfast status` turns red when nothing happened for too long, and when a clock was wrong.
 
 use holdfast_tests::output::code;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{Scratch, Shape};
 use holdfast_tests::{Result, Sandbox, ensure};
 use serde_json::Value;
 
@@ -43,9 +43,7 @@ fn daily(sandbox: &Sandbox, offsite: bool) -> Result<()> {
 
 #[test]
 fn a_backup_that_is_older_than_its_schedule_allows_is_not_good() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(&uploads, 1, Shape::default())?;
+    let uploads = Scratch::new(Shape::default())?;
     let mut sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .target_directory("offsite")
@@ -82,9 +80,7 @@ fn a_backup_that_is_older_than_its_schedule_allows_is_not_good() -> Result<()> {
 
 #[test]
 fn a_backup_from_the_future_is_not_good_and_no_age_is_negative() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(&uploads, 1, Shape::default())?;
+    let uploads = Scratch::new(Shape::default())?;
     let mut sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     sandbox.set_env("HOLDFAST_TEST_CLOCK_OFFSET", &(400 * DAY).to_string());
     sandbox.run(&["run"])?.good()?;

@@ -9,43 +9,43 @@ use crate::support::{DISTURBED, Setup};
 /// A fail point in the middle of a run: a pack is sealed, and its artefact has no manifest yet.
 const UNDER_WAY: &str = "encryptor.after_pack";
 
-#[test]
-fn the_store_deleted_in_the_middle_of_a_run_is_made_again() -> Result<()> {
+/// Does something to the server in the middle of a run. The run must come to its end, and everything must be well.
+fn goes_on_after(disturb: impl FnOnce(&mut Setup) -> Result<()>) -> Result<()> {
     let mut setup = Setup::new()?;
     let (mut services, gate) = setup.run_up_to(UNDER_WAY)?;
-    setup.nats.kill();
-    setup.nats.wipe()?;
-    setup.nats.restart()?;
+    disturb(&mut setup)?;
     gate.open()?;
     setup.wait_for_end(&mut services, 1)?;
     services.stop(Duration::from_secs(60))?.good()?;
     setup.check()
+}
+
+#[test]
+fn the_store_deleted_in_the_middle_of_a_run_is_made_again() -> Result<()> {
+    goes_on_after(|setup| {
+        setup.nats.kill();
+        setup.nats.wipe()?;
+        setup.nats.restart()
+    })
 }
 
 #[test]
 fn streams_deleted_by_their_names_are_made_again() -> Result<()> {
-    let mut setup = Setup::new()?;
-    let (mut services, gate) = setup.run_up_to(UNDER_WAY)?;
-    let mut client = setup.nats.client()?;
-    for stream in ["HOLDFAST_WORK", "HOLDFAST_EVENTS"] {
-        client.jetstream(&format!("STREAM.DELETE.{stream}"), &serde_json::Value::Null)?;
-    }
-    gate.open()?;
-    setup.wait_for_end(&mut services, 1)?;
-    services.stop(Duration::from_secs(60))?.good()?;
-    setup.check()
+    goes_on_after(|setup| {
+        let mut client = setup.nats.client()?;
+        for stream in ["HOLDFAST_WORK", "HOLDFAST_EVENTS"] {
+            client.jetstream(&format!("STREAM.DELETE.{stream}"), &serde_json::Value::Null)?;
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn a_killed_server_that_comes_back_goes_on() -> Result<()> {
-    let mut setup = Setup::new()?;
-    let (mut services, gate) = setup.run_up_to(UNDER_WAY)?;
-    setup.nats.kill();
-    setup.nats.restart()?;
-    gate.open()?;
-    setup.wait_for_end(&mut services, 1)?;
-    services.stop(Duration::from_secs(60))?.good()?;
-    setup.check()
+    goes_on_after(|setup| {
+        setup.nats.kill();
+        setup.nats.restart()
+    })
 }
 
 /// Kills the node that leads a stream, and so answers for it; the two others elect a new leader.

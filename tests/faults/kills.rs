@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use holdfast_tests::process::Signal;
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch, Shape};
 use holdfast_tests::{Context, Result, Sandbox, ensure, wait_until};
 
 use crate::support::{DISTURBED, Setup};
@@ -96,9 +96,7 @@ fn sigterm_in_a_run_ends_in_its_time_and_the_run_goes_on_later() -> Result<()> {
 
 #[test]
 fn a_killed_command_with_a_private_server_is_taken_up_by_the_next() -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(&uploads, 1, Shape::default())?;
+    let uploads = Scratch::new(Shape::default())?;
     let sandbox = Sandbox::builder().directory("uploads", &uploads).build()?;
     let mut command = sandbox.start(&["run"])?;
     wait_until("something was captured", DISTURBED, || {
@@ -116,9 +114,7 @@ fn a_killed_command_with_a_private_server_is_taken_up_by_the_next() -> Result<()
 
 /// Lets a janitor die while it deletes: the next one goes on, and the backups that are kept stay complete.
 fn janitor_dies_at(point: &str) -> Result<()> {
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(&uploads, 1, Shape::default())?;
+    let uploads = Scratch::new(Shape::default())?;
     let mut sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .section("retention", "local = { daily = \"7d\" }")?

@@ -2,7 +2,7 @@
 
 use holdfast_tests::output::code;
 use holdfast_tests::proxy::{Fault, Proxy, Rule, Way};
-use holdfast_tests::tree::{self, Shape};
+use holdfast_tests::tree::{self, Scratch, Shape};
 use holdfast_tests::{Result, Sandbox, ensure, s3};
 
 use crate::support::sync_failed;
@@ -245,16 +245,7 @@ fn one_target_that_hangs_holds_up_no_other() -> Result<()> {
     server.create_bucket("backups")?;
     let proxy = Proxy::http(server.port())?;
     proxy.set([Rule::new(Fault::Silence)]);
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 10,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(10)?;
     let sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .target_s3("slow", proxy.port(), "backups")
@@ -273,16 +264,7 @@ fn a_full_bucket_under_the_repository_is_said_and_nothing_is_damaged() -> Result
     let server = s3::Server::start()?;
     server.create_bucket("local")?;
     let proxy = Proxy::http(server.port())?;
-    let files = tempfile::tempdir()?;
-    let uploads = files.path().join("uploads");
-    tree::generate(
-        &uploads,
-        1,
-        Shape {
-            files: 30,
-            ..Shape::default()
-        },
-    )?;
+    let uploads = Scratch::few(30)?;
     let sandbox = Sandbox::builder()
         .directory("uploads", &uploads)
         .repository_s3(proxy.port(), "local")

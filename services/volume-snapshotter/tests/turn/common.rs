@@ -8,7 +8,7 @@ mod service;
 
 use std::sync::Arc;
 
-use engine::Engine;
+use engine::{Engine, Held};
 use holdfast_capture::{Draft, Staging};
 use holdfast_events::{Job, Work};
 use holdfast_format::{Artefact, ArtefactKind, SourceKind, SourceName};
@@ -102,6 +102,14 @@ impl Host {
         let work = work(name);
         let task = tokio::spawn(async move { snapshotter.run(&cx, &work, &delivery).await });
         Running { task, lost }
+    }
+
+    /// Begins the job of the volume `data`, up to a call to the engine, which is held.
+    pub async fn begin_up_to(&self, call: &str) -> (Running, Held) {
+        let mut held = self.engine.hold(call);
+        let job = self.begin("data");
+        held.reached().await;
+        (job, held)
     }
 
     /// The draft of a volume that is staged whole.

@@ -57,16 +57,10 @@ async fn a_volume_whose_containers_need_not_be_quiet_is_read_alone() {
 #[tokio::test]
 async fn nothing_is_made_quiet_before_all_are_prepared_and_nothing_is_back_before_all_are_read() {
     let host = shop("archive", &PAUSED).await;
-    let mut preparing = host.engine.hold("archive web");
-    let job = host.begin("data");
-    preparing.reached().await;
+    let (job, preparing) = host.begin_up_to("archive web").await;
     assert_eq!(host.engine.done(), [""; 0]);
-    let mut quiet = host.engine.hold("pause db");
-    preparing.go_on();
-    quiet.reached().await;
-    let mut reading = host.engine.hold("archive web");
-    quiet.go_on();
-    reading.reached().await;
+    let quiet = preparing.go_on_up_to(&host.engine, "pause db").await;
+    let reading = quiet.go_on_up_to(&host.engine, "archive web").await;
     assert_eq!(host.engine.done(), ["pause web", "pause db"]);
     reading.go_on();
     job.ended().await.unwrap();
@@ -141,12 +135,8 @@ async fn if_one_does_not_become_quiet_those_that_did_are_brought_back() {
 #[tokio::test]
 async fn what_is_read_while_a_container_runs_after_all_is_void() {
     let host = shop("archive", &STOPPED).await;
-    let mut quiet = host.engine.hold("stop db");
-    let job = host.begin("data");
-    quiet.reached().await;
-    let mut reading = host.engine.hold("archive db");
-    quiet.go_on();
-    reading.reached().await;
+    let (job, quiet) = host.begin_up_to("stop db").await;
+    let reading = quiet.go_on_up_to(&host.engine, "archive db").await;
     host.engine.start_behind("db");
     reading.go_on();
     let read = job.ended().await;
@@ -176,9 +166,7 @@ async fn a_container_that_does_not_come_back_is_a_failure_until_the_next_turn_me
 #[tokio::test]
 async fn who_has_lost_the_job_while_it_prepared_stops_nothing() {
     let host = shop("archive", &PAUSED).await;
-    let mut preparing = host.engine.hold("archive db");
-    let job = host.begin("data");
-    preparing.reached().await;
+    let (job, preparing) = host.begin_up_to("archive db").await;
     job.lost.cancel();
     preparing.go_on();
     let ended = job.ended().await;
@@ -191,12 +179,8 @@ async fn who_has_lost_the_job_while_it_prepared_stops_nothing() {
 async fn who_loses_the_job_at_the_last_moment_stops_nothing() {
     let host = shop("path", &PAUSED).await;
     // The engine is asked once for what there is, and again in the turn, right before containers are made quiet.
-    let mut asked = host.engine.hold("list");
-    let job = host.begin("data");
-    asked.reached().await;
-    let mut planning = host.engine.hold("list");
-    asked.go_on();
-    planning.reached().await;
+    let (job, asked) = host.begin_up_to("list").await;
+    let planning = asked.go_on_up_to(&host.engine, "list").await;
     job.lost.cancel();
     planning.go_on();
     let ended = job.ended().await;
@@ -211,9 +195,7 @@ async fn who_loses_the_job_at_the_last_moment_stops_nothing() {
 #[tokio::test]
 async fn who_waited_for_a_turn_and_has_lost_the_job_meanwhile_begins_no_attempt() {
     let host = shop("archive", &PAUSED).await;
-    let mut preparing = host.engine.hold("archive db");
-    let first = host.begin("data");
-    preparing.reached().await;
+    let (first, preparing) = host.begin_up_to("archive db").await;
     let second = host.begin("media");
     second.lost.cancel();
     first.drop().await;
@@ -230,9 +212,7 @@ async fn who_waited_for_a_turn_and_has_lost_the_job_meanwhile_begins_no_attempt(
 #[tokio::test]
 async fn all_are_back_when_the_job_is_lost_while_containers_become_quiet() {
     let host = shop("path", &PAUSED).await;
-    let mut quiet = host.engine.hold("pause db");
-    let job = host.begin("data");
-    quiet.reached().await;
+    let (job, quiet) = host.begin_up_to("pause db").await;
     job.lost.cancel();
     quiet.go_on();
     let ended = job.ended().await;
@@ -247,12 +227,8 @@ async fn all_are_back_when_the_job_is_lost_while_containers_become_quiet() {
 #[tokio::test]
 async fn all_are_back_when_the_job_is_lost_while_volumes_are_read() {
     let host = shop("archive", &PAUSED).await;
-    let mut quiet = host.engine.hold("pause db");
-    let job = host.begin("data");
-    quiet.reached().await;
-    let mut reading = host.engine.hold("archive db");
-    quiet.go_on();
-    reading.reached().await;
+    let (job, quiet) = host.begin_up_to("pause db").await;
+    let reading = quiet.go_on_up_to(&host.engine, "archive db").await;
     job.lost.cancel();
     reading.go_on();
     let ended = job.ended().await;
@@ -264,9 +240,7 @@ async fn all_are_back_when_the_job_is_lost_while_volumes_are_read() {
 #[tokio::test]
 async fn all_are_back_when_the_job_is_lost_while_containers_are_brought_back() {
     let host = shop("path", &PAUSED).await;
-    let mut back = host.engine.hold("unpause db");
-    let job = host.begin("data");
-    back.reached().await;
+    let (job, back) = host.begin_up_to("unpause db").await;
     job.lost.cancel();
     back.go_on();
     // What was read is whole, so it may be handed on.
@@ -277,9 +251,7 @@ async fn all_are_back_when_the_job_is_lost_while_containers_are_brought_back() {
 #[tokio::test]
 async fn all_are_back_when_the_job_is_dropped_while_containers_become_quiet() {
     let host = shop("path", &PAUSED).await;
-    let mut quiet = host.engine.hold("pause db");
-    let job = host.begin("data");
-    quiet.reached().await;
+    let (job, quiet) = host.begin_up_to("pause db").await;
     job.drop().await;
     quiet.go_on();
     host.all_back().await;
@@ -292,12 +264,8 @@ async fn all_are_back_when_the_job_is_dropped_while_containers_become_quiet() {
 #[tokio::test]
 async fn all_are_back_when_the_job_is_dropped_while_volumes_are_read() {
     let host = shop("archive", &PAUSED).await;
-    let mut quiet = host.engine.hold("pause db");
-    let job = host.begin("data");
-    quiet.reached().await;
-    let mut reading = host.engine.hold("archive db");
-    quiet.go_on();
-    reading.reached().await;
+    let (job, quiet) = host.begin_up_to("pause db").await;
+    let reading = quiet.go_on_up_to(&host.engine, "archive db").await;
     job.drop().await;
     host.all_back().await;
     reading.go_on();
@@ -311,9 +279,7 @@ async fn all_are_back_when_the_job_is_dropped_while_volumes_are_read() {
 #[tokio::test]
 async fn all_are_back_when_the_job_is_dropped_while_containers_are_brought_back() {
     let host = shop("path", &PAUSED).await;
-    let mut back = host.engine.hold("unpause db");
-    let job = host.begin("data");
-    back.reached().await;
+    let (job, back) = host.begin_up_to("unpause db").await;
     job.drop().await;
     back.go_on();
     host.all_back().await;

@@ -64,6 +64,14 @@ impl Held {
     pub fn go_on(self) {
         let _ = self.go_on.send(());
     }
+
+    /// Lets the call go on up to another one, which is held.
+    pub async fn go_on_up_to(self, engine: &Engine, call: &str) -> Self {
+        let mut next = engine.hold(call);
+        self.go_on();
+        next.reached().await;
+        next
+    }
 }
 
 impl Engine {
