@@ -1,13 +1,15 @@
-//! Restores into what a Docker engine has: volumes.
+//! Restores into what a Docker engine has: volumes, and the PostgreSQL servers of containers.
 
 use std::path::PathBuf;
 
 use holdfast_docker::engine::Engine;
 
+mod container;
 mod send;
 mod switch;
 mod volume;
 
+pub use container::{ContainerError, ContainerOptions, ContainerReport, ContainerServer, JoinedNetworks};
 pub use switch::FolderError;
 pub use volume::{ExistingFiles, VolumeError, VolumeTarget};
 
@@ -21,4 +23,6 @@ pub struct DockerHost {
     /// The folder in which helper containers and joined networks are written down, so that a later process can undo what a
     /// killed one left.
     pub state_dir: PathBuf,
+    /// The id of the container that this process runs in, if it runs in one.
+    pub own_container: Option<String>,
 }

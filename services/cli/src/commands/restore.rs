@@ -96,7 +96,7 @@ pub(crate) struct Opened {
     pub(crate) settings: Option<Arc<Settings>>,
     /// Holds the contents, sealed, as long as the artefact is read.
     _scratch: TempDir,
-    _from: Arc<OpenPlace>,
+    from: Arc<OpenPlace>,
 }
 
 impl SourceArgs {
@@ -114,6 +114,14 @@ pub(crate) struct OpenPlace {
     pub(crate) access: Access,
     keys: SecretKeys,
     _logs: Logs,
+}
+
+impl OpenPlace {
+    /// Returns further folders to search for PostgreSQL's programs.
+    fn client_dirs(&self) -> Vec<PathBuf> {
+        let settings = self.settings.as_ref();
+        settings.map(|settings| settings.client_dirs()).unwrap_or_default()
+    }
 }
 
 impl FromArgs {
@@ -159,7 +167,7 @@ impl Opened {
             place: from.access.repository.place().name().clone(),
             settings: from.settings.clone(),
             _scratch: scratch,
-            _from: from.clone(),
+            from: from.clone(),
         })
     }
 
@@ -179,12 +187,9 @@ impl Opened {
         )
     }
 
-    /// Further places to look for PostgreSQL's programs.
+    /// Returns further folders to search for PostgreSQL's programs.
     pub(crate) fn client_dirs(&self) -> Vec<PathBuf> {
-        self.settings
-            .as_ref()
-            .map(|settings| settings.client_dirs())
-            .unwrap_or_default()
+        self.from.client_dirs()
     }
 }
 
@@ -236,7 +241,7 @@ pub(crate) struct Attended {
 
 impl Attended {
     /// Begins to attend to a restore of `total` bytes; 0 if it is not known how many.
-    pub(crate) fn begin(opened: &Opened, total: u64) -> Self {
+    pub(crate) fn begin(name: &str, total: u64) -> Self {
         let progress = Arc::new(Progress::default());
         let stop = interrupt();
         let ordered = stop.clone();
@@ -246,7 +251,7 @@ impl Attended {
             stopped.stop();
         };
         Self {
-            _meter: Meter::of(&opened.manifest().captured.name, total, &progress),
+            _meter: Meter::of(name, total, &progress),
             _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
             progress,
             stop,
@@ -255,7 +260,8 @@ impl Attended {
 
     /// Begins to attend to a restore of the whole artefact.
     pub(crate) fn whole(opened: &Opened) -> Self {
-        Self::begin(opened, opened.manifest().captured.stream.size)
+        let captured = &opened.manifest().captured;
+        Self::begin(&captured.name, captured.stream.size)
     }
 
     /// Returns the progress that the restore is to report to.

@@ -3,16 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use holdfast_config::{Connection, Secret, Settings};
-use holdfast_docker::network::Joined;
-use holdfast_docker::reach::reach;
+use holdfast_config::Secret;
 use holdfast_format::ArtefactKind;
 use holdfast_postgres::{PgError, Server};
 use holdfast_restore::{
-    DatabaseError, DatabaseOptions, GlobalsOptions, replace_database, restore_database, restore_globals, try_database,
+    ContainerError, DatabaseError, DatabaseOptions, GlobalsOptions, restore_database, restore_globals, try_database,
     try_globals,
 };
-use holdfast_session::own_container;
 use serde::Serialize;
 
 use super::{Attended, Common, Opened, SourceArgs};
@@ -126,71 +123,6 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
     Ok(Exit::Good)
 }
 
-/// A PostgreSQL server in a container.
-pub(crate) struct ContainerServer {
-    server: Server,
-    container: String,
-}
-
-impl ContainerServer {
-    /// Looks how to reach it. A network that this has to be in is joined, and put to those that are to be left afterwards.
-    ///
-    /// # Errors
-    /// If there is no such container that runs, or it does not let us in.
-    pub(crate) async fn look(
-        settings: Option<&Settings>,
-        container: &str,
-        database: &str,
-        joined: &mut Vec<Joined>,
-    ) -> Result<Self, CliError> {
-        let host = super::docker::host(settings).await?;
-        let own = own_container();
-        let found = reach(&host.engine, &host.state_dir, container, own.as_deref()).await;
-        let found = found.map_err(|error| CliError::failed(holdfast_fault::chain(&error).to_string()))?;
-        joined.extend(found.joined);
-        let first = &found.database;
-        let at = Connection::at(&found.address, first.port, &first.user, &first.database);
-        let server = Server::at(&at, found.password, None).map_err(server_error)?;
-        let name = if database.is_empty() { &first.database } else { database };
-        let target = Self {
-            server: server.with_database(name),
-            container: container.to_owned(),
-        };
-        let first = target.server.with_database(&first.database);
-        first.connect().await.map_err(server_error)?;
-        Ok(target)
-    }
-}
-
-/// Restores a database, or the globals, into the server in a container. Gives what the operator should know.
-pub(crate) async fn into_container(
-    opened: &Opened,
-    target: &ContainerServer,
-    replace: bool,
-) -> Result<Vec<String>, CliError> {
-    let (artefact, server) = (opened.artefact.clone(), &target.server);
-    if opened.manifest().captured.kind == ArtefactKind::Globals {
-        let done = restore_globals(artefact, server, GlobalsOptions { overwrite: replace }).await;
-        let failed = done.map_err(database_error)?.failed.into_iter();
-        return Ok(failed
-            .map(|(statement, why)| format!("{}: {statement}: {why}", target.container))
-            .collect());
-    }
-    let options = DatabaseOptions {
-        create: true,
-        client_dirs: opened.client_dirs(),
-        ..DatabaseOptions::default()
-    };
-    let attended = Attended::whole(opened);
-    let progress = attended.progress();
-    let done = if replace {
-        Box::pin(replace_database(artefact, server, &options, progress)).await
-    } else {
-        Box::pin(restore_database(artefact, server, &options, progress)).await
-    };
-    Ok(done.map_err(database_error)?.warnings)
-}
-
 #[derive(Serialize)]
 struct DatabaseReport {
     #[serde(flatten)]
@@ -215,6 +147,15 @@ fn database_text(report: &DatabaseReport, opened: &Opened, to: &str) -> String {
 /// Whether the server said that a role is missing.
 fn names_missing_role(said: &str) -> bool {
     said.contains("role \"") && said.contains("\" does not exist")
+}
+
+/// Says what to do about a container whose databases were not restored.
+pub(crate) fn container_error(error: ContainerError) -> CliError {
+    match error {
+        ContainerError::Reach(error) => CliError::failed(holdfast_fault::chain(&error).to_string()),
+        ContainerError::Server { source, .. } => server_error(*source),
+        ContainerError::Restore { source, .. } => database_error(*source),
+    }
 }
 
 fn server_error(error: PgError) -> CliError {

@@ -8,6 +8,7 @@ use holdfast_docker::facts::{Labels, is_name};
 use holdfast_docker::helper::HelperError;
 use holdfast_fault::Retryable as _;
 use holdfast_restore::{DockerHost, VolumeError};
+use holdfast_session::own_container;
 
 use super::Opened;
 use super::files::files_error;
@@ -41,6 +42,7 @@ pub(crate) async fn host(settings: Option<&Settings>) -> Result<DockerHost, CliE
         engine: engine.map_err(engine_error)?,
         volumes_dir: section.and_then(|section| section.volumes_dir.clone()),
         state_dir: settings.map_or_else(std::env::temp_dir, |settings| settings.state_dir.clone()),
+        own_container: own_container(),
     })
 }
 

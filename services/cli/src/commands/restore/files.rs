@@ -127,7 +127,7 @@ fn attend(opened: &Opened, select: &Selection) -> Attended {
     if select.is_all() {
         Attended::whole(opened)
     } else {
-        Attended::begin(opened, 0)
+        Attended::begin(&opened.manifest().captured.name, 0)
     }
 }
 
@@ -158,12 +158,6 @@ async fn into_volume(
     let attended = attend(opened, &select);
     let done = volume.restore(opened.artefact.clone(), select, options, attended.progress());
     done.await.map_err(docker::volume_error)
-}
-
-/// Restores all of a volume, owners included, and returns how many entries are not as they were.
-pub(crate) async fn whole_volume(opened: &Opened, volume: VolumeTarget) -> Result<u64, CliError> {
-    let done = into_volume(opened, Selection::all(), volume, FilesOptions::default()).await?;
-    Ok(done.lost)
 }
 
 pub(super) fn files_error(error: FilesError) -> CliError {

@@ -1,22 +1,22 @@
 //! A stack as of a restore point.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
-use holdfast_docker::labels::PROJECT;
-use holdfast_docker::network::Joined;
 use holdfast_fault::chain;
-use holdfast_format::{ArtefactId, ArtefactKind, ImageInUse, PointArtefact, PointStatus, RestorePoint, RunId};
-use holdfast_restore::{ExistingFiles, VolumeTarget};
+use holdfast_format::{RestorePoint, RunId};
+use holdfast_restore::{
+    Progress, StackError, StackOptions, StackPart, StackPlan, StackReport, StackSource, StackStep, StackWarning,
+    StackWatch, holds_stack, only_stack, restore_stack, volume_stacks,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::docker::{self, labels_of};
-use super::{FromArgs, OpenPlace, Opened, database, files};
-use crate::error::file_error;
+use super::{Attended, FromArgs, OpenPlace, database, docker};
 use crate::output::{Output, Table};
 use crate::{CliError, Exit, Global, human, parse};
 
@@ -87,175 +87,170 @@ pub(crate) struct StackArgs {
     json: bool,
 }
 
-/// One thing to do.
-#[derive(Debug, Serialize)]
-struct Step {
-    what: &'static str,
-    from: String,
-    to: String,
-    #[serde(skip)]
-    artefact: Option<ArtefactId>,
-    done: bool,
+impl From<Part> for StackPart {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Volumes => Self::Volumes,
+            Part::Databases => Self::Databases,
+            Part::Images => Self::Images,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct StepLine {
+    what: &'static str,
+    from: String,
+    to: String,
+    done: bool,
+}
+
+/// The report as JSON has it.
+#[derive(Debug, Serialize)]
+struct Told {
     run: RunId,
     stack: String,
     taken: Timestamp,
     complete: bool,
     dry_run: bool,
-    steps: Vec<Step>,
+    steps: Vec<StepLine>,
     warnings: Vec<String>,
 }
 
+/// Shows each step on the terminal, and asks it to end when the order to stop comes.
+#[derive(Default)]
+struct Watch(Mutex<Option<Attended>>);
+
+impl Watch {
+    fn set(&self, attended: Option<Attended>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = attended;
+    }
+}
+
+impl StackWatch for Watch {
+    fn begin(&self, step: &StackStep, bytes: Option<u64>) -> Arc<Progress> {
+        eprintln!("restoring {step}");
+        let Some(bytes) = bytes else { return Arc::default() };
+        let attended = Attended::begin(&step.captured_name(), bytes);
+        let progress = attended.progress();
+        self.set(Some(attended));
+        progress
+    }
+
+    fn end(&self) {
+        self.set(None);
+    }
+}
+
 pub(crate) async fn run(global: &Global, args: &StackArgs) -> Result<Exit, CliError> {
-    let from = Arc::new(args.from.access(global).await?);
+    let from = args.from.access(global).await?;
     let (point, stack) = find(&from, &args.which).await?;
-    let into = args.into.clone().unwrap_or_else(|| stack.clone());
-    let wants = |part| args.only.is_empty() || args.only.contains(&part);
-    let mut steps = Vec::new();
-    let images: Vec<&ImageInUse> = point
-        .images
-        .iter()
-        .filter(|image| image.stack.as_deref() == Some(&stack))
-        .collect();
-    let file = args
-        .images
-        .clone()
-        .unwrap_or_else(|| format!("{into}.images.yaml").into());
-    if wants(Part::Images) && !images.is_empty() {
-        steps.push(Step {
-            what: "images",
-            from: human::count(images.len() as u64, "container"),
-            to: file.display().to_string(),
-            artefact: None,
-            done: false,
-        });
-    }
-    steps.extend(things(&from, &point, &stack, &into, wants).await?);
-    if steps.is_empty() {
-        return Err(CliError::failed(format!(
-            "run {} holds nothing of stack {stack}",
-            point.run
-        )));
-    }
-    let mut report = Report {
-        run: point.run,
-        stack: stack.clone(),
-        taken: point.started,
-        complete: point.complete,
-        dry_run: args.dry_run,
-        steps,
-        warnings: Vec::new(),
+    let plan = plan(&from, args, &point, &stack).await?;
+    let host = if plan.needs_engine() {
+        Some(docker::host(from.settings.as_deref()).await?)
+    } else {
+        None
     };
-    if !point.complete {
-        let failed = point
-            .artefacts
-            .iter()
-            .filter(|one| matches!(one.status, PointStatus::Failed { .. }));
-        let names: Vec<String> = failed.map(|one| human::shown(&one.artefact.name)).collect();
-        report.warnings.push(format!(
-            "the restore point is not complete; it lacks: {}",
-            names.join(", ")
-        ));
-    }
+    let options = StackOptions {
+        replace: args.replace,
+        dry_run: args.dry_run,
+        client_dirs: from.client_dirs(),
+    };
+    let scratch = std::env::temp_dir();
+    let source = StackSource {
+        repository: &from.access.repository,
+        keys: &from.keys,
+        scratch: &scratch,
+    };
+    let watch = Watch::default();
+    let restored = Box::pin(restore_stack(&plan, source, host.as_ref(), &options, &watch)).await;
+    let report = told(&point, &plan, args.dry_run, &restored.map_err(stack_error)?);
     let out = Output::new(args.json);
-    let mut joined = Vec::new();
-    let done = restore(&from, args, &mut report, &into, (&file, &images), &mut joined).await;
-    for network in joined {
-        if let Err(error) = network.leave().await {
-            let problem = format!(
-                "this container is still in a network that it was put into: {}",
-                chain(&error)
-            );
-            report.warnings.push(problem);
-        }
-    }
-    done?;
     out.print(&report, |out| text(out, &report));
     Ok(Exit::good_if(report.complete))
 }
 
-/// Looks at all before anything is changed, and then does it.
-async fn restore(
-    from: &Arc<OpenPlace>,
-    args: &StackArgs,
-    report: &mut Report,
-    into: &str,
-    (file, images): (&PathBuf, &[&ImageInUse]),
-    joined: &mut Vec<Joined>,
-) -> Result<(), CliError> {
-    let mut prepared = Vec::new();
-    for step in &report.steps {
-        prepared.push(prepare(from, args, step, &report.stack, into, joined).await?);
-    }
-    if args.dry_run {
-        return Ok(());
-    }
-    for (step, prepared) in report.steps.iter_mut().zip(prepared) {
-        eprintln!("restoring {} {} into {}", step.what, step.from, step.to);
-        match prepared {
-            Prepared::Images => write_images(file, images, &mut report.warnings)?,
-            Prepared::Volume(target, opened) => {
-                let lost = files::whole_volume(&opened, *target).await?;
-                if lost > 0 {
-                    let problem = format!(
-                        "{} of volume {} are not as they were",
-                        human::count(lost, "path"),
-                        step.from
-                    );
-                    report.warnings.push(problem);
-                    report.complete = false;
-                }
-            }
-            Prepared::Database(server, opened) => {
-                let warnings = database::into_container(&opened, &server, args.replace).await?;
-                report.warnings.extend(warnings);
-            }
-        }
-        step.done = true;
-    }
-    Ok(())
-}
-
-enum Prepared {
-    Images,
-    Volume(Box<VolumeTarget>, Box<Opened>),
-    Database(Box<database::ContainerServer>, Box<Opened>),
-}
-
-async fn prepare(
-    from: &Arc<OpenPlace>,
-    args: &StackArgs,
-    step: &Step,
-    stack: &str,
-    into: &str,
-    joined: &mut Vec<Joined>,
-) -> Result<Prepared, CliError> {
-    let Some(id) = step.artefact else {
-        return Ok(Prepared::Images);
+/// Plans the restore.
+async fn plan(from: &OpenPlace, args: &StackArgs, point: &RestorePoint, stack: &str) -> Result<StackPlan, CliError> {
+    let into = args.into.as_deref().unwrap_or(stack);
+    let images = args.images.clone();
+    let images = images.unwrap_or_else(|| format!("{into}.images.yaml").into());
+    let parts: Vec<StackPart> = if args.only.is_empty() {
+        StackPart::ALL.to_vec()
+    } else {
+        args.only.iter().copied().map(StackPart::from).collect()
     };
-    let opened = Opened::open(from, id).await?;
-    let settings = from.settings.as_deref();
-    if opened.manifest().captured.kind == ArtefactKind::Volume {
-        let existing = if args.replace {
-            ExistingFiles::Replace
-        } else {
-            ExistingFiles::Refuse
-        };
-        let mut labels = labels_of(&opened);
-        if let Some(project) = labels.get_mut(PROJECT).filter(|project| *project == stack) {
-            into.clone_into(project);
-        }
-        let host = docker::host(settings).await?;
-        let target = VolumeTarget::look(&host, &step.to, existing).await;
-        let target = target.map_err(docker::volume_error)?;
-        return Ok(Prepared::Volume(Box::new(target.with_labels(labels)), Box::new(opened)));
+    let volumes = if parts.contains(&StackPart::Volumes) {
+        volume_stacks(&from.access.repository, point).await?
+    } else {
+        BTreeMap::new()
+    };
+    let plan = StackPlan::make(point, stack, into, &parts, &volumes, &images);
+    plan.map_err(|error| CliError::failed(error.to_string()))
+}
+
+/// Says what to do about a stack that was not restored.
+fn stack_error(error: StackError) -> CliError {
+    let text = error.to_string();
+    match error {
+        StackError::Volume(error) => docker::volume_error(error),
+        StackError::Container(error) => database::container_error(error),
+        StackError::Open { source, .. } => CliError::from(*source),
+        StackError::Gone { .. } | StackError::NoEngine { .. } => CliError::failed(text),
+        StackError::Scratch { source, .. } | StackError::Images { source, .. } => CliError::because(text, source),
     }
-    let (container, database) = step.to.split_once('/').unwrap_or((&step.to, ""));
-    let server = database::ContainerServer::look(settings, container, database, joined).await?;
-    Ok(Prepared::Database(Box::new(server), Box::new(opened)))
+}
+
+/// Makes the report of a restore that is done.
+fn told(point: &RestorePoint, plan: &StackPlan, dry_run: bool, restored: &StackReport) -> Told {
+    let mut warnings = Vec::new();
+    if !plan.complete {
+        let names: Vec<String> = plan.missing.iter().map(|name| human::shown(name)).collect();
+        warnings.push(format!(
+            "the restore point is not complete; it lacks: {}",
+            names.join(", ")
+        ));
+    }
+    warnings.extend(restored.warnings.iter().map(warning_text));
+    let line = |(number, step): (usize, &StackStep)| StepLine {
+        what: step.what(),
+        from: step.captured_name(),
+        to: step.target_name(),
+        done: number < restored.done,
+    };
+    Told {
+        run: plan.run,
+        stack: plan.stack.clone(),
+        taken: point.started,
+        complete: plan.complete && restored.is_whole(),
+        dry_run,
+        steps: plan.steps.iter().enumerate().map(line).collect(),
+        warnings,
+    }
+}
+
+fn warning_text(warning: &StackWarning) -> String {
+    match warning {
+        StackWarning::Lost { volume, paths } => {
+            format!(
+                "{} of volume {volume} are not as they were",
+                human::count(*paths, "path")
+            )
+        }
+        StackWarning::Property(text) => text.clone(),
+        StackWarning::Statement {
+            container,
+            statement,
+            reason,
+        } => format!("{container}: {statement}: {reason}"),
+        StackWarning::ImageById { service, image } => format!(
+            "image {image} of service {service} was made on the host: it is named by its id, which only that host knows"
+        ),
+        StackWarning::Network(error) => format!(
+            "this container is still in a network that it was put into: {}",
+            chain(error)
+        ),
+    }
 }
 
 /// The restore point, and the stack that is meant.
@@ -266,7 +261,7 @@ async fn find(from: &OpenPlace, which: &Which) -> Result<(Arc<RestorePoint>, Str
             let point = catalogue.restore_point(*run).await?;
             let point =
                 point.ok_or_else(|| CliError::failed(format!("run {run} has no restore point at this place")))?;
-            let stack = point.stack.clone().or_else(|| only_stack(&point));
+            let stack = only_stack(&point);
             let stack = stack.ok_or_else(|| {
                 CliError::Usage(format!(
                     "run {run} is of several stacks: name one as STACK@\"{}\"",
@@ -282,7 +277,7 @@ async fn find(from: &OpenPlace, which: &Which) -> Result<(Arc<RestorePoint>, Str
             continue;
         }
         match catalogue.restore_point(run).await {
-            Ok(Some(point)) if point.complete && is_of(&point, name) => return Ok((point, name.clone())),
+            Ok(Some(point)) if point.complete && holds_stack(&point, name) => return Ok((point, name.clone())),
             Ok(_) => {}
             Err(error) if error.is_damage() => {
                 tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "a run cannot be read and is passed over");
@@ -296,113 +291,7 @@ async fn find(from: &OpenPlace, which: &Which) -> Result<(Arc<RestorePoint>, Str
     )))
 }
 
-fn is_of(point: &RestorePoint, stack: &str) -> bool {
-    match &point.stack {
-        Some(own) => own == stack,
-        None => point.images.iter().any(|image| image.stack.as_deref() == Some(stack)),
-    }
-}
-
-fn only_stack(point: &RestorePoint) -> Option<String> {
-    let mut stacks: Vec<&String> = point.images.iter().filter_map(|image| image.stack.as_ref()).collect();
-    stacks.sort();
-    stacks.dedup();
-    match stacks[..] {
-        [one] => Some(one.clone()),
-        _ => None,
-    }
-}
-
-/// Volumes, then databases: a container's globals before its databases.
-async fn things(
-    from: &OpenPlace,
-    point: &RestorePoint,
-    stack: &str,
-    into: &str,
-    wants: impl Fn(Part) -> bool,
-) -> Result<Vec<Step>, CliError> {
-    let (mut volumes, mut databases) = (Vec::new(), Vec::new());
-    for PointArtefact { artefact, .. } in point.good() {
-        let step = |what, to| Step {
-            what,
-            from: artefact.name.clone(),
-            to,
-            artefact: Some(artefact.id),
-            done: false,
-        };
-        match artefact.kind {
-            ArtefactKind::Volume if wants(Part::Volumes) => {
-                let manifest = from.access.repository.manifest(artefact.id).await?;
-                let volume = manifest
-                    .as_ref()
-                    .and_then(|manifest| manifest.manifest.captured.volume.as_ref());
-                if volume.is_some_and(|volume| volume.stack.as_deref() == Some(stack)) {
-                    volumes.push(step("volume", renamed(&artefact.name, stack, into)));
-                }
-            }
-            ArtefactKind::Database | ArtefactKind::Globals if wants(Part::Databases) => {
-                let (container, rest) = artefact.name.split_once('/').unwrap_or((&artefact.name, ""));
-                let mut images = point.images.iter();
-                let ours = images.any(|image| image.container == container && image.stack.as_deref() == Some(stack));
-                if ours {
-                    let container = renamed(container, stack, into);
-                    let what = artefact.kind.as_str();
-                    let to = if what == "globals" {
-                        container
-                    } else {
-                        format!("{container}/{rest}")
-                    };
-                    databases.push((what != "globals", step(what, to)));
-                }
-            }
-            _ => {}
-        }
-    }
-    databases.sort_by_key(|(later, _)| *later);
-    volumes.extend(databases.into_iter().map(|(_, step)| step));
-    Ok(volumes)
-}
-
-/// A name that begins with the stack's begins with the other's; any other name is put behind it.
-fn renamed(name: &str, stack: &str, into: &str) -> String {
-    if stack == into {
-        return name.to_owned();
-    }
-    match name.strip_prefix(stack).filter(|rest| rest.starts_with(['_', '-'])) {
-        Some(rest) => format!("{into}{rest}"),
-        None => format!("{into}_{name}"),
-    }
-}
-
-/// A Compose file that pins the services of a stack to the images that they ran.
-fn write_images(file: &PathBuf, images: &[&ImageInUse], warnings: &mut Vec<String>) -> Result<(), CliError> {
-    let mut text = "# The images of a restore point, to be laid over the stack's own file:\n\
-                    # docker compose -f compose.yaml -f THIS up -d\nservices:\n"
-        .to_owned();
-    let mut pinned: Vec<&str> = Vec::new();
-    for image in images {
-        let Some(service) = image.service.as_deref().filter(|service| !pinned.contains(service)) else {
-            continue;
-        };
-        pinned.push(service);
-        let reference = match image.digests.first() {
-            Some(digest) => digest,
-            None => {
-                warnings.push(format!(
-                    "image {} of service {service} was made on the host: it is named by its id, which only that host knows",
-                    image.image
-                ));
-                &image.id
-            }
-        };
-        // Quoted as JSON is, which YAML reads.
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let _ = write!(text, "  {}:\n    image: {}\n", quoted(service), quoted(reference));
-    }
-    std::fs::write(file, text).map_err(file_error("write the images into", file))
-}
-
-fn text(out: Output, report: &Report) -> String {
+fn text(out: Output, report: &Told) -> String {
     let mut table = Table::new(&["what", "from", "into", "state"]);
     for step in &report.steps {
         let state = match (step.done, report.dry_run) {
@@ -424,17 +313,4 @@ fn text(out: Output, report: &Report) -> String {
         report.run
     );
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_follow_the_stack() {
-        assert_eq!(renamed("shop_files", "shop", "shop"), "shop_files");
-        assert_eq!(renamed("shop_files", "shop", "trial"), "trial_files");
-        assert_eq!(renamed("shop-db-1", "shop", "trial"), "trial-db-1");
-        assert_eq!(renamed("shopping", "shop", "trial"), "trial_shopping");
-    }
 }
