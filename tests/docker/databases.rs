@@ -3,60 +3,20 @@
 use holdfast_tests::docker::Network;
 use holdfast_tests::output::code;
 use holdfast_tests::postgres::Cluster;
-use holdfast_tests::{Context, Result, ensure, tools, wait_until};
+use holdfast_tests::{Result, ensure, tools};
 
-use crate::setup::{DEADLINE, OBEDIENT, Setup};
+use crate::setup::{OBEDIENT, Setup};
 
 const PASSWORD: &str = "only the container's own environment says so: 4711";
 
-/// A user that runs nothing but the server, in the image, too.
-const NOBODY: &str = "65534:65534";
-
-/// Starts a PostgreSQL server, with the programs of this machine, in a container with a volume for its data.
+/// Starts a PostgreSQL server in a container of a service in a stack, with a volume of the stack for its data.
 pub(crate) fn server(setup: &Setup, stack: &str, name: &str, options: &[&str]) -> Result<()> {
-    let bin = tools::postgres_bin()?;
-    let bin = bin.display();
-    let volume_name = format!("{stack}_{name}");
-    let volume = format!("{volume_name}:/var/lib/postgresql/data");
-    let script = format!(
-        "exec 2>&1; if [ ! -e /var/lib/postgresql/data/pgdata ]; then \
-             echo \"$POSTGRES_PASSWORD\" >/tmp/password && \
-             {bin}/initdb --pgdata=/var/lib/postgresql/data/pgdata --username=postgres --pwfile=/tmp/password --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null && \
-             echo 'host all all all scram-sha-256' >>/var/lib/postgresql/data/pgdata/pg_hba.conf; fi; \
-         exec {bin}/postgres -D /var/lib/postgresql/data/pgdata -k /tmp -c listen_addresses='*' -c dynamic_shared_memory_type=mmap"
-    );
-    setup.docker(&["volume", "create", &volume_name])?;
-    // The volume's folder belongs to the user that runs the server.
-    let folder = setup.engine.volume_folder(&volume_name);
-    tools::text_of(std::process::Command::new("chown").arg(NOBODY).arg(&folder))?;
-    let password = format!("POSTGRES_PASSWORD={PASSWORD}");
-    let machine = ["-v", "/usr:/usr:ro", "-v", "/lib:/lib:ro", "-v", "/lib64:/lib64:ro"];
-    let fixed = [
-        "--user",
-        NOBODY,
-        "--env",
-        &password,
-        "--env",
-        "PGDATA=/var/lib/postgresql/data/pgdata",
-        "-v",
-        &volume,
-    ];
-    let fixed: Vec<&str> = [
-        &fixed[..],
-        &machine[..],
-        &["--label", "holdfast.postgres=true"],
-        options,
-    ]
-    .concat();
-    setup.service(stack, name, &fixed, &script)?;
+    let labels = Setup::labels(stack, name);
+    let labels: Vec<&str> = labels.iter().flat_map(|label| ["--label", label.as_str()]).collect();
+    let options = [&["--label", "holdfast.postgres=true"], &labels[..], options].concat();
     let container = format!("{stack}-{name}-1");
-    let ready = wait_until("PostgreSQL answers", DEADLINE, || {
-        Ok(setup
-            .docker(&["exec", &container, "sh", "-c", &format!("{bin}/pg_isready -h /tmp")])
-            .is_ok())
-    });
-    ready.with_context(|| setup.docker(&["logs", &container]).unwrap_or_default())?;
-    Ok(())
+    let volume = format!("{stack}_{name}");
+    setup.engine.start_postgres(&container, &volume, PASSWORD, &options)
 }
 
 /// Returns the address of a container in the first of its networks.

@@ -46,13 +46,18 @@ impl Setup {
 
     /// Starts a container of a service in a stack.
     pub(crate) fn service(&self, stack: &str, name: &str, options: &[&str], script: &str) -> Result<()> {
-        let labels = [
-            format!("com.docker.compose.project={stack}"),
-            format!("com.docker.compose.service={name}"),
-        ];
+        let labels = Self::labels(stack, name);
         let labels: Vec<&str> = labels.iter().flat_map(|label| ["--label", label.as_str()]).collect();
         let container = format!("{stack}-{name}-1");
         self.start(&container, &[&labels[..], options].concat(), script)
+    }
+
+    /// Returns the labels that Compose gives a container of a service.
+    pub(crate) fn labels(stack: &str, service: &str) -> [String; 2] {
+        [
+            format!("com.docker.compose.project={stack}"),
+            format!("com.docker.compose.service={service}"),
+        ]
     }
 
     /// Returns what `docker inspect` prints for a container in this format.

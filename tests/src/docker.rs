@@ -22,6 +22,9 @@ use crate::{tools, wait_until};
 /// The image that every engine has: busybox, with its usual commands and `/bin/sh`.
 pub const IMAGE: &str = "holdfast-test:base";
 
+/// A user that runs nothing but a server, in the image, too.
+const NOBODY: &str = "65534:65534";
+
 /// The longest time for a start or stop of the engine.
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -132,6 +135,51 @@ impl Engine {
         let shown = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let text = tools::text_of(&mut command).with_context(|| format!("docker {shown}"))?;
         Ok(text.trim_end().to_owned())
+    }
+
+    /// Starts a PostgreSQL server in a container, with the programs of this machine and a volume for its data, and waits
+    /// until it answers. The user `postgres` has this password.
+    ///
+    /// # Errors
+    /// If the container does not start, or the server does not answer. The error has the server's log.
+    pub fn start_postgres(&self, container: &str, volume: &str, password: &str, options: &[&str]) -> Result<()> {
+        let bin = tools::postgres_bin()?;
+        let bin = bin.display();
+        let data = "/var/lib/postgresql/data";
+        let script = format!(
+            "exec 2>&1; if [ ! -e {data}/pgdata ]; then \
+                 echo \"$POSTGRES_PASSWORD\" >/tmp/password && \
+                 {bin}/initdb --pgdata={data}/pgdata --username=postgres --pwfile=/tmp/password --auth=scram-sha-256 \
+                     --encoding=UTF8 --locale=C >/dev/null && \
+                 echo 'host all all all scram-sha-256' >>{data}/pgdata/pg_hba.conf; fi; \
+             exec {bin}/postgres -D {data}/pgdata -k /tmp -c listen_addresses='*' -c dynamic_shared_memory_type=mmap"
+        );
+        self.docker(["volume", "create", volume])?;
+        // The volume's folder belongs to the user that runs the server.
+        tools::text_of(Command::new("chown").arg(NOBODY).arg(self.volume_folder(volume)))?;
+        let password = format!("POSTGRES_PASSWORD={password}");
+        let pgdata = format!("PGDATA={data}/pgdata");
+        let mount = format!("{volume}:{data}");
+        let fixed = [
+            "run", "--detach", "--name", container, "--user", NOBODY, "--env", &password, "--env", &pgdata,
+        ];
+        let mounts = [
+            "-v",
+            &mount,
+            "-v",
+            "/usr:/usr:ro",
+            "-v",
+            "/lib:/lib:ro",
+            "-v",
+            "/lib64:/lib64:ro",
+        ];
+        let command = [IMAGE, "sh", "-c", &script];
+        self.docker([&fixed[..], &mounts, options, &command].concat())?;
+        let ask = format!("{bin}/pg_isready -h /tmp");
+        let ready = wait_until("PostgreSQL answers", DEADLINE, || {
+            Ok(self.docker(["exec", container, "sh", "-c", &ask]).is_ok())
+        });
+        ready.with_context(|| self.docker(["logs", container]).unwrap_or_default())
     }
 
     /// Starts the engine again, after [`Engine::kill`] or [`Engine::stop`].

@@ -187,11 +187,16 @@ impl Draft<'_> {
 
 /// Stores a tree; small packs and chunks, so that files lie in several.
 pub(crate) fn tree(repo: &Repo, specs: &[Spec]) -> ArtefactId {
+    draft(repo, specs).close_tar(ArtefactKind::Directory, "uploads")
+}
+
+/// Begins to store a tree.
+pub(crate) fn draft<'r>(repo: &'r Repo, specs: &[Spec]) -> Draft<'r> {
     let mut draft = Draft::new(repo, 48 << 10, 10_000);
     for spec in specs {
         draft.add(spec);
     }
-    draft.close_tar(ArtefactKind::Directory, "uploads")
+    draft
 }
 
 /// One of everything.
