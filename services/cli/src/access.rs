@@ -55,7 +55,7 @@ impl KeyArgs {
             .map_err(|error| CliError::keys("the secret backup keys cannot be used", error))
     }
 
-    /// As [`KeyArgs::load`], for commands that cannot do without.
+    /// Loads keys as [`KeyArgs::load`] does, for commands that cannot do without.
     pub(crate) fn need(&self, settings: Option<&Settings>) -> Result<SecretKeys, CliError> {
         let none = || {
             CliError::no_key(
@@ -97,7 +97,7 @@ pub(crate) const READING: &[SecretSection] = &[
     SecretSection::Target,
 ];
 
-/// As [`READING`], with the passphrase of the backup keys.
+/// The sections of [`READING`], with the passphrase of the backup keys.
 pub(crate) const DECRYPTING: &[SecretSection] = &[
     SecretSection::Repository,
     SecretSection::Encryption,
@@ -117,7 +117,7 @@ impl Access {
         Self::open_with(settings, place, None, &[]).await
     }
 
-    /// As [`Access::open`], with backup keys and signers that the configuration may not have.
+    /// Opens a repository as [`Access::open`] does, with backup keys and signers that the configuration may not have.
     pub(crate) async fn open_with(
         settings: &Settings,
         place: Option<&PlaceName>,

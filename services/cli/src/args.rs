@@ -18,7 +18,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, after_help = EXIT_CODES, subcommand_required = true)]
 pub(crate) struct Cli {
-    /// What every command takes.
+    /// The arguments of every command.
     #[command(flatten)]
     pub(crate) global: Global,
     /// The command.
@@ -26,13 +26,13 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// The arguments of every command.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Global {
     /// The configuration; else ./holdfast.toml, else /etc/holdfast/holdfast.toml.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// What to log to standard error: a level, or directives such as `info,holdfast_bus=debug`. `up` goes by the
+    /// Log this to standard error: a level, or directives such as `info,holdfast_bus=debug`. `up` goes by the
     /// configuration, all others log warnings.
     #[arg(long, value_name = "LEVEL", global = true)]
     pub(crate) log: Option<String>,

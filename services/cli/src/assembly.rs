@@ -24,7 +24,7 @@ use crate::CliError;
 /// takes their jobs up so soon, instead of after a lease that allows for networks.
 const PRIVATE_LEASE: Period = Period::seconds(15);
 
-/// What the process is for.
+/// The purpose of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// To stay: follows schedules, and shows its health.
@@ -97,7 +97,7 @@ impl Assembly {
         })
     }
 
-    /// What the services share.
+    /// Returns the context that the services share.
     pub(crate) fn context(&self) -> &Context {
         &self.cx
     }
@@ -138,7 +138,7 @@ fn with_short_lease(settings: Arc<Settings>) -> Arc<Settings> {
     Arc::new(settings)
 }
 
-/// How to reach a private server.
+/// Returns the options of a connection to a private server.
 pub(crate) fn private_options(settings: &Settings, url: &str, auth: holdfast_bus::Auth) -> BusOptions {
     BusOptions {
         auth,

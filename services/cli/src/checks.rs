@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::human::shown;
 use crate::output::{Output, Table};
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// As it should be.
+    /// All is well.
     Ok,
     /// Backups work; somebody should look at it.
     Warn,
@@ -36,13 +36,13 @@ impl State {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
-    /// What was looked at.
+    /// The thing that was looked at.
     pub(crate) check: String,
-    /// How it came out.
+    /// The result.
     pub(crate) state: State,
-    /// What was found.
+    /// The facts, for people.
     pub(crate) found: String,
-    /// What to do, unless it is good or says so itself.
+    /// The advice, unless all is well or the facts have it already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advice: Option<String>,
 }
@@ -58,7 +58,7 @@ impl Check {
         }
     }
 
-    /// Somebody should look at it.
+    /// Makes a check whose result somebody should look at.
     pub(crate) fn warn(check: impl Into<String>, found: impl Into<String>, advice: &str) -> Self {
         Self {
             state: State::Warn,
@@ -67,7 +67,7 @@ impl Check {
         }
     }
 
-    /// It does not work.
+    /// Makes a check of something that does not work.
     pub(crate) fn fail(check: impl Into<String>, found: impl Into<String>, advice: &str) -> Self {
         Self {
             state: State::Fail,
@@ -76,13 +76,13 @@ impl Check {
         }
     }
 
-    /// It does not work, and the error's chain says why and what to do.
+    /// Makes a check of something that does not work. The error's chain says why, and what to do.
     pub(crate) fn error(check: impl Into<String>, error: &dyn std::error::Error) -> Self {
         Self::fail(check, holdfast_fault::chain(error).to_string(), "")
     }
 }
 
-/// Whether none fails.
+/// True if no check fails.
 pub(crate) fn is_good(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.state != State::Fail)
 }

@@ -1,4 +1,4 @@
-//! Why a command did not do what was asked, and what to do about it.
+//! The errors of commands, with the advice what to do.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use holdfast_service::{JobError, OpenError};
 use holdfast_session::StagingFolderError;
 use holdfast_storage::StorageError;
 
-/// What to do about a key that cannot be used, beside what its error says.
+/// The advice for a key that cannot be used, beside what its error says.
 const LOOK_AT_KEYS: &str = "`holdfast keys check` looks at every key that the configuration names";
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a command did not do what was asked. What it means for the exit code, [`crate::Exit`] says.
+/// A command did not do what was asked. [`crate::Exit`] says what that means for the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The configuration; it lists every fault.
@@ -29,18 +29,18 @@ pub enum CliError {
     /// A key file cannot be used, or is missing.
     #[error("{what}")]
     Keys {
-        /// What it was needed for.
+        /// The purpose of the key, or the setting.
         what: String,
-        /// Why not.
+        /// The reason.
         #[source]
         source: Option<Box<KeyError>>,
     },
-    /// It would have put something at risk.
+    /// The command would have put something at risk.
     #[error("{what}")]
     Refused {
-        /// What was refused.
+        /// The refusal, for people.
         what: String,
-        /// What to do.
+        /// The advice.
         advice: String,
     },
     /// The server or service that was asked did not answer in time.
@@ -49,9 +49,9 @@ pub enum CliError {
     /// Something failed.
     #[error("{what}")]
     Failed {
-        /// What.
+        /// The operation and the thing.
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Option<Cause>,
     },
@@ -131,7 +131,7 @@ impl CliError {
         Self::because(format!("{doing} {}", path.display()), source)
     }
 
-    /// What to do, where the text of the error does not say it already.
+    /// Returns the advice, if the text of the error does not have it already.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         let advice = match self {

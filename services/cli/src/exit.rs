@@ -11,12 +11,12 @@ use holdfast_storage::StorageError;
 
 use crate::CliError;
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done, and all good: 0.
     Good,
-    /// It finished, with failures: 1.
+    /// The command finished, with failures: 1.
     Failures,
     /// Bad usage or configuration, keys among it: 2.
     Usage,
@@ -27,7 +27,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Its number.
+    /// Returns the exit code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {

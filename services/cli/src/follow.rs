@@ -15,17 +15,17 @@ use crate::CliError;
 use crate::link::Link;
 use crate::progress::View;
 
-/// How often the repository is asked whether the run has ended: the bus may have lost the word of it.
+/// The number of waits after which the repository is asked whether the run has ended: the bus may have lost the word of it.
 const ASK_REPOSITORY: u32 = 5;
 
-/// Why the following ended.
+/// The reason why the following ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The run has ended.
     Finished(Outcome),
-    /// Whoever did the work has gone.
+    /// The process that did the work has gone.
     Orphaned,
-    /// Nobody waits any longer.
+    /// The time limit has passed.
     TimedOut,
     /// We were told to stop.
     Interrupted,

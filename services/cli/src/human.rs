@@ -24,7 +24,10 @@ pub(crate) fn bytes(bytes: u64) -> String {
 #[must_use]
 pub(crate) fn duration(length: SignedDuration) -> String {
     let seconds = length.as_secs().unsigned_abs();
-    let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let d = seconds / 86_400;
+    let h = seconds / 3_600 % 24;
+    let m = seconds / 60 % 60;
+    let s = seconds % 60;
     match (d, h, m) {
         (0, 0, 0) => format!("{s}s"),
         (0, 0, m) => format!("{m}m {s}s"),
@@ -41,7 +44,7 @@ pub(crate) fn time(at: Timestamp) -> String {
         .to_string()
 }
 
-/// When a run was started, from its id.
+/// Returns the time at which a run was started, from its id.
 #[must_use]
 pub(crate) fn run_time(run: holdfast_format::RunId) -> Timestamp {
     let ms = i64::try_from(run.unix_ms()).unwrap_or(i64::MAX);

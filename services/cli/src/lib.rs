@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What a service's program does: so one program is enough where all are wanted, as in an image.
+/// Returns the function of a service's program: so one program is enough for all services, as in an image.
 fn service(name: &Path) -> Option<fn() -> ExitCode> {
     Some(match name.file_name()?.to_str()? {
         "holdfast-scheduler" => holdfast_scheduler::main,

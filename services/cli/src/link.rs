@@ -1,4 +1,4 @@
-//! How a command reaches those who work: services elsewhere, another process of this host, or this very process.
+//! The ways to those who work: services elsewhere, another process of this host, or this very process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::CliError;
 use crate::access::Access;
 use crate::assembly::{Assembly, Mode, nats_dir, private_options};
 
-/// How long the folder of the private server may be between two owners.
+/// The longest time for which the folder of the private server may be between two owners.
 const CHANGING: Duration = Duration::from_secs(30);
 
-/// Who does the work.
+/// The processes that do the work.
 pub(crate) enum Link {
-    /// This process.
+    /// The command's own process.
     Own(Box<Assembly>),
     /// Another process of this host, on whose private server we are guests: it may end while we wait.
     Guest(Box<(Bus, Access, Arc<Settings>)>),
@@ -74,7 +74,7 @@ impl Link {
         }
     }
 
-    /// What the repository holds.
+    /// Returns the records of the repository.
     pub(crate) fn catalogue(&self) -> &Catalogue {
         match self {
             Self::Own(assembly) => &assembly.context().catalogue,
@@ -83,12 +83,12 @@ impl Link {
         }
     }
 
-    /// Whether this process does the work.
+    /// True if this process does the work.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self, Self::Own(_))
     }
 
-    /// Whether whoever worked has ended, so that we may take over.
+    /// True if the worker has ended, so that this process may take over.
     pub(crate) fn is_orphaned(&self) -> bool {
         match self {
             Self::Guest(link) => PrivateServer::running(&nats_dir(&link.2)).is_none(),

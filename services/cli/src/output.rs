@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::human::shown;
 
-/// Where and how results are printed.
+/// The form of printed results.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     json: bool,
@@ -93,7 +93,7 @@ impl Table {
             .push(cells.into_iter().map(|cell| shown(cell.as_ref())).collect());
     }
 
-    /// Whether it has no rows.
+    /// True if the table has no rows.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -1,4 +1,4 @@
-//! What is in a repository, as people ask for it: runs and their artefacts, with how each stands.
+//! The runs and artefacts of a repository, with the standing of each.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::human;
 /// Runs read at the same time.
 const AT_ONCE: usize = 8;
 
-/// How an artefact stands.
+/// The standing of an artefact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It can be restored; verified to this level when its run was recorded.
+    /// The artefact can be restored. When its run was recorded, it was verified to this level.
     Good(Option<Level>),
-    /// It did not come, or is not what it should be.
+    /// The artefact did not come, or is not what it should be.
     Failed(Stage, String),
-    /// It has a manifest, or none yet; its run is not recorded.
+    /// The run is not recorded yet. The artefact has a manifest, or none yet.
     Open,
 }
 
@@ -70,7 +70,7 @@ impl RunView {
         }))
     }
 
-    /// When it was started.
+    /// Returns the time at which the run was started.
     pub(crate) fn started(&self) -> Timestamp {
         let recorded = self.point.as_ref().map(|p| p.started);
         recorded
@@ -97,13 +97,13 @@ impl RunView {
         }
     }
 
-    /// What it is to be found by.
+    /// Returns the word by which people find the run.
     pub(crate) fn label(&self) -> Option<&str> {
         let recorded = self.point.as_ref().and_then(|p| p.label.as_deref());
         recorded.or_else(|| self.expected.as_ref().and_then(|e| e.label.as_deref()))
     }
 
-    /// What retention goes by.
+    /// Returns the class that retention goes by.
     pub(crate) fn class(&self) -> &'static str {
         let recorded = self.point.as_ref().map(|p| p.class);
         recorded
@@ -117,7 +117,7 @@ impl RunView {
         recorded.or_else(|| self.expected.as_ref().and_then(|e| e.hold_until))
     }
 
-    /// What was asked for.
+    /// Returns the type that was asked for.
     pub(crate) fn backup_type(&self) -> &str {
         let recorded = self.point.as_ref().map(|p| p.backup_type.as_str());
         recorded
@@ -131,7 +131,7 @@ impl RunView {
         recorded.or_else(|| self.expected.as_ref().and_then(|e| e.stack.as_deref()))
     }
 
-    /// Why it was started, in a word: `manual`, or the schedule's name.
+    /// Returns the run's reason in a word: `manual`, or the schedule's name.
     pub(crate) fn reason(&self) -> String {
         let reason = self
             .point
@@ -179,7 +179,7 @@ async fn of_listings(catalogue: &Catalogue, expected: &Expected) -> Result<Vec<K
 pub(crate) struct Unreadable {
     /// The run or artefact.
     pub(crate) what: String,
-    /// Why.
+    /// The reason.
     pub(crate) problem: String,
 }
 
@@ -193,7 +193,8 @@ pub(crate) async fn runs(
         .map(|run| async move { (run, RunView::read(catalogue, run).await) })
         .buffered(AT_ONCE);
     let mut reads = std::pin::pin!(reads);
-    let (mut views, mut unreadable) = (Vec::new(), Vec::new());
+    let mut views = Vec::new();
+    let mut unreadable = Vec::new();
     while let Some((run, read)) = reads.next().await {
         match read {
             Ok(view) => views.extend(view),
@@ -249,7 +250,7 @@ pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, R
     Ok(promised)
 }
 
-/// Whether retention gave a run up. A tombstone that cannot be read is warned of, and gives nothing up.
+/// Tells whether retention gave a run up. A tombstone that cannot be read is warned of, and gives nothing up.
 pub(crate) async fn is_given_up(catalogue: &Catalogue, run: RunId) -> Result<bool, RepositoryError> {
     match catalogue.is_given_up(run).await {
         Err(error) if error.is_damage() => {
@@ -278,12 +279,12 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// `good`, `bad` (a verification found it so), `failed`, `unfinished`, `unreadable`.
     pub(crate) status: &'static str,
-    /// Why it failed or cannot be read.
+    /// The reason why the artefact failed or cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// The deepest verification at this place that found it good.
     pub(crate) verified: Option<Level>,
-    /// When its capture began and ended.
+    /// The beginning of the capture.
     pub(crate) started: Option<Timestamp>,
     pub(crate) finished: Option<Timestamp>,
     /// Bytes of its stream, and how many of them were new.

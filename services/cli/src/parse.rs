@@ -21,7 +21,7 @@ pub(crate) fn level(text: &str) -> Result<Level, String> {
         .map_err(|error: holdfast_format::UnknownWord| error.to_string())
 }
 
-/// What retention goes by.
+/// Reads a class, which retention goes by.
 pub(crate) fn class(text: &str) -> Result<Class, String> {
     text.parse()
         .map_err(|error: holdfast_format::UnknownWord| error.to_string())

@@ -15,10 +15,10 @@ use crate::human::{bytes, shown};
 
 /// Bars shown at a time; a server may have thousands of databases.
 const BARS: usize = 12;
-/// How often a long job says where it is when there is no terminal.
+/// The interval at which a long job says how far it is when there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
-/// Where an artefact stands in its run, in a word.
+/// Returns the stage of an artefact in its run, in a word.
 #[must_use]
 pub(crate) fn stage(state: &RunState, artefact: &ArtefactState) -> &'static str {
     let expected = &state.expected;
@@ -144,7 +144,8 @@ impl Bars {
                 .filter(|a| words.contains(&stage(state, a)))
                 .count()
         };
-        let (done, failed) = (count(&["done", "not everywhere"]), count(&["failed"]));
+        let done = count(&["done", "not everywhere"]);
+        let failed = count(&["failed"]);
         let mut text = format!("{done} of {} artefacts done", state.artefacts.len());
         if failed > 0 {
             text.push_str(&format!(", {failed} failed"));
@@ -282,7 +283,7 @@ impl Meter {
         }
     }
 
-    /// As [`Meter::new`], for a job of the restore crate.
+    /// Makes a meter as [`Meter::new`] does, for a job of the restore crate.
     pub(crate) fn of(title: &str, total: u64, progress: &Arc<holdfast_restore::Progress>) -> Self {
         let progress = progress.clone();
         Self::new(title, total, move || progress.done())

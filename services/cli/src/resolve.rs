@@ -1,4 +1,4 @@
-//! Which artefact or run somebody means: `ARTEFACT`, `RUN`, or `SOURCE[/NAME][@TIME]`.
+//! The artefact or run that an argument means: `ARTEFACT`, `RUN`, or `SOURCE[/NAME][@TIME]`.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::{CliError, human, parse};
 /// The least digits of an artefact's id that name it.
 const PREFIX_MIN: usize = 8;
 
-/// What somebody wrote.
+/// An artefact or a run, as an argument names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A run, by its id.
@@ -77,7 +77,8 @@ pub(crate) async fn artefact(
         return Ok(found);
     }
     let words: Vec<&str> = kinds.iter().map(|k| k.as_str()).collect();
-    let (id, kind) = (found.manifest.captured.artefact, found.manifest.captured.kind);
+    let id = found.manifest.captured.artefact;
+    let kind = found.manifest.captured.kind;
     Err(CliError::Usage(format!(
         "artefact {id} is of the kind {kind}, and {} was asked for",
         words.join(" or ")
@@ -226,7 +227,7 @@ async fn usable(catalogue: &Catalogue, known: &Known) -> Result<Option<Arc<Seale
     };
     match checked.await {
         Err(error) if RepositoryError::is_damage(&error) => {
-            tracing::warn!(artefact = %id, reason = %holdfast_fault::chain(&error), "it cannot be read and is passed over");
+            tracing::warn!(artefact = %id, reason = %holdfast_fault::chain(&error), "an artefact's manifest cannot be read and is passed over");
             Ok(None)
         }
         other => other,

@@ -1,4 +1,4 @@
-//! Whether an artefact is what was captured.
+//! Checks of artefacts: whether they are what was captured.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -21,29 +21,29 @@ mod survey;
 use examined::Examined;
 use survey::Survey;
 
-/// How many findings a report holds; the rest are counted.
+/// The most findings that a report holds. The rest are counted.
 const TOLD: usize = 1000;
 
-/// How to check.
+/// Options of a check.
 #[derive(Clone, Copy, Default)]
 pub struct CheckOptions<'a> {
     /// Memory and threads.
     pub limits: Limits,
-    /// Whom every pack must be sealed to, if that is to be proven.
+    /// The recipients that every pack must be sealed to, if that is to be proven.
     pub recipients: Option<&'a Recipients>,
     /// Further places to look for `pg_restore`.
     pub client_dirs: &'a [PathBuf],
-    /// What stands where the manifest says that its predecessor is.
+    /// The object that stands where the manifest says that its predecessor is.
     pub previous: Previous,
 }
 
 /// The predecessor of a manifest, as found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Previous {
-    /// Nobody looked, or it has been deleted by retention: no finding.
+    /// The predecessor was not looked for, or retention has deleted it: no finding.
     #[default]
     NotLooked,
-    /// Its sealed object's SHA-256.
+    /// The SHA-256 of the predecessor's sealed object.
     Found(Digest),
 }
 
@@ -52,9 +52,9 @@ pub enum Previous {
 pub struct Found {
     /// The object.
     pub object: ObjectKey,
-    /// What is wrong with it, for people.
+    /// The fault, for people.
     pub problem: String,
-    /// Whether the object is at fault. If not, it could not be judged: a key is missing.
+    /// True if the object is at fault. Else it could not be judged: a key is missing.
     pub damage: bool,
 }
 
@@ -67,27 +67,27 @@ impl From<&Found> for Finding {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What is wrong; at most 1000 are told. Empty if all is good.
+    /// The faults, at most 1000. Empty if all is good.
     pub findings: Vec<Found>,
-    /// How many findings there were.
+    /// The number of findings.
     pub total: u64,
     /// Sealed bytes of packs read.
     pub bytes_read: u64,
-    /// Whether recipients were given, and every pack is sealed to each of them.
+    /// True if recipients were given, and every pack is sealed to each of them.
     pub recipients_proven: bool,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// True if nothing is wrong.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.total == 0
     }
 
-    /// Whether an object is damaged, and not just unreadable for lack of a key.
+    /// True if an object is damaged, and not just unreadable for lack of a key.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|found| found.damage)
@@ -106,7 +106,7 @@ pub enum CheckError {
     /// No `pg_restore` was found to read a dump with.
     #[error("cannot check the dump")]
     Postgres(#[from] PgError),
-    /// Somebody asked for it.
+    /// The order to stop came.
     #[error("the check was stopped before its end")]
     Stopped,
 }
@@ -280,7 +280,7 @@ impl Findings {
         Ok(())
     }
 
-    /// The same for contents.
+    /// Judges an error of contents in the same way.
     fn contents(&self, origin: Origin<'_>, error: RepositoryError) -> Result<(), CheckError> {
         let no_key = matches!(error, RepositoryError::NoKey { .. });
         if !error.is_damage() && !no_key {
@@ -292,7 +292,7 @@ impl Findings {
         Ok(())
     }
 
-    /// The same for a stream.
+    /// Judges an error of a stream in the same way.
     fn stream(&self, origin: Origin<'_>, error: StreamError) -> Result<(), CheckError> {
         match error {
             StreamError::Pack(error) => self.pack(error),
@@ -309,7 +309,8 @@ impl Findings {
 
     fn report(&self, bytes_read: u64, recipients_proven: bool) -> Report {
         let mut inner = lock(&self.0);
-        let (mut findings, total) = (std::mem::take(&mut inner.0), inner.1);
+        let mut findings = std::mem::take(&mut inner.0);
+        let total = inner.1;
         findings.sort_by(|a, b| a.object.cmp(&b.object));
         Report {
             findings,

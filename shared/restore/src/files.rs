@@ -32,10 +32,10 @@ use attributes::Xattrs;
 use plan::{Plan, Target};
 use tree::Tree;
 
-/// How many problems a report holds; the rest are counted.
+/// The most problems that a report holds. The rest are counted.
 const TOLD: usize = 1000;
 
-/// How to restore files.
+/// Options of a restore of files.
 #[derive(Clone, Copy, Debug)]
 pub struct FilesOptions {
     /// Restore into a directory that is not empty, and replace what is in the way. A file is replaced once the new one is
@@ -61,7 +61,7 @@ impl Default for FilesOptions {
     }
 }
 
-/// How many entries of each kind.
+/// The number of entries of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileCounts {
     /// Regular files.
@@ -78,22 +78,22 @@ pub struct FileCounts {
     pub bytes: u64,
 }
 
-/// What came of restoring files; of a dry run, what would be done.
+/// The result of a restore of files; of a dry run, what would be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilesReport {
-    /// What is selected.
+    /// The entries that are selected.
     pub selected: FileCounts,
     /// Packs to be read for it.
     pub packs: u64,
-    /// Their sealed bytes.
+    /// The sealed bytes of the packs.
     pub sealed_bytes: u64,
-    /// Whether owners were left alone although they were asked for: only root can set them.
+    /// True if owners were left alone although they were asked for: only root can set them.
     pub owners_left: bool,
-    /// What did not go well; at most 1000 are told.
+    /// The problems, at most 1000.
     pub problems: Vec<Problem>,
-    /// How many problems there were.
+    /// The number of problems.
     pub total_problems: u64,
-    /// How many entries are not there, or are not what was captured.
+    /// The number of entries that are not there, or are not what was captured.
     pub lost: u64,
 }
 
@@ -102,11 +102,11 @@ pub struct FilesReport {
 pub struct Problem {
     /// The path in the artefact, escaped for people.
     pub path: String,
-    /// What is wrong.
+    /// The problem, for people.
     pub problem: String,
     /// The object at fault, if the repository is.
     pub object: Option<ObjectKey>,
-    /// Whether the entry is not there; else only attributes of it are not as they should be.
+    /// True if the entry is not there; else only attributes of it are not as they should be.
     pub lost: bool,
 }
 
@@ -118,7 +118,7 @@ pub enum FilesError {
     NotFiles {
         /// The artefact.
         artefact: String,
-        /// What it holds.
+        /// The kind of the artefact.
         kind: &'static str,
     },
     /// Something is in the target already. Nothing was done.
@@ -132,7 +132,7 @@ pub enum FilesError {
     Target {
         /// The target.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         #[source]
         source: io::Error,
     },
@@ -144,7 +144,7 @@ pub enum FilesError {
     Write {
         /// The path in the artefact, escaped for people.
         path: String,
-        /// Why.
+        /// The system's reason.
         #[source]
         source: io::Error,
     },
@@ -164,7 +164,7 @@ impl Retryable for FilesError {
 }
 
 impl FilesError {
-    /// Whether it was refused for safety: the operator may ask for it more clearly.
+    /// True if the restore was refused for safety: the operator may ask for it more clearly.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::NotEmpty { .. })
@@ -242,19 +242,19 @@ struct Job<'a> {
     plan: &'a Plan,
     tree: Tree<'a>,
     options: FilesOptions,
-    /// Whether owners are set.
+    /// True if owners are set.
     owners: bool,
     /// Tells the names of parts from those of any other restore.
     run: u64,
     progress: &'a Progress,
-    /// What headers told about entries that are not finished yet. Only what is unusual.
+    /// Unusual facts from the headers of entries that are not finished yet.
     extras: Mutex<HashMap<Target, Extra>>,
     /// Files whose data comes from several packs.
     open: Mutex<write::OpenFiles>,
     problems: Mutex<Problems>,
 }
 
-/// What headers tell beyond the contents.
+/// Facts from headers beyond the contents.
 #[derive(Default)]
 struct Extra {
     xattrs: Xattrs,
@@ -312,7 +312,7 @@ impl Job<'_> {
     }
 }
 
-/// Whether the next file will fare no better.
+/// True if the next file will fare no better.
 fn is_fatal(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let fatal = [

@@ -21,12 +21,12 @@ struct Held {
     plain: Option<Result<Vec<u8>, PackError>>,
     /// Extents ahead that lie in it.
     wanted: usize,
-    /// When it was last read: a count of extents.
+    /// The time of the last read: a count of extents.
     read: u64,
     size: u64,
 }
 
-/// Why the chunks end early.
+/// The reason why the chunks end early.
 pub(crate) enum Broken<E> {
     /// An extent points at no pack, or beyond its end.
     Outside(Extent),
@@ -50,7 +50,8 @@ pub(crate) fn in_order<T, E>(
     let asked = Mutex::new(asked);
     thread::scope(|scope| {
         for _ in 0..limits.threads.max(1) {
-            let (asked, answer) = (&asked, answer.clone());
+            let asked = &asked;
+            let answer = answer.clone();
             scope.spawn(move || serve(origin, progress, asked, &answer));
         }
         drop(answer);
@@ -115,7 +116,8 @@ impl<T> Queue<'_, T> {
             };
             held.wanted -= 1;
             held.read = self.count;
-            let (start, end) = (extent.offset as usize, extent.offset as usize + extent.length as usize);
+            let start = extent.offset as usize;
+            let end = extent.offset as usize + extent.length as usize;
             let bytes = match &held.plain {
                 Some(Ok(plain)) => Ok(plain.get(start..end).ok_or(Broken::Outside(extent))?),
                 Some(Err(error)) => Err(error.clone()),

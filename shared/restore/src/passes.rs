@@ -22,7 +22,8 @@ pub(crate) fn each<T: Sync, E: Send>(
     limits: Limits,
     work: impl Fn(&T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
     let error = Mutex::new(None);
     thread::scope(|scope| {
         for _ in 0..limits.threads.clamp(1, items.len().max(1)) {
@@ -45,7 +46,7 @@ pub(crate) fn each<T: Sync, E: Send>(
     }
 }
 
-/// What is behind these locks is valid whatever happened to another thread.
+/// Locks a mutex, poisoned or not: the data behind these locks is valid whatever happened to another thread.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

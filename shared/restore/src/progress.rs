@@ -1,4 +1,4 @@
-//! How far a long job is, and its end before its time.
+//! The progress of a long job, and the order to end before its time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,7 +78,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// How much memory and how many threads a job may use.
+/// The memory and threads that a job may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Packs fetched and opened at the same time. Each takes up to 24 MiB, and its sealed form beside it.

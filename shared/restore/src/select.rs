@@ -1,4 +1,4 @@
-//! Which entries of a tree are wanted.
+//! The selection of entries of a tree.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ impl Selection {
         Self::default()
     }
 
-    /// What is at these paths or below them, relative to the artefact's root. A leading `/` or `./` and a closing `/` mean
+    /// Selects the entries at these paths or below them, relative to the artefact's root. A leading `/` or `./` and a closing `/` mean
     /// nothing; no path at all, and the root itself, mean everything.
     #[must_use]
     pub fn of<P: AsRef<[u8]>>(paths: &[P]) -> Self {
@@ -37,13 +37,13 @@ impl Selection {
         }
     }
 
-    /// Whether everything is wanted.
+    /// True if everything is wanted.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.paths.is_none()
     }
 
-    /// Whether this path is at or below a selected one.
+    /// True if this path is at or below a selected one.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         self.covering(path).is_some()
     }
@@ -80,7 +80,7 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// Whether the extents of this line are wanted.
+    /// Tells whether the extents of this line are wanted.
     pub(crate) fn takes(&mut self, content: &Content) -> bool {
         match content {
             Content::Entry(entry) => self.takes_entry(entry),

@@ -1,4 +1,4 @@
-//! Where an artefact's bytes come from.
+//! The sources of an artefact's bytes.
 
 use std::error::Error;
 use std::path::Path;
@@ -111,11 +111,11 @@ fn unpack(pack: &PackRef, compressed: &[u8]) -> Result<Vec<u8>, PackError> {
 /// An artefact ready to be read.
 #[derive(Clone, Copy)]
 pub struct Origin<'a> {
-    /// Its manifest, whose signature was checked.
+    /// The manifest, whose signature was checked.
     pub manifest: &'a Manifest,
-    /// Its contents, whose SHA-256 was checked.
+    /// The contents, whose SHA-256 was checked.
     pub contents: &'a ContentsFile,
-    /// Its packs.
+    /// The artefact's packs.
     pub packs: &'a dyn PackSource,
     /// The repository's key of chunk ids.
     pub key: &'a ChunkKey,
@@ -177,13 +177,13 @@ impl OpenArtefact {
         }))
     }
 
-    /// Its manifest.
+    /// Returns the manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.sealed.manifest
     }
 
-    /// What the functions of this crate read from.
+    /// Returns the source that the functions of this crate read from.
     #[must_use]
     pub fn origin(&self) -> Origin<'_> {
         Origin {
@@ -209,17 +209,17 @@ type Cause = Arc<dyn Error + Send + Sync>;
 pub struct PackError {
     /// The pack.
     pub object: ObjectKey,
-    /// What is wrong.
+    /// The kind of fault.
     pub fault: PackFault,
-    /// What lies behind it, if anything was said.
+    /// The cause, if one was given.
     #[source]
     pub source: Option<Cause>,
 }
 
-/// What is wrong with a pack.
+/// The kinds of faults of a pack.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PackFault {
-    /// It is not there.
+    /// The pack is not there.
     #[error("is missing: copy it from another place, or capture again")]
     Missing,
     /// The stored object is not what the manifest says, or does not open to what the manifest says.
@@ -258,7 +258,7 @@ impl PackError {
         }
     }
 
-    /// Whether the stored object is at fault, and not the reader's keys or the way to the place.
+    /// True if the stored object is at fault, and not the reader's keys or the way to the place.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self.fault, PackFault::Missing | PackFault::Damaged(_))

@@ -77,7 +77,7 @@ impl Sparse {
         Ok(())
     }
 
-    /// Whether all data came.
+    /// True if all data came.
     pub(crate) fn is_whole(&self) -> bool {
         self.data.is_some_and(|(index, came)| {
             let mut left = self.segments.iter().skip(index);

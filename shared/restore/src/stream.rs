@@ -11,7 +11,7 @@ use crate::progress::{Limits, Progress};
 use crate::select::{NotFound, Selection, Selector};
 use crate::source::{Origin, PackError};
 
-/// Why a stream could not be written to its end.
+/// A stream could not be written to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// A pack could not be had.
@@ -27,7 +27,7 @@ pub enum StreamError {
         object: ObjectKey,
         /// Bytes before the extent.
         offset: u32,
-        /// Its bytes.
+        /// The number of bytes.
         length: u32,
     },
     /// A chunk is not what was captured.
@@ -39,7 +39,7 @@ pub enum StreamError {
         object: ObjectKey,
         /// Bytes before the chunk.
         offset: u32,
-        /// Its bytes.
+        /// The number of bytes.
         length: u32,
         /// The id that it should have.
         id: ChunkId,
@@ -49,7 +49,7 @@ pub enum StreamError {
     Digest {
         /// The contents.
         object: ObjectKey,
-        /// What differs.
+        /// The difference.
         problem: String,
     },
     /// An entry is not what it should be.
@@ -57,9 +57,9 @@ pub enum StreamError {
     Entry {
         /// The pack with its headers, or the contents.
         object: ObjectKey,
-        /// Its path in the artefact, escaped for people.
+        /// The entry's path in the artefact, escaped for people.
         path: String,
-        /// What is wrong with it.
+        /// The fault of the entry.
         problem: &'static str,
     },
     /// The artefact is something else.
@@ -67,16 +67,16 @@ pub enum StreamError {
     NotFiles {
         /// The artefact.
         artefact: String,
-        /// What it holds.
+        /// The kind of the artefact.
         kind: &'static str,
     },
     /// A selected path is not there.
     #[error(transparent)]
     NotFound(#[from] NotFound),
-    /// Who was to take the stream did not.
+    /// The writer did not take the stream.
     #[error("cannot write the stream")]
     Write(#[source] io::Error),
-    /// Somebody asked for it.
+    /// The order to stop came.
     #[error("stopped before the end")]
     Stopped,
 }
@@ -150,7 +150,7 @@ impl<E: Into<Self>> From<(Origin<'_>, Broken<E>)> for StreamError {
     }
 }
 
-/// What was written.
+/// The size of a stream that was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Streamed {
     /// Bytes.

@@ -11,11 +11,11 @@ pub(crate) use rename::rename;
 
 pub(crate) const BLOCK: usize = 512;
 
-/// What the headers of an entry tell beyond its line in the contents, and what of it has to agree with that line.
+/// The facts of an entry's headers beyond its line in the contents, and those that have to agree with that line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: EntryKind,
-    /// As in contents: no leading `./`, no trailing `/`.
+    /// The path as in contents: no leading `./`, no trailing `/`.
     pub(crate) path: Vec<u8>,
     pub(crate) link: Vec<u8>,
     /// Bytes of data that follow the headers, without padding.
@@ -113,7 +113,8 @@ fn header(block: &[u8; BLOCK], flag: u8, records: Records) -> Result<Header, &'s
 }
 
 fn ustar_path(block: &[u8; BLOCK]) -> Vec<u8> {
-    let (prefix, name) = (text(&block[345..500]), text(&block[..100]));
+    let prefix = text(&block[345..500]);
+    let name = text(&block[..100]);
     if prefix.is_empty() {
         return name.to_vec();
     }
@@ -174,7 +175,8 @@ struct Records {
 
 impl Records {
     fn read(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
-        let (mut version, mut real) = (None, None);
+        let mut version = None;
+        let mut real = None;
         while !data.is_empty() {
             let (keyword, value, rest) = record(data).ok_or(BROKEN)?;
             match keyword {

@@ -71,13 +71,13 @@ pub fn write_upload(
     write_extents(origin, select.is_all(), limits, progress, parts, put, out)
 }
 
-/// What goes into an entry's headers.
+/// The names that go into an entry's headers.
 struct Names {
     kind: EntryKind,
     path: Path,
     /// A hard link's target.
     link: Option<Path>,
-    /// What the headers must say.
+    /// The size that the headers must say.
     agreed: u64,
 }
 
@@ -141,7 +141,7 @@ impl Upload<'_> {
         Ok(entry.extents.into_iter().map(|extent| (extent, names.take())).collect())
     }
 
-    /// Where an entry goes. `None` if it is not wanted.
+    /// Returns the names of an entry's target. `None` if the entry is not wanted.
     fn names(&mut self, entry: &Entry, wanted: bool) -> Result<Option<Names>, &'static str> {
         self.check(entry)?;
         let heir = entry.link.as_ref().and_then(|link| self.adopted.get(link));
@@ -169,7 +169,7 @@ impl Upload<'_> {
         }))
     }
 
-    /// Whether an entry may stand here: who unpacks it follows the links that were unpacked before.
+    /// Checks that an entry may stand here: who unpacks it follows the links that were unpacked before.
     fn check(&mut self, entry: &Entry) -> Result<(), &'static str> {
         let is_dir = entry.kind == EntryKind::Dir;
         if components(&entry.path.0)?.is_empty() && !is_dir {

@@ -31,7 +31,8 @@ pub(crate) async fn all(section: &Docker, apart: bool) -> Vec<Check> {
 
 async fn look(engine: &Engine, section: &Docker) -> Result<(String, Inventory), EngineError> {
     let version = engine.version().await?;
-    let (containers, volumes) = (engine.containers().await?, engine.volumes().await?);
+    let containers = engine.containers().await?;
+    let volumes = engine.volumes().await?;
     let found = inventory::take(&containers, &volumes, &Selection::of(section));
     Ok((version.engine, found))
 }

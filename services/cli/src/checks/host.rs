@@ -1,4 +1,4 @@
-//! This host: staging, state, the NATS server, the clock.
+//! Checks of this host: staging, state, the NATS server, the clock.
 
 use std::path::Path;
 

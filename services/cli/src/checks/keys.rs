@@ -10,9 +10,9 @@ use holdfast_sealing::{Profile, Recipients, SecretKeys, Signer, TrustedSigners, 
 use super::{Check, State};
 use crate::human;
 
-/// How long before its end an expiring key is warned of.
+/// The time before a key's end from which on it is warned of.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
-/// What is sealed and opened as a test.
+/// The text that is sealed and opened as a test.
 const TEST: &[u8] = b"holdfast: a test message";
 
 /// Looks at every key that the configuration names.
@@ -117,7 +117,7 @@ fn backup(settings: &Settings, now: SystemTime) -> Vec<Check> {
     checks
 }
 
-/// Whether the secret key opens what is sealed to the recipients.
+/// Checks that the secret key opens what is sealed to the recipients.
 fn matching(name: &str, settings: &Settings, secret: &SecretKeys, now: SystemTime) -> Check {
     let Ok(recipients) = Recipients::from_files(&settings.encryption.recipients, now) else {
         return Check::ok(
@@ -167,7 +167,7 @@ fn exposed(name: &str, path: &PathBuf) -> Option<Check> {
     })
 }
 
-/// What fails, as faults of the configuration: key and rule.
+/// Returns all failures as faults of the configuration: key and rule.
 pub(crate) fn faults(settings: &Settings) -> Vec<(String, String)> {
     let failed = all(settings).into_iter().filter(|check| check.state == State::Fail);
     failed

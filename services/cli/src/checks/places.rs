@@ -12,7 +12,7 @@ use crate::overview;
 
 /// Clocks further apart make retention refuse to delete, and records look as if they came from the future.
 const CLOCK_MAX: SignedDuration = SignedDuration::from_secs(60);
-/// What to do about a record that cannot be read.
+/// The advice for a record that cannot be read.
 const RECORD_ADVICE: &str = "backups go on without it; take the object of this name from a copy of the repository that has it \
                              whole (a target, a disk's snapshot)";
 /// Less free space than this is warned of.
@@ -68,7 +68,7 @@ fn retention(settings: &Settings) -> Option<Check> {
     ))
 }
 
-/// Whether the records of all runs can be read.
+/// Checks that the records of all runs can be read.
 async fn records(name: &str, repository: &Repository) -> Vec<Check> {
     match overview::unreadable(&Catalogue::new(repository.clone())).await {
         Ok(found) => found

@@ -65,7 +65,7 @@ async fn postgres(source: &Postgres) -> Vec<Check> {
     }
 }
 
-/// What a server says of itself and of us.
+/// The facts that a server tells of itself and of the user.
 struct Server {
     user: String,
     version: String,

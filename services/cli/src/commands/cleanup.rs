@@ -49,11 +49,11 @@ struct PlaceReport {
     /// Objects that are (or would be) deleted, and their bytes.
     deleted: u64,
     freed_bytes: u64,
-    /// What was not done, and why.
+    /// Deletions that were refused, each with the reason.
     refused: Vec<String>,
-    /// Whether nothing at all is deleted until somebody has looked.
+    /// True if nothing at all is deleted until somebody has looked.
     blocked: bool,
-    /// Why not all of the plan was carried out.
+    /// The reason why not all of the plan was carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     /// The plan, for people.
@@ -118,7 +118,10 @@ async fn at_place(places: &Places, name: &PlaceName, args: &CleanupArgs, stop: &
 }
 
 fn report(plan: &RetentionPlan, done: &[Action], failure: Option<String>) -> PlaceReport {
-    let (mut expired, mut condemned, mut deleted, mut freed) = (Vec::new(), 0, 0, 0u64);
+    let mut expired = Vec::new();
+    let mut condemned = 0;
+    let mut deleted = 0;
+    let mut freed = 0u64;
     for action in done {
         match action {
             Action::WriteTombstone { run, .. } => expired.push(*run),
@@ -166,9 +169,12 @@ fn text(report: &Report) -> String {
         if report.dry_run {
             text.extend(place.plan.iter().map(|line| format!("{}\n", human::shown(line))));
         } else {
-            let (kept, gone) = (place.kept_runs, place.expired_runs.len());
-            let (deleted, freed) = (human::count(place.deleted, "object"), human::bytes(place.freed_bytes));
-            let (condemned, spared) = (place.condemned_packs, place.spared_packs);
+            let kept = place.kept_runs;
+            let gone = place.expired_runs.len();
+            let deleted = human::count(place.deleted, "object");
+            let freed = human::bytes(place.freed_bytes);
+            let condemned = place.condemned_packs;
+            let spared = place.spared_packs;
             text.push_str(&format!(
                 "{}: {kept} runs kept, {gone} given up; {deleted} deleted, {freed} freed; {condemned} packs condemned, {spared} \
                  spared\n",

@@ -70,7 +70,7 @@ fn check(global: &Global, out: Output) -> Exit {
     exit
 }
 
-/// What `config check` prints about this file.
+/// Returns the text that `config check` prints about this file.
 #[cfg(test)]
 pub(crate) fn checked(path: Option<&std::path::Path>) -> String {
     let global = Global {
@@ -112,7 +112,7 @@ fn faults(error: holdfast_config::ConfigError) -> Vec<Fault> {
     error.faults.into_iter().map(fault).collect()
 }
 
-/// What the configuration's own rules cannot tell: cron expressions, and the keys in the files that it names.
+/// Finds the faults that the configuration's own rules cannot tell: in cron expressions, and in the keys in the files that it names.
 fn beyond_sections(file: &str, settings: &Settings) -> Vec<Fault> {
     let fault = |(key, rule): (String, String)| Fault {
         file: file.to_owned(),
@@ -140,7 +140,7 @@ pub(crate) fn schedule_faults(settings: &Settings) -> Vec<(String, String)> {
     settings.schedule.iter().enumerate().filter_map(check).collect()
 }
 
-/// Why the runs of a schedule would be refused.
+/// Returns the reason why the runs of a schedule would be refused.
 fn refusal(settings: &Settings, schedule: &holdfast_config::Schedule) -> Option<String> {
     let trigger = trigger_of(schedule);
     let known = Known::of(settings);

@@ -26,7 +26,7 @@ pub(crate) struct HoldArgs {
     /// Until then: 2026-12-24, "2026-12-24 12:00" or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = parse::time)]
     pub(crate) until: Option<Timestamp>,
-    /// Why, for whoever finds it.
+    /// The reason, for whoever finds the hold.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// Only at this place; else at every place that has the run.
@@ -104,7 +104,8 @@ pub(crate) async fn run_release(global: &Global, args: &ReleaseArgs) -> Result<E
 }
 
 async fn put(repository: Repository, hold: Hold) -> Result<&'static str, CliError> {
-    let (place, key) = (repository.place(), ObjectKey::Hold(hold.run));
+    let place = repository.place();
+    let key = ObjectKey::Hold(hold.run);
     if overview::is_given_up(&Catalogue::new(repository.clone()), hold.run).await? {
         return Err(CliError::refused(
             "retention has given the run up already",
@@ -120,7 +121,8 @@ async fn put(repository: Repository, hold: Hold) -> Result<&'static str, CliErro
 }
 
 async fn remove(repository: Repository, run: RunId) -> Result<&'static str, CliError> {
-    let (place, key) = (repository.place(), ObjectKey::Hold(run));
+    let place = repository.place();
+    let key = ObjectKey::Hold(run);
     if place.head(&key).await?.is_none() {
         return Ok("not held");
     }

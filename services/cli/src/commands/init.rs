@@ -29,17 +29,17 @@ pub(crate) struct InitArgs {
     /// The folder for holdfast.toml and keys/. Keys that `keys generate` has written there are used.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Where backups are kept: a directory, file:///directory or s3://bucket/prefix; else repository/ in DIR, or
+    /// The repository: a directory, file:///directory or s3://bucket/prefix; else repository/ in DIR, or
     /// /var/backups/holdfast if DIR is /etc/holdfast.
     #[arg(long, value_name = "URL")]
     pub(crate) repository: Option<String>,
     /// Seal backups to this public key, made by GnuPG, instead of making one. Repeatable.
     #[arg(long = "recipient", value_name = "FILE")]
     pub(crate) recipients: Vec<PathBuf>,
-    /// What this host's workers serve; else the host's name.
+    /// The site that this host's workers serve; else the host's name.
     #[arg(long, value_name = "NAME", value_parser = site)]
     pub(crate) site: Option<Site>,
-    /// Where services keep what must survive a restart; else state/ in DIR, or /var/lib/holdfast if DIR is
+    /// The folder for what services must keep through a restart; else state/ in DIR, or /var/lib/holdfast if DIR is
     /// /etc/holdfast.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -215,7 +215,7 @@ async fn make_repository(settings: &Settings, made: &mut Made) -> Result<Reposit
         // Without its guides it is half-made, and it was made just now.
         for key in [ObjectKey::RestoreGuide, ObjectKey::RestoreScript, ObjectKey::Repository] {
             if let Err(error) = repository.place().delete(&key).await {
-                tracing::warn!(object = %key, reason = %holdfast_fault::chain(&error), "it could not be removed again");
+                tracing::warn!(object = %key, reason = %holdfast_fault::chain(&error), "an object of the new repository could not be removed again");
             }
         }
     }
@@ -232,7 +232,7 @@ async fn write_guides(repository: &Repository) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What was made, removed again unless it is to be kept.
+/// The files and folders that were made, removed again unless they are to be kept.
 struct Made {
     paths: Vec<PathBuf>,
     keep: bool,

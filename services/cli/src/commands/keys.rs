@@ -23,7 +23,7 @@ pub(crate) enum KeysCommand {
     Check(CheckArgs),
 }
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Purpose {
     /// Opens backups; its secret part belongs to the operator and the verifier.
@@ -35,13 +35,13 @@ pub(crate) enum Purpose {
 /// Arguments of `keys generate`.
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// What it is for.
+    /// The purpose of the key.
     #[arg(value_enum)]
     pub(crate) purpose: Purpose,
     /// The folder to write to; made with mode 0700 if it is missing.
     #[arg(long, value_name = "DIR", default_value = "keys")]
     pub(crate) dir: PathBuf,
-    /// What the files' names begin with; else the purpose.
+    /// The beginning of the files' names; else the purpose.
     #[arg(long, value_name = "NAME", value_parser = crate::parse::source)]
     pub(crate) name: Option<holdfast_format::SourceName>,
     /// The name in the key.

@@ -23,7 +23,7 @@ pub(crate) struct ListArgs {
     /// Look at this place instead of the local repository.
     #[arg(long, value_name = "PLACE", value_parser = parse::place)]
     pub(crate) place: Option<PlaceName>,
-    /// How many runs to look at, newest first.
+    /// The number of runs to look at, newest first.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) limit: usize,
     /// Print JSON.
@@ -175,11 +175,10 @@ pub(crate) fn rows_text(out: Output, rows: &[Row]) -> String {
             Some(warnings) if warnings > 0 => format!("{}, {}", row.status, human::count(warnings, "warning")),
             _ => row.status.to_owned(),
         };
-        let (id, started) = (
-            row.artefact.to_string(),
-            row.started.map(human::time).unwrap_or_default(),
-        );
-        let (size, new) = (size(row.size), size(row.new));
+        let id = row.artefact.to_string();
+        let started = row.started.map(human::time).unwrap_or_default();
+        let new = size(row.new);
+        let size = size(row.size);
         table.row([
             &id[..12],
             row.source.as_str(),

@@ -40,7 +40,8 @@ pub(crate) async fn run(global: &Global, args: &RebuildArgs) -> Result<Exit, Cli
         ));
     };
     let cx = Context::open(settings.clone(), &bus_options(&settings, url.as_str(), "holdfast-cli")).await?;
-    let (mut runs, mut facts) = (Vec::new(), 0);
+    let mut runs = Vec::new();
+    let mut facts = 0;
     for run in unfinished(&cx, &mut HashSet::new()).await? {
         if let Some(found) = proven_facts(&cx.catalogue, run).await? {
             cx.bus.publish_facts(&found.facts).await?;
@@ -53,10 +54,8 @@ pub(crate) async fn run(global: &Global, args: &RebuildArgs) -> Result<Exit, Cli
     let works = Reconciler::new(cx.clone(), stages).once().await?;
     let report = Report { runs, facts, works };
     Output::new(args.json).print(&report, |_| {
-        let (runs, facts) = (
-            human::count(report.runs.len() as u64, "unfinished run"),
-            human::count(facts as u64, "fact"),
-        );
+        let runs = human::count(report.runs.len() as u64, "unfinished run");
+        let facts = human::count(facts as u64, "fact");
         format!(
             "{runs}: {facts} told again, {} asked for\n",
             human::count(works as u64, "job")

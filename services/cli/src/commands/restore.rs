@@ -32,7 +32,7 @@ pub(crate) struct RestoreArgs {
     pub(crate) what: Restore,
 }
 
-/// What is restored.
+/// The things that can be restored.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Restore {
     /// A database into a PostgreSQL server, in one transaction: whole, or not at all.
@@ -47,7 +47,7 @@ pub(crate) enum Restore {
     Stack(stack::StackArgs),
 }
 
-/// What every restore takes.
+/// The arguments of every restore of an artefact.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// An artefact's id (or its first 8 digits), SOURCE[/NAME][@TIME] (the newest good one at or before TIME: a date,
@@ -64,7 +64,7 @@ pub(crate) struct SourceArgs {
     pub(crate) json: bool,
 }
 
-/// Where a restore reads from.
+/// The place to read from.
 #[derive(Debug, Args)]
 pub(crate) struct FromArgs {
     /// Read from this place of the configuration instead of the local repository.
@@ -171,16 +171,18 @@ impl Opened {
         })
     }
 
-    /// Its manifest.
+    /// Returns the manifest.
     pub(crate) fn manifest(&self) -> &Manifest {
         self.artefact.manifest()
     }
 
-    /// What it is, in one line: also the confirmation of what a name or a time was resolved to.
+    /// Describes the artefact in one line: also the confirmation of what a name or a time was resolved to.
     pub(crate) fn describe(&self) -> String {
         let m = self.manifest();
-        let (name, time) = (human::shown(&m.captured.name), human::time(m.captured.started));
-        let (size, place) = (human::bytes(m.captured.stream.size), &self.place);
+        let name = human::shown(&m.captured.name);
+        let time = human::time(m.captured.started);
+        let size = human::bytes(m.captured.stream.size);
+        let place = &self.place;
         format!(
             "{} {}/{name} as of {time} (artefact {}, {size}, from {place})",
             m.captured.kind, m.captured.source, m.captured.artefact

@@ -24,20 +24,20 @@ use crate::output::Output;
 use crate::progress::View;
 use crate::{CliError, Exit, Global, access, parse};
 
-/// How long the scheduler may take to answer: it reads what is in the repository first.
+/// The time limit for the scheduler's answer: it reads what is in the repository first.
 const ANSWER: Duration = Duration::from_secs(120);
-/// How long one request waits before it is made again: a scheduler that died cannot answer, its successor can.
+/// The time after which a request is made again: a scheduler that died cannot answer, its successor can.
 const EACH: Duration = Duration::from_secs(10);
-/// How long a scheduler of this host may take to listen, and how often it is asked.
+/// The time limit for a scheduler of this host to listen, and the interval at which it is asked.
 const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(10));
 
-/// How long a run is waited for if nobody said how long it may take: the longest that the scheduler gives it.
+/// The time for which a run is waited for if nobody gave a limit: the longest that the scheduler gives it.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
-/// How long after a run's deadline its end is waited for: the recorder names what did not come, and ends the run.
+/// The time after a run's deadline for which its end is waited for: the recorder names what did not come, and ends the run.
 const RECORDED_WITHIN: Duration = Duration::from_secs(15);
 
-/// What a run captures.
+/// The extent of a run's captures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackupType {
     /// Databases and volumes.
@@ -54,11 +54,11 @@ pub(crate) enum BackupType {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// What to capture.
+    /// The extent of the captures.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) backup_type: BackupType,
-    /// Of Docker's volumes and databases only those of this stack (a Compose project), and no other sources but those
-    /// that --source names.
+    /// Capture only this stack (a Compose project): its Docker volumes and databases, and no other sources but those that
+    /// --source names.
     #[arg(long, value_name = "STACK")]
     pub(crate) stack: Option<String>,
     /// Only this source. Repeatable.
@@ -79,13 +79,13 @@ pub(crate) struct RunArgs {
     /// Keep it at least that long, whatever retention says.
     #[arg(long, value_name = "14d", value_parser = parse::period)]
     pub(crate) hold: Option<Duration>,
-    /// What retention goes by: daily, weekly, monthly or pinned; else the calendar says.
+    /// The class that retention goes by: daily, weekly, monthly or pinned; else the calendar says.
     #[arg(long, value_name = "CLASS", value_parser = parse::class)]
     pub(crate) class: Option<Class>,
     /// Capture without building on earlier backups.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// What has not come by then has failed; by itself 12 hours, or half of `janitor.grace` if that is shorter.
+    /// The longest time for the run: later artefacts have failed; by itself 12 hours, or half of `janitor.grace` if that is shorter.
     #[arg(long, value_name = "2h", value_parser = parse::period)]
     pub(crate) timeout: Option<Duration>,
     /// Do not wait: print the run's id and leave it to `holdfast up` or the services.
@@ -152,7 +152,7 @@ async fn back_up(args: &RunArgs, settings: Arc<Settings>, view: &mut View) -> Re
     done
 }
 
-/// What must be so before anything is captured: keys.
+/// Checks the keys, before anything is captured.
 fn check_first(settings: &Settings, trigger: &Trigger) -> Result<(), CliError> {
     repository_keys(settings)?;
     let here = settings.nats.url.is_none();

@@ -47,9 +47,9 @@ struct ShownRun {
     class: &'static str,
     label: Option<String>,
     deadline: Option<Timestamp>,
-    /// What the operator holds it by.
+    /// The operator's hold.
     hold: Option<Hold>,
-    /// What it was started with.
+    /// The time until which the run is held by its request.
     hold_until: Option<Timestamp>,
     verify: Option<holdfast_format::Level>,
     targets: Vec<PlaceName>,
@@ -63,7 +63,8 @@ pub(crate) async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliErr
     let settings = access::load(global, READING)?;
     let _logs = Logs::start(global, Some(&settings), None)?;
     let access = Access::open(&settings, args.place.as_ref()).await?;
-    let (out, place) = (Output::new(args.json), access.repository.place().name().clone());
+    let out = Output::new(args.json);
+    let place = access.repository.place().name().clone();
     match &args.what {
         What::Run(run) => {
             let view = resolve::run_view(&access.catalogue, *run).await?;
@@ -293,7 +294,8 @@ fn verifications_text(out: Output, verifications: &[Verification]) -> String {
         } else {
             format!("BAD: {}", human::count(v.total_findings, "finding"))
         };
-        let (time, read) = (human::time(v.finished), human::bytes(v.bytes_read));
+        let time = human::time(v.finished);
+        let read = human::bytes(v.bytes_read);
         table.row([time.as_str(), v.place.as_str(), v.level.as_str(), &result, &read]);
     }
     let mut text = format!("\n{}", out.table(&table));

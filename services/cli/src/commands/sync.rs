@@ -157,8 +157,10 @@ impl TargetReport {
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for target in &report.targets {
-        let (runs, objects) = (human::count(target.runs, "run"), human::count(target.objects, "object"));
-        let (packs, bytes) = (human::count(target.packs, "pack"), human::bytes(target.bytes));
+        let runs = human::count(target.runs, "run");
+        let objects = human::count(target.objects, "object");
+        let packs = human::count(target.packs, "pack");
+        let bytes = human::bytes(target.bytes);
         text.push_str(&format!(
             "{}: {runs} there; {objects} sent, {packs} among them, {bytes}\n",
             target.target

@@ -32,7 +32,7 @@ pub(crate) struct VerifyArgs {
     /// Verify everything.
     #[arg(long)]
     pub(crate) all: bool,
-    /// How deep: integrity, decrypt or restore; else the configured level, or integrity if there is no secret key.
+    /// The depth: integrity, decrypt or restore; else the configured level, or integrity if there is no secret key.
     #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
     pub(crate) level: Option<Level>,
     /// Read at this place instead of the local repository.
@@ -70,7 +70,7 @@ struct Line {
     findings: Vec<Finding>,
     total_findings: u64,
     bytes_read: u64,
-    /// Whether the result was written down at the place.
+    /// True if the result was written down at the place.
     recorded: bool,
 }
 
@@ -127,7 +127,7 @@ fn level(args: &VerifyArgs, settings: &Settings, has_key: bool) -> Result<Level,
     }
 }
 
-/// What is to be verified.
+/// Finds the artefacts to verify.
 async fn chosen(catalogue: &Catalogue, args: &VerifyArgs) -> Result<Vec<ArtefactId>, CliError> {
     match &args.what {
         Some(What::Run(run)) => Ok(of_run(&resolve::run_view(catalogue, *run).await?)),
@@ -286,8 +286,10 @@ fn text(out: Output, report: &Report) -> String {
     let mut table = Table::new(&["artefact", "source", "name", "kind", "result", ">findings", ">read"]);
     for line in &report.artefacts {
         let source = line.source.as_ref().map_or("", SourceName::as_str);
-        let (id, read) = (line.artefact.to_string(), human::bytes(line.bytes_read));
-        let (kind, name) = (line.kind.unwrap_or_default(), line.name.as_deref().unwrap_or_default());
+        let id = line.artefact.to_string();
+        let read = human::bytes(line.bytes_read);
+        let kind = line.kind.unwrap_or_default();
+        let name = line.name.as_deref().unwrap_or_default();
         table.row([
             &id[..12],
             source,

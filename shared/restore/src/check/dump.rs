@@ -84,7 +84,7 @@ fn the_rest(
     }
 }
 
-/// What a dump is written to. If its reader gives up, the rest is still to be read and compared.
+/// The writer that takes a dump. If its reader gives up, the rest is still to be read and compared.
 struct Sink<W>(Option<W>);
 
 impl<W: Write> Write for Sink<W> {

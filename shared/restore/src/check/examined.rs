@@ -18,7 +18,7 @@ pub(super) struct Examined<'a> {
     packs: &'a dyn PackSource,
     recipients: Option<&'a Recipients>,
     findings: &'a Findings,
-    /// Of each pack looked at: whether it is sealed to all recipients.
+    /// The packs that were looked at, each with true if it is sealed to all recipients.
     seen: Mutex<BTreeMap<PackId, bool>>,
     opened: Mutex<BTreeSet<PackId>>,
 }
@@ -34,12 +34,12 @@ impl<'a> Examined<'a> {
         }
     }
 
-    /// Whether the pack came and was opened.
+    /// True if the pack came and was opened.
     pub(super) fn opened(&self, pack: &PackRef) -> bool {
         lock(&self.opened).contains(&pack.id)
     }
 
-    /// Whether every pack that was asked for came, and is sealed to all recipients.
+    /// True if every pack that was asked for came, and is sealed to all recipients.
     pub(super) fn all_proven(&self) -> bool {
         lock(&self.seen).values().all(|proven| *proven)
     }

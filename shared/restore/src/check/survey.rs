@@ -13,11 +13,11 @@ struct Piece {
     pack: u32,
     offset: u32,
     length: u32,
-    /// Its place in the stream.
+    /// The position in the stream.
     place: u32,
 }
 
-/// What an entry's headers must agree with.
+/// The values that an entry's headers must agree with.
 struct Wanted {
     /// The place of the header extent.
     place: u32,
@@ -42,7 +42,9 @@ pub(super) struct Survey {
 /// `None` if contents cannot be read to their end, which then is a finding.
 pub(super) fn survey(origin: Origin<'_>, findings: &Findings, keep: bool) -> Result<Option<Survey>, CheckError> {
     let mut survey = Survey::default();
-    let (mut size, mut count, mut outside) = (0, 0, 0_u64);
+    let mut size = 0;
+    let mut count = 0;
+    let mut outside = 0_u64;
     let lines = match origin.lines() {
         Ok(lines) => lines,
         Err(error) => return findings.contents(origin, error).map(|()| None),
@@ -111,7 +113,8 @@ impl Survey {
         let end = self.pieces.partition_point(|piece| piece.pack <= index);
         let mut ids = Vec::new();
         for piece in &self.pieces[start..end] {
-            let (from, to) = (piece.offset as usize, piece.offset as usize + piece.length as usize);
+            let from = piece.offset as usize;
+            let to = piece.offset as usize + piece.length as usize;
             // Found by the survey already.
             let Some(bytes) = plain.get(from..to) else {
                 continue;

@@ -20,14 +20,14 @@ use crate::stream::write_stream;
 /// No list of roles is larger. It is held in memory, because all of it is checked before any of it is run.
 const GLOBALS_MAX: usize = 256 << 20;
 
-/// How to restore roles and tablespaces.
+/// Options of a restore of roles and tablespaces.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GlobalsOptions {
     /// Give roles that exist already the captured attributes and passwords, too.
     pub overwrite: bool,
 }
 
-/// What came of restoring roles and tablespaces.
+/// The result of a restore of roles and tablespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GlobalsReport {
     /// Statements run.

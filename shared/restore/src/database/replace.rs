@@ -10,10 +10,10 @@ use super::target::{self, mark, quoted};
 use crate::progress::Progress;
 use crate::source::OpenArtefact;
 
-/// How often the place is tried to be taken. PostgreSQL waits five seconds each time for the last session to end.
+/// The number of attempts to take the database's name. PostgreSQL waits five seconds each time for the last session to end.
 const TRIES: usize = 3;
 
-/// How often sessions are ended while the place is being taken.
+/// The interval at which sessions are ended while the name is being taken.
 const END_EVERY: Duration = Duration::from_millis(200);
 
 /// Restores a dump into a new database, and puts that in the place of the one that is there once it is whole. What was there
@@ -43,8 +43,10 @@ pub async fn replace_database(
             server: server.describe(),
         });
     }
-    let (fresh, old) = (format!("holdfast_new_{mark:08x}"), format!("holdfast_old_{mark:08x}"));
-    let (beside, before) = (server.with_database(&fresh), server.with_database(&old));
+    let fresh = format!("holdfast_new_{mark:08x}");
+    let old = format!("holdfast_old_{mark:08x}");
+    let beside = server.with_database(&fresh);
+    let before = server.with_database(&old);
     target::remove(&beside).await;
     if !exists(server, client, name).await? {
         return restore_database(artefact, server, &anew, progress).await;

@@ -16,7 +16,7 @@ use crate::select::Selection;
 use crate::source::OpenArtefact;
 use crate::stream::{StreamError, write_stream};
 
-/// How to restore a database.
+/// Options of a restore of a database.
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseOptions {
     /// Make the database if it does not exist: with the encoding, locale, owner, privileges and settings that it had.
@@ -32,19 +32,19 @@ pub struct DatabaseOptions {
     pub limits: Limits,
 }
 
-/// How often a restore is asked whether it is to stop.
+/// The interval at which a restore looks for the order to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What came of restoring a database.
+/// The result of a restore of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatabaseReport {
-    /// Whether the database was made, and so has the captured encoding and locale.
+    /// True if the database was made, and so has the captured encoding and locale.
     pub created: bool,
     /// Properties of a database that was made which could not be applied, and why.
     pub warnings: Vec<String>,
 }
 
-/// Why a database was not restored. Unless it says otherwise, nothing was changed.
+/// A database was not restored. Unless the error says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// The artefact is something else.
@@ -52,7 +52,7 @@ pub enum DatabaseError {
     NotADatabase {
         /// The artefact.
         artefact: String,
-        /// What it holds.
+        /// The kind of the artefact.
         kind: &'static str,
     },
     /// The server has no such database.
@@ -93,7 +93,7 @@ pub enum DatabaseError {
         /// Host and port.
         server: String,
     },
-    /// Somebody else is at it.
+    /// Another restore replaces the database at this moment.
     #[error(
         "the database {database:?} at {server} is being replaced by another restore at this moment: wait for its end"
     )]
@@ -113,7 +113,7 @@ pub enum DatabaseError {
         database: String,
         /// Host and port.
         server: String,
-        /// What it lacks.
+        /// The property that the server lacks.
         problem: String,
     },
     /// Text could be converted wrongly, or not at all.
@@ -123,7 +123,7 @@ pub enum DatabaseError {
         database: String,
         /// Host and port.
         server: String,
-        /// Its encoding.
+        /// The encoding of the database that is there.
         found: String,
         /// The encoding of the database that was captured.
         captured: String,
@@ -136,7 +136,7 @@ pub enum DatabaseError {
     Stream {
         /// The database.
         database: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: Box<StreamError>,
     },
@@ -145,7 +145,7 @@ pub enum DatabaseError {
     Restore {
         /// The database.
         database: String,
-        /// What it said.
+        /// The message of `pg_restore`.
         said: String,
     },
     /// The work ended without a result: a fault of this program, or its end.
@@ -153,7 +153,7 @@ pub enum DatabaseError {
     BrokenOff {
         /// The database.
         database: String,
-        /// How.
+        /// The end of the task.
         #[source]
         source: tokio::task::JoinError,
     },
@@ -179,7 +179,7 @@ impl Retryable for DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether it was refused for safety: the operator may ask for it more clearly.
+    /// True if the restore was refused for safety: the operator may ask for it more clearly.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(
@@ -241,7 +241,8 @@ pub async fn try_database(
     refuse_other_kinds(&artefact, StreamFormat::PgDump)?;
     target::look(&artefact, server, options).await?;
     let task = tokio::task::spawn_blocking(move || {
-        let (mut first, limits) = (FirstByte(false), Limits { threads: 1, cache: 0 });
+        let mut first = FirstByte(false);
+        let limits = Limits { threads: 1, cache: 0 };
         let progress = Progress::default();
         match write_stream(artefact.origin(), &Selection::all(), limits, &progress, &mut first) {
             Err(StreamError::Write(_)) if first.0 => Ok(()),
@@ -294,7 +295,9 @@ async fn run(
 ) -> Result<(), DatabaseError> {
     let ender = Ender::default();
     let mut stop = StopOnDrop(Some((Arc::clone(&progress), ender.clone())));
-    let (task_server, task_options, task_ender) = (server.clone(), options.clone(), ender.clone());
+    let task_server = server.clone();
+    let task_options = options.clone();
+    let task_ender = ender.clone();
     let watched = Arc::clone(&progress);
     let mut task = tokio::task::spawn_blocking(move || {
         feed(&artefact, &task_server, &task_options, &program, &progress, &task_ender)

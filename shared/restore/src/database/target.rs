@@ -293,7 +293,7 @@ async fn refuse_other_encoding(server: &Server, client: &Client, info: &Database
     })
 }
 
-/// What an empty database does not have: relations, functions and types outside the system's schemas that no extension
+/// Lists the things that an empty database does not have: relations, functions and types outside the system's schemas that no extension
 /// brought, further schemas, large objects.
 const USED: &str = "
     SELECT what FROM (

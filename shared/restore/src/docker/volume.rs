@@ -44,7 +44,7 @@ pub enum VolumeError {
         /// The containers' names.
         containers: Vec<String>,
     },
-    /// Nobody asked for its files to be replaced. Nothing was done.
+    /// The volume holds files, and the caller does not allow to replace them. Nothing was done.
     #[error("volume {volume} is not empty")]
     NotEmpty {
         /// The volume.

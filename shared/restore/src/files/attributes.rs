@@ -54,7 +54,8 @@ impl Job<'_> {
         is_link: bool,
     ) {
         let dir = dir.as_fd();
-        let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+        let uid = Uid::from_raw(meta.uid);
+        let gid = Gid::from_raw(meta.gid);
         let mut owned = self.owners;
         if owned && let Err(error) = chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
             self.warn(target, format!("cannot set the owner: {error}"), None);

@@ -1,4 +1,4 @@
-//! Whether restored files are what was captured.
+//! The comparison of restored files with what was captured.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use crate::tar::{self, BLOCK};
 
 const FOLLOW_NO: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
-/// How many differences are told.
+/// The most differences that are told.
 const TOLD: usize = 1000;
 
 type Differences = Vec<Problem>;

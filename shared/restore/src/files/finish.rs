@@ -1,4 +1,4 @@
-//! What comes when all data is in place: links and devices, then the attributes of directories.
+//! The last steps, when all data is in place: links and devices, then the attributes of directories.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -101,7 +101,8 @@ impl Job<'_> {
     }
 
     fn make_at(&self, index: u32, node: &Node, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-        let (target, link) = (Target::Node(index), self.plan.bytes(node.link));
+        let target = Target::Node(index);
+        let link = self.plan.bytes(node.link);
         let extra = lock(&self.extras).remove(&target);
         match node.kind {
             EntryKind::Hardlink => return self.hard_link(link, dir, name),

@@ -25,7 +25,7 @@ struct Current {
     extra: Extra,
 }
 
-/// What stops a file: its own fault, or the disk's.
+/// A fault that stops a file: the file's own, or the disk's.
 enum Fault {
     Own(String),
     Disk(std::io::Error),
@@ -142,7 +142,8 @@ impl Job<'_> {
         let Some(current) = current else {
             return Ok(());
         };
-        let (target, node) = (Target::Node(current.index), self.plan.node(current.index));
+        let target = Target::Node(current.index);
+        let node = self.plan.node(current.index);
         lock(&self.open).files.remove(&current.index);
         if !current.sparse.is_whole() {
             self.lose(target, "its data ends early", None);

@@ -1,4 +1,4 @@
-//! What is to be restored, laid out by pack. Names stand once, in one buffer: a tree of a million files takes about 60
+//! The entries to restore, laid out by pack. Names stand once, in one buffer: a tree of a million files takes about 60
 //! bytes for each file beside its name, and 32 for each extent.
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +13,7 @@ use crate::select::{Selection, Selector};
 use crate::source::Origin;
 use crate::tar::BLOCK;
 
-/// What a piece is for.
+/// The thing that a piece is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Target {
     /// No output: the piece's bytes count for the stream's digest only.
@@ -31,7 +31,7 @@ pub(super) struct Name {
     length: u32,
 }
 
-/// What contents tell of every entry.
+/// The facts that contents tell of every entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meta {
     pub(super) mode: u32,
@@ -58,12 +58,12 @@ pub(super) struct Node {
     pub(super) link: Name,
     /// Pieces not dealt with yet.
     pub(super) left: AtomicU32,
-    /// Whether it stands under a name that is not its own yet.
+    /// True if the file stands under a name that is not its own yet.
     pub(super) created: AtomicBool,
     pub(super) failed: AtomicBool,
 }
 
-/// Where a piece goes that holds headers.
+/// The offset of a piece that holds headers.
 pub(super) const HEADER: u64 = u64::MAX;
 
 /// An extent and what it is for.
@@ -73,9 +73,9 @@ pub(super) struct Piece {
     pub(super) pack: u32,
     pub(super) offset: u32,
     pub(super) length: u32,
-    /// Its place in the ledger.
+    /// The number of the extent in the ledger.
     pub(super) place: u32,
-    /// Its offset in the file, or [`HEADER`].
+    /// The offset in the file, or [`HEADER`].
     pub(super) at: u64,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct Plan {
     pub(super) nodes: Vec<Node>,
     /// Ordered by pack, then by place.
     pub(super) pieces: Vec<Piece>,
-    /// Of sparse files, in the order of the stream.
+    /// The pieces of sparse files, in the order of the stream.
     pub(super) odd: Vec<Piece>,
     pub(super) ledger: Ledger,
     counts: FileCounts,
@@ -334,7 +334,8 @@ impl Builder {
 
     fn name(&mut self, bytes: &[u8]) -> Result<Name, FilesError> {
         let names = &mut self.plan.names;
-        let (at, length) = (u32::try_from(names.len()), u32::try_from(bytes.len()));
+        let at = u32::try_from(names.len());
+        let length = u32::try_from(bytes.len());
         let (Ok(at), Ok(length)) = (at, length) else {
             return Err(FilesError::TooMany);
         };
@@ -353,10 +354,10 @@ fn meta(entry: &Entry) -> Meta {
     }
 }
 
-/// Whether a link may be made, whatever there is at its target.
+/// Checks that a link may be made, whatever there is at its target.
 ///
 /// # Errors
-/// Why not.
+/// The reason why it may not.
 pub(crate) fn check_link(kind: EntryKind, link: &[u8]) -> Result<(), &'static str> {
     match kind {
         EntryKind::Hardlink => match components(link) {

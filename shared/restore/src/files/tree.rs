@@ -41,7 +41,7 @@ pub(super) fn open_target(path: &Path, overwrite: bool) -> Result<OwnedFd, Files
     Ok(root)
 }
 
-/// Whether nothing is in a directory but what a fresh filesystem has.
+/// True if a directory holds nothing but what a fresh filesystem has.
 fn is_empty(root: &OwnedFd) -> Result<bool, Errno> {
     for entry in Dir::read_from(root)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b".." | b"lost+found") {
@@ -82,7 +82,8 @@ impl<'a> Tree<'a> {
         open.now += 1;
         let now = open.now;
         // Up to what is open, and down again.
-        let (mut at, mut missing) = (index, Vec::new());
+        let mut at = index;
+        let mut missing = Vec::new();
         let mut fd = loop {
             if at == 0 {
                 break Arc::clone(&self.root);
@@ -143,7 +144,8 @@ impl Job<'_> {
 
     fn make_directory(&self, index: u32) -> Result<(), Errno> {
         let dir = &self.plan.dirs[index as usize];
-        let (parent, name) = (self.tree.dir(dir.parent)?, self.plan.bytes(dir.name));
+        let parent = self.tree.dir(dir.parent)?;
+        let name = self.plan.bytes(dir.name);
         match mkdirat(&parent, name, Mode::RWXU) {
             Ok(()) if dir.meta.is_none() => {
                 let made = openat(&parent, name, OPEN_DIR, Mode::empty())?;

@@ -145,7 +145,8 @@ impl Job<'_> {
             length: piece.length,
             id: None,
         };
-        let (from, to) = (piece.offset as usize, piece.offset as usize + piece.length as usize);
+        let from = piece.offset as usize;
+        let to = piece.offset as usize + piece.length as usize;
         let bytes = plain
             .get(from..to)
             .ok_or_else(|| StreamError::outside(self.origin, &extent))?;
@@ -158,7 +159,7 @@ impl Job<'_> {
         Ok(bytes)
     }
 
-    /// What headers tell beyond the contents; `None` if they make no sense, which costs a device and no other.
+    /// Reads facts beyond the contents from headers; `None` if the headers make no sense, which costs a device and no other.
     pub(super) fn header(&self, target: Target, bytes: &[u8]) -> Option<Extra> {
         match tar::parse(bytes) {
             Ok(header) => Some(Extra {
@@ -296,7 +297,8 @@ impl Job<'_> {
     /// Gives a whole file its real name.
     pub(super) fn place(&self, index: u32, node: &Node) -> Result<(), Errno> {
         let dir = self.tree.dir(node.dir)?;
-        let (part, name) = (self.part_name(index), self.plan.bytes(node.name));
+        let part = self.part_name(index);
+        let name = self.plan.bytes(node.name);
         if self.options.overwrite {
             renameat(&dir, part.as_slice(), &dir, name)?;
         } else {

@@ -134,7 +134,7 @@ pub enum StackWarning {
         service: String,
         image: String,
     },
-    /// This process's container is still in a network that it was put into.
+    /// The container of this process is still in a network that it was put into.
     Network(JoinError),
 }
 

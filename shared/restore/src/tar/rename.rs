@@ -13,7 +13,9 @@ const PREFIX: std::ops::Range<usize> = 345..500;
 /// What is wrong with the headers, for people.
 pub(crate) fn rename(bytes: &[u8], name: &[u8], link: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), &'static str> {
     let (text, block) = split(bytes)?;
-    let (mut block, mut is_sparse, mut kept) = (*block, false, Vec::with_capacity(text.len()));
+    let mut block = *block;
+    let mut is_sparse = false;
+    let mut kept = Vec::with_capacity(text.len());
     let mut rest = &text[..];
     while !rest.is_empty() {
         let (keyword, _, after) = record(rest).ok_or(BROKEN)?;

@@ -1,6 +1,6 @@
 //! The configuration that `init` writes.
 
-/// What differs from one new deployment to the next.
+/// The differences from one new deployment to the next.
 #[derive(Debug)]
 pub(super) struct Template {
     /// The site, if it was named.

@@ -17,7 +17,7 @@ use crate::error::file_error;
 use crate::output::Output;
 use crate::{CliError, Exit, Global, human};
 
-/// Where to.
+/// The server to restore into.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server and database to restore into: postgres://user@host:port/database.
@@ -82,10 +82,8 @@ pub(crate) struct GlobalsArgs {
 pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result<Exit, CliError> {
     let server = args.server.server()?;
     let opened = args.source.open(global, &[ArtefactKind::Database]).await?;
-    let (out, to) = (
-        Output::new(args.source.json),
-        format!("{} of {}", server.database(), server.describe()),
-    );
+    let out = Output::new(args.source.json);
+    let to = format!("{} of {}", server.database(), server.describe());
     let common = Common::new(&opened, to.clone(), args.source.dry_run);
     let options = DatabaseOptions {
         create: args.create,
@@ -127,9 +125,9 @@ pub(crate) async fn run_database(global: &Global, args: &DatabaseArgs) -> Result
 struct DatabaseReport {
     #[serde(flatten)]
     common: Common,
-    /// Whether the database was made.
+    /// True if the database was made.
     created: bool,
-    /// What of its properties could not be applied.
+    /// Properties that could not be applied.
     warnings: Vec<String>,
 }
 
@@ -144,7 +142,7 @@ fn database_text(report: &DatabaseReport, opened: &Opened, to: &str) -> String {
     text
 }
 
-/// Whether the server said that a role is missing.
+/// True if the server said that a role is missing.
 fn names_missing_role(said: &str) -> bool {
     said.contains("role \"") && said.contains("\" does not exist")
 }
@@ -210,7 +208,8 @@ struct FailedStatement {
 pub(crate) async fn run_globals(global: &Global, args: &GlobalsArgs) -> Result<Exit, CliError> {
     let server = args.server.server()?;
     let opened = args.source.open(global, &[ArtefactKind::Globals]).await?;
-    let (out, to) = (Output::new(args.source.json), server.describe());
+    let out = Output::new(args.source.json);
+    let to = server.describe();
     let common = Common::new(&opened, to.clone(), args.source.dry_run);
     if args.source.dry_run {
         let tried = try_globals(opened.artefact.clone(), &server).await;

@@ -12,7 +12,7 @@ use super::{Attended, Common, Opened, SourceArgs, docker};
 use crate::output::Output;
 use crate::{CliError, Exit, Global, human};
 
-/// Where to, and how.
+/// The target, and how to write there.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     /// The directory to restore into, or docker:NAME for a Docker volume; made if it is missing.
@@ -57,7 +57,7 @@ struct Report {
     hardlinks: u64,
     other: u64,
     bytes: u64,
-    /// Whether owners were left alone because only root can set them.
+    /// True if owners were left alone because only root can set them.
     owners_left: bool,
     /// Entries that are not there, or not what was captured.
     lost: u64,
@@ -198,12 +198,11 @@ fn report(opened: &Opened, to: String, dry_run: bool, done: FilesReport) -> Repo
 }
 
 fn text(report: &Report) -> String {
-    let (files, folders) = (
-        human::count(report.files, "file"),
-        human::count(report.directories, "folder"),
-    );
+    let files = human::count(report.files, "file");
+    let folders = human::count(report.directories, "folder");
     let links = human::count(report.symlinks + report.hardlinks, "link");
-    let (bytes, packs) = (human::bytes(report.bytes), human::count(report.common.packs, "pack"));
+    let bytes = human::bytes(report.bytes);
+    let packs = human::count(report.common.packs, "pack");
     let done = if report.common.dry_run {
         "would restore"
     } else {
@@ -217,7 +216,8 @@ fn text(report: &Report) -> String {
             .as_ref()
             .map(|object| format!(" ({object})"))
             .unwrap_or_default();
-        let (word, path) = (if problem.lost { "LOST" } else { "note" }, human::shown(&problem.path));
+        let word = if problem.lost { "LOST" } else { "note" };
+        let path = human::shown(&problem.path);
         text.push_str(&format!("{word} {path}: {}{object}\n", human::shown(&problem.problem)));
     }
     let untold = report.total_problems.saturating_sub(report.problems.len() as u64);

@@ -20,7 +20,7 @@ use super::{Attended, FromArgs, OpenPlace, database, docker};
 use crate::output::{Output, Table};
 use crate::{CliError, Exit, Global, human, parse};
 
-/// What somebody wrote: a run's id, or `STACK[@TIME]`.
+/// A restore point as an argument names it: a run's id, or `STACK[@TIME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     /// A run, and the stack if it is not one of a stack alone.
@@ -51,7 +51,7 @@ impl FromStr for Which {
 /// A part of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Its volumes.
+    /// The volumes.
     Volumes,
     /// The databases of its containers, which must run.
     Databases,
@@ -76,7 +76,7 @@ pub(crate) struct StackArgs {
     /// Put volumes and databases that are there out of the way: what the backup does not hold is gone afterwards.
     #[arg(long)]
     replace: bool,
-    /// Where to write the images [default: STACK.images.yaml]
+    /// The file to write the images to [default: STACK.images.yaml]
     #[arg(long, value_name = "FILE")]
     images: Option<PathBuf>,
     /// Say what would be done, and do nothing.

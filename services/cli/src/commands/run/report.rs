@@ -1,4 +1,4 @@
-//! What a run brought, for its end.
+//! The result of a run, told at its end.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ pub(super) struct Report {
     /// Copies of the restore point, and retention, by place.
     steps: Vec<StepLine>,
     failures: Vec<FailureLine>,
-    /// What the operator should know of what was listed.
+    /// Notes for the operator on the listings.
     notes: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ struct Line {
     verified: Option<Level>,
     synced: BTreeSet<PlaceName>,
     warnings: u64,
-    /// Its name in tables.
+    /// The artefact's name in tables.
     #[serde(skip)]
     title: String,
 }
@@ -144,7 +144,8 @@ impl Report {
             text.push_str(&format!("note: {}\n", human::shown(note)));
         }
         for failure in &self.failures {
-            let (subject, reason) = (human::shown(&failure.subject), human::shown(&failure.reason));
+            let subject = human::shown(&failure.subject);
+            let reason = human::shown(&failure.reason);
             text.push_str(&format!("failed in {}: {subject}: {reason}\n", failure.stage));
         }
         for step in &self.steps {
