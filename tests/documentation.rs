@@ -61,6 +61,7 @@ const PLAIN: &[&str] = &[
     "postgres",
     "repository",
     "capture",
+    "restore",
     "service",
     "session",
     "scheduler",
@@ -75,9 +76,9 @@ const PLAIN: &[&str] = &[
 
 /// The most vague openings, assignments by tuples, and log lines about an unnamed thing in the other packages. These
 /// numbers only ever go down.
-const VAGUE_OPENINGS: usize = 244;
-const TUPLE_ASSIGNMENTS: usize = 52;
-const LOG_LINES_WITHOUT_A_SUBJECT: usize = 2;
+const VAGUE_OPENINGS: usize = 3;
+const TUPLE_ASSIGNMENTS: usize = 0;
+const LOG_LINES_WITHOUT_A_SUBJECT: usize = 0;
 
 /// A source file without its tests.
 pub(super) struct Source {
