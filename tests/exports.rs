@@ -56,7 +56,7 @@ const UNNAMED: &[(&str, &[&str])] = &[
             "Warning",
         ],
     ),
-    ("events", &["Effect", "IllegalFact", "SourceState"]),
+    ("events", &["Effect", "IllegalFact", "SourceState", "Why"]),
     ("fault", &["Chain"]),
     ("janitor", &["Described", "Keep", "Object", "Removal", "Spare"]),
     ("postgres", &["ProgramFiles"]),
