@@ -60,7 +60,8 @@ impl Files {
     /// The file that a path from the root leads to. A name that a file hands on leads to the file it comes from.
     fn target(&self, path: &[String], depth: usize) -> Option<Module> {
         let length = (0..=path.len()).rev().find(|n| self.0.contains_key(&path[..*n]))?;
-        let (module, rest) = (path[..length].to_vec(), &path[length..]);
+        let module = path[..length].to_vec();
+        let rest = &path[length..];
         let Some(name) = rest.first() else {
             return Some(module);
         };

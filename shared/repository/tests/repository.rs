@@ -120,10 +120,8 @@ async fn a_changed_byte_is_damage_with_a_name() {
     let bed = Bed::new().await;
     let written = write_artefact(&bed, run(1), 1).await;
     let manifest = &written.manifest;
-    let (contents, pack) = (
-        ObjectKey::Contents(manifest.captured.artefact),
-        ObjectKey::Pack(manifest.packs[0].id),
-    );
+    let contents = ObjectKey::Contents(manifest.captured.artefact);
+    let pack = ObjectKey::Pack(manifest.packs[0].id);
     bed.flip(&pack);
     let error = bed.repository.get_pack(&manifest.packs[0]).await.unwrap_err();
     assert!(

@@ -31,7 +31,7 @@ pub(crate) struct StatusArgs {
 struct Report {
     place: PlaceName,
     at: Timestamp,
-    /// Whether every configured source has a good backup that is not too old, and its last run that ended brought it whole.
+    /// True if every configured source is good.
     good: bool,
     sources: Vec<SourceStatus>,
     unfinished: Vec<Unfinished>,
@@ -46,12 +46,12 @@ struct SourceStatus {
     newest_good: Option<Backup>,
     /// The newest of those that was verified by decrypting it, or deeper.
     newest_verified: Option<Backup>,
-    /// The last run that ended, and whether it brought this source whole.
+    /// The last run that ended. A target knows of none.
     last_run: Option<LastRun>,
     /// The greatest age of its newest good backup; of a source that is no longer configured, none.
     max_age_seconds: Option<i64>,
     good: bool,
-    /// Why a configured source is not good.
+    /// The reason for which a configured source is not good.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -70,7 +70,7 @@ struct LastRun {
     at: Timestamp,
     /// `complete`, `partial`, `failed`.
     outcome: String,
-    /// Whether this source came whole.
+    /// True if it brought all of this source.
     whole: bool,
 }
 

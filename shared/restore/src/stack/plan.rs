@@ -151,7 +151,7 @@ impl fmt::Display for StackStep {
     }
 }
 
-/// All that the restore of a stack does, in order: images, volumes, roles, databases.
+/// The steps of a stack's restore, in order: images, volumes, roles, databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackPlan {
     pub run: RunId,

@@ -4,7 +4,7 @@ use holdfast_format::{ArtefactId, ArtefactKind, Entry, EntryKind, Path, Stamp};
 
 use super::{Draft, Repo};
 
-/// What an entry is to be.
+/// An entry of an archive that a test makes.
 #[derive(Clone)]
 pub(crate) struct Spec {
     pub(crate) kind: EntryKind,

@@ -46,7 +46,8 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let dir = TempDir::new().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let (data, bin) = (dir.path().join("data"), bin());
+        let data = dir.path().join("data");
+        let bin = bin();
         let password = dir.path().join("password");
         fs::create_dir(&data).unwrap();
         fs::write(&password, format!("{PASSWORD}\n")).unwrap();

@@ -55,7 +55,8 @@ impl Repo {
 
     pub(crate) fn with(keys: &Keys) -> Self {
         let runtime = Runtime::new().unwrap();
-        let (root, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let root = TempDir::new().unwrap();
+        let scratch = TempDir::new().unwrap();
         let signer = Signer::from_bytes(keys.pipeline.as_bytes(), None, SystemTime::now()).unwrap();
         let recipients = Recipients::from_bytes(&[keys.backup.clone().into_bytes()], SystemTime::now()).unwrap();
         let repository_keys = RepositoryKeys {
@@ -96,7 +97,7 @@ impl Repo {
         Arc::new(self.runtime.block_on(opened).unwrap().unwrap())
     }
 
-    /// Where an object lies.
+    /// Returns the path of an object.
     pub(crate) fn path(&self, key: &ObjectKey) -> PathBuf {
         self.root.path().join(key.to_string())
     }

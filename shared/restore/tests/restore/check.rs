@@ -32,7 +32,9 @@ fn every_damaged_object_is_named() {
     let repo = Repo::new();
     let id = tree(&repo, &[Spec::dir("."), Spec::file("x", noise(300_000, 3))]);
     let artefact = repo.open(id);
-    let (flipped, cut, gone) = (pack_key(&artefact, 0), pack_key(&artefact, 2), pack_key(&artefact, 3));
+    let flipped = pack_key(&artefact, 0);
+    let cut = pack_key(&artefact, 2);
+    let gone = pack_key(&artefact, 3);
     repo.flip(&flipped);
     let bytes = std::fs::read(repo.path(&cut)).unwrap();
     crate::common::overwrite(&repo.path(&cut), &bytes[..100]);
@@ -62,7 +64,8 @@ fn what_only_decrypting_shows_is_found() {
 
     // Headers that tell another story than the contents.
     let mut headers = Draft::new(&repo, 48 << 10, 10_000);
-    let (told, shown) = (Spec::file("told", b"1234"), Spec::file("shown", b"1234"));
+    let told = Spec::file("told", b"1234");
+    let shown = Spec::file("shown", b"1234");
     headers.entry(told.entry(), &shown.header(), &told.stored());
     let headers = headers.close_tar(ArtefactKind::Directory, "headers");
     let report = run(&repo, headers, Level::Decrypt);

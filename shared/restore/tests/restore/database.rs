@@ -60,7 +60,8 @@ fn create() -> DatabaseOptions {
 }
 
 fn replace(repo: &Repo, id: ArtefactId, server: &Server) -> Result<(), DatabaseError> {
-    let (options, progress) = (DatabaseOptions::default(), Arc::new(Progress::default()));
+    let options = DatabaseOptions::default();
+    let progress = Arc::new(Progress::default());
     repo.runtime
         .block_on(replace_database(repo.open(id), server, &options, progress))
         .map(|_| ())
@@ -68,7 +69,8 @@ fn replace(repo: &Repo, id: ArtefactId, server: &Server) -> Result<(), DatabaseE
 
 #[test]
 fn a_database_is_replaced_as_a_whole_under_its_sessions() {
-    let (repo, cluster) = (Repo::new(), Cluster::start());
+    let repo = Repo::new();
+    let cluster = Cluster::start();
     fill(&cluster);
     let id = store(&repo, &cluster.dump("shop"), |_| {});
     let shop = server(&cluster, "shop");
@@ -116,7 +118,8 @@ fn a_database_is_replaced_as_a_whole_under_its_sessions() {
 
 #[test]
 fn a_dump_comes_back_with_all_rows_or_not_at_all() {
-    let (repo, cluster) = (Repo::new(), Cluster::start());
+    let repo = Repo::new();
+    let cluster = Cluster::start();
     fill(&cluster);
     let dump = cluster.dump("shop");
     let id = store(&repo, &dump, |_| {});
@@ -164,7 +167,8 @@ fn a_dump_comes_back_with_all_rows_or_not_at_all() {
 
 #[test]
 fn a_dump_that_the_server_refuses_says_why_and_changes_nothing() {
-    let (repo, cluster) = (Repo::new(), Cluster::start());
+    let repo = Repo::new();
+    let cluster = Cluster::start();
     fill(&cluster);
     cluster.sql("shop", "CREATE ROLE app; ALTER TABLE item OWNER TO app");
     let id = store(&repo, &cluster.dump("shop"), |_| {});
@@ -186,7 +190,8 @@ fn a_dump_that_the_server_refuses_says_why_and_changes_nothing() {
 
 #[test]
 fn checking_a_dump_reads_all_of_it() {
-    let (repo, cluster) = (Repo::new(), Cluster::start());
+    let repo = Repo::new();
+    let cluster = Cluster::start();
     fill(&cluster);
     let dump = cluster.dump("shop");
     let look = |id| {
@@ -222,7 +227,9 @@ fn checking_a_dump_reads_all_of_it() {
 
 #[test]
 fn roles_come_back_and_those_that_exist_stay() {
-    let (repo, cluster, other) = (Repo::new(), Cluster::start(), Cluster::start());
+    let repo = Repo::new();
+    let cluster = Cluster::start();
+    let other = Cluster::start();
     cluster.sql(
         "postgres",
         "CREATE ROLE app LOGIN PASSWORD 'a;b'; CREATE ROLE \"O'Brien; --\" NOLOGIN; GRANT app TO \"O'Brien; --\";

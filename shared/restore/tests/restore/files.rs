@@ -106,7 +106,8 @@ pub(crate) fn same(root: &Path, spec: &Spec) {
         let mut expected = vec![0; usize::try_from(*size).unwrap()];
         let mut at = 0;
         for (offset, length) in segments {
-            let (offset, length) = (usize::try_from(*offset).unwrap(), usize::try_from(*length).unwrap());
+            let offset = usize::try_from(*offset).unwrap();
+            let length = usize::try_from(*length).unwrap();
             expected[offset..offset + length].copy_from_slice(&spec.data[at..at + length]);
             at += length;
         }
@@ -217,7 +218,8 @@ fn a_used_directory_is_refused_and_a_dry_run_touches_nothing() {
 fn overwriting_replaces_files_and_never_writes_through_links() {
     let repo = Repo::new();
     let id = tree(&repo, &everything());
-    let (target, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let target = TempDir::new().unwrap();
+    let outside = TempDir::new().unwrap();
     let canary = outside.path().join("canary");
     fs::write(&canary, "alive").unwrap();
     fs::create_dir_all(target.path().join("a")).unwrap();
@@ -255,10 +257,8 @@ fn a_damaged_pack_costs_only_the_files_in_it() {
     });
     let id = tree(&repo, &specs);
     let artefact = repo.open(id);
-    let (gone, last) = (
-        pack_key(&artefact, 3),
-        pack_key(&artefact, artefact.manifest().packs.len() - 1),
-    );
+    let gone = pack_key(&artefact, 3);
+    let last = pack_key(&artefact, artefact.manifest().packs.len() - 1);
     std::fs::remove_file(repo.path(&gone)).unwrap();
     repo.flip(&last);
     let target = TempDir::new().unwrap();

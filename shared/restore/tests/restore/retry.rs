@@ -1,4 +1,4 @@
-//! Which failures of a restore are worth another attempt.
+//! Failures of a restore that are worth another attempt, and those that are not.
 
 use std::io;
 

@@ -29,7 +29,8 @@ struct Kit {
 
 impl Kit {
     fn new() -> (Self, Keys) {
-        let (home, bin) = (private(), private());
+        let home = private();
+        let bin = private();
         for (name, program) in [("gpg", "gpg"), ("zstd", "zstd"), ("python3", "python3")] {
             let found = ["/usr/bin", "/usr/local/bin", "/bin"].map(|dir| Path::new(dir).join(program));
             let found = found.iter().find(|path| path.exists()).expect(program);
@@ -97,7 +98,7 @@ impl Kit {
         self.run_in(self.home.path(), repo, args)
     }
 
-    /// What the script printed; it must have ended well.
+    /// Runs the script, which must end well, and returns its output.
     fn good(&self, repo: &Repo, args: &[&str]) -> Vec<u8> {
         let output = self.run(repo, args);
         assert!(output.status.success(), "{args:?}: {}", said(&output));
@@ -145,7 +146,8 @@ fn a_repository_restores_with_gpg_zstd_and_python_alone() {
     ] {
         assert!(listed.contains(word), "{listed}");
     }
-    let (files, dump) = (files.to_string(), dump.to_string());
+    let files = files.to_string();
+    let dump = dump.to_string();
     kit.good(&repo, &["verify", &files[..8]]);
     assert!(kit.good(&repo, &["--cache", "2", "stream", &dump]) == stream);
     assert!(kit.good(&repo, &["--threads", "1", "stream", &dump]) == stream);
@@ -292,7 +294,8 @@ fn damage_keys_and_signatures_are_told_apart() {
         .args(["--kill", "all"])
         .status();
 
-    let (flipped, gone) = (pack_key(&artefact, 0), pack_key(&artefact, 2));
+    let flipped = pack_key(&artefact, 0);
+    let gone = pack_key(&artefact, 2);
     repo.flip(&flipped);
     fs::remove_file(repo.path(&gone)).unwrap();
     expect(

@@ -23,7 +23,8 @@ fn upload(
     select: &Selection,
     prefix: &[u8],
 ) -> (Vec<u8>, Result<Streamed, StreamError>, Progress) {
-    let (mut out, progress) = (Vec::new(), Progress::default());
+    let mut out = Vec::new();
+    let progress = Progress::default();
     let artefact = repo.open(id);
     let result = write_upload(
         artefact.origin(),
@@ -46,7 +47,8 @@ fn upload_all(repo: &Repo, id: ArtefactId) -> Vec<u8> {
 /// Unpacks an archive. Its names lead into `holdfast`.
 fn unpack(archive: &[u8]) -> TempDir {
     let dir = TempDir::new().unwrap();
-    let (file, out) = (dir.path().join("archive.tar"), dir.path().join("out"));
+    let file = dir.path().join("archive.tar");
+    let out = dir.path().join("out");
     fs::write(&file, archive).unwrap();
     fs::create_dir(&out).unwrap();
     let output = Command::new("tar")
@@ -96,7 +98,8 @@ fn specs() -> Vec<Spec> {
 
 #[test]
 fn everything_is_unpacked_below_the_prefix() {
-    let (repo, specs) = (Repo::new(), specs());
+    let repo = Repo::new();
+    let specs = specs();
     let id = tree(&repo, &specs);
     let archive = upload_all(&repo, id);
     assert!(names(&archive).iter().all(|name| name.starts_with("holdfast/")));
@@ -217,7 +220,8 @@ fn names_that_lead_elsewhere_are_refused() {
         assert!(!out.windows(4).any(|w| w == b"evil"), "{word}");
     }
     let mut draft = Draft::new(&repo, 48 << 10, 10_000);
-    let (told, made) = (Spec::file("a", b""), Spec::file("b", b""));
+    let told = Spec::file("a", b"");
+    let made = Spec::file("b", b"");
     draft.entry(told.entry(), &made.header(), b"");
     let id = draft.close_tar(ArtefactKind::Directory, "uploads");
     let (_, result, _) = upload(&repo, id, &Selection::all(), PREFIX);
