@@ -1,10 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::global::Global;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -24,18 +23,6 @@ pub(crate) struct Cli {
     /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// The arguments of every command.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Global {
-    /// The configuration; else ./holdfast.toml, else /etc/holdfast/holdfast.toml.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) config: Option<PathBuf>,
-    /// Log this to standard error: a level, or directives such as `info,holdfast_bus=debug`. `up` goes by the
-    /// configuration, all others log warnings.
-    #[arg(long, value_name = "LEVEL", global = true)]
-    pub(crate) log: Option<String>,
 }
 
 /// A command.

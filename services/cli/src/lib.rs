@@ -14,9 +14,11 @@ mod args;
 mod assembly;
 mod checks;
 mod commands;
+mod dispatch;
 mod error;
 mod exit;
 mod follow;
+mod global;
 mod human;
 mod link;
 mod logs;
@@ -35,7 +37,9 @@ use clap::Parser as _;
 pub use error::CliError;
 pub use exit::Exit;
 
-use args::{Cli, Command, Global};
+use args::Cli;
+use dispatch::dispatch;
+pub(crate) use global::Global;
 
 /// The command line's definition, for manual pages and completions.
 #[must_use]
@@ -79,7 +83,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&CliError::because("start the runtime", error)),
     };
-    let exit = match runtime.block_on(commands::dispatch(cli)) {
+    let exit = match runtime.block_on(dispatch(cli)) {
         Ok(exit) => exit,
         Err(error) => failed(&error),
     };

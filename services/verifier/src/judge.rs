@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_fault::chain;
 use holdfast_format::{ArtefactId, ArtefactKind, Level, Manifest, ObjectKey};
 use holdfast_repository::{Repository, RepositoryError};
-use holdfast_restore::{CheckOptions, OpenArtefact, Previous, Progress, Report, check};
+use holdfast_restore::{CheckOptions, CheckReport, OpenArtefact, Previous, Progress, check};
 use holdfast_sealing::{Recipients, SecretKeys};
 
 use crate::judged::Judged;
@@ -154,7 +154,7 @@ fn examine(
 
 /// Turns a report into a judgement. Problems that come from a missing key do not count as damage; if there are only
 /// such problems, the artefact cannot be judged.
-fn judged(manifest: &Manifest, level: Level, report: Report) -> Result<Judged, VerifyError> {
+fn judged(manifest: &Manifest, level: Level, report: CheckReport) -> Result<Judged, VerifyError> {
     if !report.is_good() && !report.is_damaged() {
         return Err(needs_key(manifest, level));
     }

@@ -1,28 +1,24 @@
 //! Checks of artefacts: whether they are what was captured.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 
-use holdfast_fault::{Retry, Retryable};
-use holdfast_format::{Digest, Finding, Level, ObjectKey, StreamFormat};
-use holdfast_postgres::PgError;
-use holdfast_repository::RepositoryError;
+use holdfast_format::{Digest, Level, ObjectKey, StreamFormat};
 use holdfast_sealing::Recipients;
 
-use crate::passes::{each, lock};
+use crate::passes::each;
 use crate::progress::{Limits, Progress};
-use crate::source::{Origin, PackError, PackFault};
-use crate::stream::StreamError;
+use crate::source::{Origin, PackError};
 
 mod dump;
 mod examined;
+mod findings;
 mod survey;
 
-use examined::Examined;
-use survey::Survey;
+pub use findings::{CheckError, CheckFinding, CheckReport};
 
-/// The most findings that a report holds. The rest are counted.
-const TOLD: usize = 1000;
+use examined::Examined;
+use findings::Findings;
+use survey::Survey;
 
 /// Options of a check.
 #[derive(Clone, Copy, Default)]
@@ -47,81 +43,6 @@ pub enum Previous {
     Found(Digest),
 }
 
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The object.
-    pub object: ObjectKey,
-    /// The fault, for people.
-    pub problem: String,
-    /// True if the object is at fault. Else it could not be judged: a key is missing.
-    pub damage: bool,
-}
-
-impl From<&Found> for Finding {
-    fn from(found: &Found) -> Self {
-        Self {
-            object: found.object.to_string(),
-            problem: found.problem.clone(),
-        }
-    }
-}
-
-/// The result of a check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The faults, at most 1000. Empty if all is good.
-    pub findings: Vec<Found>,
-    /// The number of findings.
-    pub total: u64,
-    /// Sealed bytes of packs read.
-    pub bytes_read: u64,
-    /// True if recipients were given, and every pack is sealed to each of them.
-    pub recipients_proven: bool,
-}
-
-impl Report {
-    /// True if nothing is wrong.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.total == 0
-    }
-
-    /// True if an object is damaged, and not just unreadable for lack of a key.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        self.findings.iter().any(|found| found.damage)
-    }
-}
-
-/// A check that came to no result. It says nothing about the artefact.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// A pack could not be read for a reason that is not the pack's.
-    #[error("cannot check: {} could not be read", .0.object)]
-    Pack(#[source] PackError),
-    /// The contents could not be read for a reason that is not theirs.
-    #[error("cannot check: the contents could not be read")]
-    Contents(#[source] RepositoryError),
-    /// No `pg_restore` was found to read a dump with.
-    #[error("cannot check the dump")]
-    Postgres(#[from] PgError),
-    /// The order to stop came.
-    #[error("the check was stopped before its end")]
-    Stopped,
-}
-
-impl Retryable for CheckError {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Pack(source) => source.retry(),
-            Self::Contents(source) => source.retry(),
-            Self::Postgres(source) => source.retry(),
-            Self::Stopped => Retry::Later,
-        }
-    }
-}
-
 /// Checks an artefact whose manifest was read with a good signature. Blocks: call it on a thread that may.
 ///
 /// - `integrity`: every object is there with its size and SHA-256; contents can be read, and fit the packs and the manifest;
@@ -139,7 +60,7 @@ pub fn check(
     level: Level,
     options: CheckOptions<'_>,
     progress: &Progress,
-) -> Result<Report, CheckError> {
+) -> Result<CheckReport, CheckError> {
     let findings = Findings::default();
     check_previous(origin, options.previous, &findings);
     let examined = Examined::new(origin.packs, options.recipients, &findings);
@@ -247,76 +168,4 @@ fn check_chunks(
         );
     }
     Ok(())
-}
-
-/// Findings of all threads.
-#[derive(Default)]
-pub(crate) struct Findings(Mutex<(Vec<Found>, u64)>);
-
-impl Findings {
-    fn add(&self, object: ObjectKey, problem: String, damage: bool) {
-        let mut inner = lock(&self.0);
-        inner.1 += 1;
-        if inner.0.len() < TOLD {
-            inner.0.push(Found {
-                object,
-                problem,
-                damage,
-            });
-        }
-    }
-
-    fn count(&self) -> u64 {
-        lock(&self.0).1
-    }
-
-    /// A finding, if the pack is at fault or a key is missing; else there is no result.
-    fn pack(&self, error: PackError) -> Result<(), CheckError> {
-        if matches!(error.fault, PackFault::Unavailable { .. }) {
-            return Err(CheckError::Pack(error));
-        }
-        let damage = error.is_damage();
-        self.add(error.object, error.fault.to_string(), damage);
-        Ok(())
-    }
-
-    /// Judges an error of contents in the same way.
-    fn contents(&self, origin: Origin<'_>, error: RepositoryError) -> Result<(), CheckError> {
-        let no_key = matches!(error, RepositoryError::NoKey { .. });
-        if !error.is_damage() && !no_key {
-            return Err(CheckError::Contents(error));
-        }
-        let problem = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-        let key = ObjectKey::Contents(origin.manifest.captured.artefact);
-        self.add(key, format!("{error}{problem}"), !no_key);
-        Ok(())
-    }
-
-    /// Judges an error of a stream in the same way.
-    fn stream(&self, origin: Origin<'_>, error: StreamError) -> Result<(), CheckError> {
-        match error {
-            StreamError::Pack(error) => self.pack(error),
-            StreamError::Contents(error) => self.contents(origin, error),
-            StreamError::Stopped => Err(CheckError::Stopped),
-            other => {
-                let contents = ObjectKey::Contents(origin.manifest.captured.artefact);
-                let object = other.damaged().cloned().unwrap_or(contents);
-                self.add(object, other.to_string(), true);
-                Ok(())
-            }
-        }
-    }
-
-    fn report(&self, bytes_read: u64, recipients_proven: bool) -> Report {
-        let mut inner = lock(&self.0);
-        let mut findings = std::mem::take(&mut inner.0);
-        let total = inner.1;
-        findings.sort_by(|a, b| a.object.cmp(&b.object));
-        Report {
-            findings,
-            total,
-            bytes_read,
-            recipients_proven,
-        }
-    }
 }

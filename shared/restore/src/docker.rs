@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use holdfast_docker::engine::Engine;
 
 mod container;
+mod error;
 mod send;
 mod switch;
 mod volume;
 
 pub use container::{ContainerError, ContainerOptions, ContainerReport, ContainerServer, JoinedNetworks};
+pub use error::VolumeError;
 pub use switch::FolderError;
-pub use volume::{ExistingFiles, VolumeError, VolumeTarget};
+pub use volume::{ExistingFiles, VolumeTarget};
 
 /// An engine, and the folders by which this process reaches what it has.
 #[derive(Clone, Debug)]

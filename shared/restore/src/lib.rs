@@ -31,7 +31,7 @@ mod stream;
 mod tar;
 mod upload;
 
-pub use check::{CheckError, CheckOptions, Found, Previous, Report, check};
+pub use check::{CheckError, CheckFinding, CheckOptions, CheckReport, Previous, check};
 pub use database::{
     DatabaseError, DatabaseOptions, DatabaseReport, GlobalsOptions, GlobalsReport, replace_database, restore_database,
     restore_globals, try_database, try_globals,

@@ -2,6 +2,7 @@
 
 mod database;
 mod docker;
+mod failures;
 mod files;
 mod stack;
 

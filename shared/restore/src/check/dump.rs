@@ -7,7 +7,8 @@ use holdfast_format::ObjectKey;
 use holdfast_postgres::{Ender, Programs, Running, major};
 
 use super::examined::Examined;
-use super::{CheckError, CheckOptions, Findings, each_pack, survey};
+use super::findings::{CheckError, Findings};
+use super::{CheckOptions, each_pack, survey};
 use crate::progress::Progress;
 use crate::select::Selection;
 use crate::source::Origin;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use holdfast_format::{ObjectKey, PackId, PackRef};
 use holdfast_sealing::Recipients;
 
-use super::Findings;
+use super::findings::Findings;
 use crate::passes::lock;
 use crate::source::{PackError, PackSource};
 

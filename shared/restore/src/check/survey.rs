@@ -2,7 +2,7 @@
 
 use holdfast_format::{Content, Entry, EntryKind, Extent, ObjectKey, StreamFormat};
 
-use super::{CheckError, Findings};
+use super::findings::{CheckError, Findings};
 use crate::ledger::Ledger;
 use crate::source::Origin;
 use crate::stream::{StreamError, compare};

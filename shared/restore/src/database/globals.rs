@@ -9,7 +9,8 @@ use holdfast_postgres::properties::Scribe;
 use holdfast_postgres::{Client, DriverError, PgError, Server, text};
 use tokio_postgres::error::SqlState;
 
-use super::restore::{DatabaseError, refuse_other_kinds};
+use super::error::DatabaseError;
+use super::restore::refuse_other_kinds;
 use super::sql::{OnRole, Refused, encoding_set, on_role, statements};
 use super::target::spare_name;
 use crate::progress::{Limits, Progress};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use holdfast_postgres::{Client, PgError, Server};
 
-use super::restore::{DatabaseError, DatabaseOptions, DatabaseReport, restore_database};
+use super::error::DatabaseError;
+use super::options::{DatabaseOptions, DatabaseReport};
+use super::restore::restore_database;
 use super::target::{self, mark, quoted};
 use crate::progress::Progress;
 use crate::source::OpenArtefact;

@@ -4,14 +4,15 @@ use holdfast_format::{DatabaseInfo, Text};
 use holdfast_postgres::properties::{self, Scribe, Statement};
 use holdfast_postgres::{Client, PgError, Program, Programs, Server, major, sql, text};
 
-use super::restore::{DatabaseError, DatabaseOptions};
+use super::error::DatabaseError;
+use super::options::DatabaseOptions;
 use crate::source::OpenArtefact;
 
 /// The longest name of a database, in bytes. PostgreSQL would cut a longer one off, and so mean another database.
 const NAME_MAX: usize = 63;
 
 /// The target as it was found. Nothing is changed yet.
-pub(super) struct Target {
+pub(super) struct TargetDatabase {
     /// The very server, if several were named.
     pub(super) server: Server,
     pub(super) program: Program,
@@ -40,7 +41,7 @@ pub(super) async fn look(
     artefact: &OpenArtefact,
     server: &Server,
     options: &DatabaseOptions,
-) -> Result<Target, DatabaseError> {
+) -> Result<TargetDatabase, DatabaseError> {
     let database = server.database();
     let info = artefact.manifest().captured.database.as_ref();
     if database.len() > NAME_MAX {
@@ -84,7 +85,7 @@ pub(super) async fn look(
             refuse_other_encoding(&server, &client, info).await?;
         }
     }
-    Ok(Target {
+    Ok(TargetDatabase {
         server,
         program,
         major: server_major,

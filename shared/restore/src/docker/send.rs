@@ -10,7 +10,7 @@ use holdfast_docker::helper::{Helper, UPLOAD_PREFIX};
 use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 use tokio_util::io::SyncIoBridge;
 
-use super::volume::VolumeError;
+use super::error::VolumeError;
 use crate::progress::{Limits, Progress, StopOnDrop};
 use crate::select::Selection;
 use crate::source::OpenArtefact;

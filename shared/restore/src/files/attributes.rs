@@ -8,18 +8,15 @@ use rustix::fs::{
     futimens, lsetxattr, utimensat,
 };
 
-use super::plan::{Meta, Target};
-use super::{Extra, Job};
-
-/// Names and values.
-pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+use super::job::{Extra, FilesJob};
+use super::plan::{EntryTarget, Meta};
 
 /// Without its owner, a file must not lend anybody's rights.
 const LENT: u32 = 0o6000;
 
-impl Job<'_> {
+impl FilesJob<'_> {
     /// Sets everything on an open file or directory.
-    pub(super) fn dress(&self, target: Target, fd: impl AsFd, meta: Meta, extra: &Extra) {
+    pub(super) fn dress(&self, target: EntryTarget, fd: impl AsFd, meta: Meta, extra: &Extra) {
         let fd = fd.as_fd();
         let mut owned = self.owners;
         if owned && let Err(error) = fchown(fd, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid))) {
@@ -46,7 +43,7 @@ impl Job<'_> {
     /// Sets everything on what cannot be opened: a link, fifo or device, just made in a directory of our own.
     pub(super) fn dress_at(
         &self,
-        target: Target,
+        target: EntryTarget,
         dir: impl AsFd,
         name: &[u8],
         meta: Meta,
@@ -76,7 +73,7 @@ impl Job<'_> {
 
     fn set_xattrs(
         &self,
-        target: Target,
+        target: EntryTarget,
         xattrs: &[&(Vec<u8>, Vec<u8>)],
         set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
     ) {

@@ -9,8 +9,9 @@ use std::path::Path;
 use holdfast_format::{Content, Entry, EntryKind, Extent, Path as EntryPath};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 
+use super::error::FilesError;
 use super::plan::components;
-use super::{FilesError, Problem};
+use super::report::Problem;
 use crate::in_order::{Broken, in_order};
 use crate::progress::{Limits, Progress};
 use crate::source::{Origin, PackError};
@@ -43,7 +44,7 @@ pub fn compare_files(
         source: source.into(),
     })?;
     let mut differences = Differences::new();
-    let mut odd: Vec<Entry> = Vec::new();
+    let mut sparse: Vec<Entry> = Vec::new();
     let mut buffer = Vec::new();
     for line in origin.lines()? {
         let Content::Entry(entry) = line? else {
@@ -54,14 +55,14 @@ pub fn compare_files(
         }
         let data: u64 = entry.extents.iter().skip(1).map(|x| u64::from(x.length)).sum();
         if entry.kind == EntryKind::File && data != entry.size.next_multiple_of(BLOCK as u64) {
-            odd.push(entry);
+            sparse.push(entry);
             continue;
         }
         let outcome = compare(origin, &root, &entry, &mut buffer);
         note(&mut differences, &entry, outcome);
         progress.add_done(data);
     }
-    compare_odd(origin, &root, &odd, limits, progress, &mut differences)?;
+    compare_sparse_files(origin, &root, &sparse, limits, progress, &mut differences)?;
     Ok(differences)
 }
 
@@ -179,16 +180,16 @@ struct Current<'e> {
     state: Result<(File, Sparse), String>,
 }
 
-fn compare_odd(
+fn compare_sparse_files(
     origin: Origin<'_>,
     root: &OwnedFd,
-    odd: &[Entry],
+    sparse: &[Entry],
     limits: Limits,
     progress: &Progress,
     differences: &mut Differences,
 ) -> Result<(), FilesError> {
     let mut current: Option<Current<'_>> = None;
-    let extents = odd.iter().flat_map(|entry| {
+    let extents = sparse.iter().flat_map(|entry| {
         entry
             .extents
             .iter()

@@ -8,11 +8,12 @@ use holdfast_format::EntryKind;
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mknodat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::plan::{Node, Target, components};
-use super::{FilesError, Job};
+use super::error::FilesError;
+use super::job::FilesJob;
+use super::plan::{EntryTarget, Node, components};
 use crate::passes::lock;
 
-impl Job<'_> {
+impl FilesJob<'_> {
     /// Completes the tree.
     pub(super) fn finish(&self) -> Result<(), FilesError> {
         self.remove_parts();
@@ -34,7 +35,7 @@ impl Job<'_> {
                 .and_then(|dir| unlinkat(&dir, self.part_name(index), AtFlags::empty()));
             if let Err(error) = removed {
                 let problem = format!("a part of it is there and could not be removed: {error}");
-                self.warn(Target::Node(index), problem, None);
+                self.warn(EntryTarget::Node(index), problem, None);
             }
         }
     }
@@ -51,12 +52,12 @@ impl Job<'_> {
         }
         let mut made: HashSet<Vec<u8>> = nodes()
             .filter(|(_, node)| !is_link(node) && !node.failed.load(Ordering::Relaxed))
-            .map(|(index, _)| self.plan.path(Target::Node(index)))
+            .map(|(index, _)| self.plan.path(EntryTarget::Node(index)))
             .filter(|path| wanted.contains(&path[..]))
             .collect();
         for (index, node) in links() {
             self.check_stopped()?;
-            let target = Target::Node(index);
+            let target = EntryTarget::Node(index);
             if !made.contains(self.plan.bytes(node.link)) {
                 self.lose(target, "the file that it is a link to was not restored", None);
                 continue;
@@ -76,7 +77,7 @@ impl Job<'_> {
             }
             self.check_stopped()?;
             if let Err(error) = self.make(index, node) {
-                self.trouble(Target::Node(index), doing(node.kind), error.into())?;
+                self.trouble(EntryTarget::Node(index), doing(node.kind), error.into())?;
             }
         }
         Ok(())
@@ -101,7 +102,7 @@ impl Job<'_> {
     }
 
     fn make_at(&self, index: u32, node: &Node, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-        let target = Target::Node(index);
+        let target = EntryTarget::Node(index);
         let link = self.plan.bytes(node.link);
         let extra = lock(&self.extras).remove(&target);
         match node.kind {
@@ -139,7 +140,7 @@ impl Job<'_> {
             let Some(meta) = self.plan.dirs[index as usize].meta else {
                 continue;
             };
-            let target = Target::Dir(index);
+            let target = EntryTarget::Dir(index);
             match self.tree.dir(index) {
                 Ok(dir) => {
                     let extra = lock(&self.extras).remove(&target).unwrap_or_default();

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use holdfast_format::{Content, Entry, EntryKind, Extent, Path, Stamp};
 use holdfast_repository::RepositoryError;
 
-use super::{FileCounts, FilesError, Problem};
+use super::error::FilesError;
+use super::report::{FileCounts, Problem};
 use crate::ledger::Ledger;
 use crate::select::{Selection, Selector};
 use crate::source::Origin;
@@ -15,7 +16,7 @@ use crate::tar::BLOCK;
 
 /// The thing that a piece is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Target {
+pub(super) enum EntryTarget {
     /// No output: the piece's bytes count for the stream's digest only.
     Nobody,
     /// A directory.
@@ -69,7 +70,7 @@ pub(super) const HEADER: u64 = u64::MAX;
 /// An extent and what it is for.
 #[derive(Clone, Copy)]
 pub(super) struct Piece {
-    pub(super) target: Target,
+    pub(super) target: EntryTarget,
     pub(super) pack: u32,
     pub(super) offset: u32,
     pub(super) length: u32,
@@ -80,19 +81,19 @@ pub(super) struct Piece {
 }
 
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct FilesPlan {
     names: Vec<u8>,
     pub(super) dirs: Vec<Dir>,
     pub(super) nodes: Vec<Node>,
     /// Ordered by pack, then by place.
     pub(super) pieces: Vec<Piece>,
     /// The pieces of sparse files, in the order of the stream.
-    pub(super) odd: Vec<Piece>,
+    pub(super) sparse: Vec<Piece>,
     pub(super) ledger: Ledger,
     counts: FileCounts,
 }
 
-impl Plan {
+impl FilesPlan {
     /// Reads the contents. Entries with names that lead elsewhere come back as problems.
     pub(super) fn make(origin: Origin<'_>, select: &Selection) -> Result<(Self, Vec<Problem>), FilesError> {
         let adopted = adopted(origin, select)?;
@@ -121,7 +122,7 @@ impl Plan {
                 }
                 other if select.is_all() => {
                     for extent in other.extents() {
-                        builder.piece(Target::Nobody, extent, HEADER, false);
+                        builder.piece(EntryTarget::Nobody, extent, HEADER, false);
                     }
                 }
                 _ => {}
@@ -151,23 +152,23 @@ impl Plan {
 
     /// Indices of the packs that are needed.
     pub(super) fn packs(&self) -> BTreeSet<u32> {
-        self.pieces.iter().chain(&self.odd).map(|piece| piece.pack).collect()
+        self.pieces.iter().chain(&self.sparse).map(|piece| piece.pack).collect()
     }
 
     /// A path for people.
-    pub(super) fn display(&self, target: Target) -> String {
+    pub(super) fn display(&self, target: EntryTarget) -> String {
         match target {
-            Target::Nobody => "the end of the archive".to_owned(),
+            EntryTarget::Nobody => "the end of the archive".to_owned(),
             _ => Path(self.path(target)).display(),
         }
     }
 
     /// The path in the artefact.
-    pub(super) fn path(&self, target: Target) -> Vec<u8> {
+    pub(super) fn path(&self, target: EntryTarget) -> Vec<u8> {
         let (mut dir, last) = match target {
-            Target::Nobody => (0, None),
-            Target::Dir(index) => (index, None),
-            Target::Node(index) => (self.node(index).dir, Some(self.node(index).name)),
+            EntryTarget::Nobody => (0, None),
+            EntryTarget::Dir(index) => (index, None),
+            EntryTarget::Node(index) => (self.node(index).dir, Some(self.node(index).name)),
         };
         let mut parts: Vec<&[u8]> = last.map(|name| self.bytes(name)).into_iter().collect();
         while dir != 0 {
@@ -203,7 +204,7 @@ pub(crate) fn adopted(origin: Origin<'_>, select: &Selection) -> Result<HashMap<
 
 #[derive(Default)]
 struct Builder {
-    plan: Plan,
+    plan: FilesPlan,
     /// Directories from below the root to where the last entry was.
     stack: Vec<u32>,
     refused: Vec<Problem>,
@@ -219,20 +220,20 @@ impl Builder {
             entry.link = Some(heir.clone());
         }
         let target = match components(&entry.path.0) {
-            Ok(parts) if entry.kind == EntryKind::Dir => Target::Dir(self.directory(&parts, Some(meta(&entry)))?),
+            Ok(parts) if entry.kind == EntryKind::Dir => EntryTarget::Dir(self.directory(&parts, Some(meta(&entry)))?),
             Ok(parts) => self.node(&entry, &parts)?,
             Err(problem) => {
                 self.refuse(&entry, problem);
-                Target::Nobody
+                EntryTarget::Nobody
             }
         };
         let data: u64 = entry.extents.iter().skip(1).map(|x| u64::from(x.length)).sum();
-        let odd = matches!(target, Target::Node(_))
+        let sparse = matches!(target, EntryTarget::Node(_))
             && entry.kind == EntryKind::File
             && data != entry.size.next_multiple_of(BLOCK as u64);
         let mut at = 0;
         for (index, extent) in entry.extents.iter().enumerate() {
-            self.piece(target, extent, if index == 0 { HEADER } else { at }, odd);
+            self.piece(target, extent, if index == 0 { HEADER } else { at }, sparse);
             at += if index == 0 { 0 } else { u64::from(extent.length) };
         }
         Ok(())
@@ -247,7 +248,7 @@ impl Builder {
         });
     }
 
-    fn piece(&mut self, target: Target, extent: &Extent, at: u64, odd: bool) {
+    fn piece(&mut self, target: EntryTarget, extent: &Extent, at: u64, sparse: bool) {
         let piece = Piece {
             target,
             pack: extent.pack,
@@ -256,22 +257,22 @@ impl Builder {
             place: self.plan.ledger.enter(extent),
             at,
         };
-        if odd {
-            self.plan.odd.push(piece);
+        if sparse {
+            self.plan.sparse.push(piece);
         } else {
             self.plan.pieces.push(piece);
         }
     }
 
-    fn node(&mut self, entry: &Entry, parts: &[&[u8]]) -> Result<Target, FilesError> {
+    fn node(&mut self, entry: &Entry, parts: &[&[u8]]) -> Result<EntryTarget, FilesError> {
         let Some((last, above)) = parts.split_last() else {
             self.refuse(entry, "refused: the root is no directory");
-            return Ok(Target::Nobody);
+            return Ok(EntryTarget::Nobody);
         };
         let link = entry.link.as_ref().map_or(&[][..], |link| &link.0);
         if let Err(problem) = check_link(entry.kind, link) {
             self.refuse(entry, problem);
-            return Ok(Target::Nobody);
+            return Ok(EntryTarget::Nobody);
         }
         let dir = self.directory(above, None)?;
         self.count(entry);
@@ -288,7 +289,7 @@ impl Builder {
         };
         let index = u32::try_from(self.plan.nodes.len()).map_err(|_| FilesError::TooMany)?;
         self.plan.nodes.push(node);
-        Ok(Target::Node(index))
+        Ok(EntryTarget::Node(index))
     }
 
     fn count(&mut self, entry: &Entry) {

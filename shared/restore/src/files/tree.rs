@@ -7,20 +7,20 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, mkdirat, openat, statat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::plan::{Plan, Target};
-use super::{FilesError, Job};
+use super::error::FilesError;
+use super::plan::FilesPlan;
 use crate::passes::lock;
 
-const OPEN_DIR: OFlags = OFlags::RDONLY
+pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
 /// The mode of a directory that has no entry of its own.
-const IMPLIED: u32 = 0o755;
+pub(super) const IMPLIED: u32 = 0o755;
 
 /// Directories kept open.
 const OPEN: usize = 192;
@@ -52,7 +52,7 @@ fn is_empty(root: &OwnedFd) -> Result<bool, Errno> {
 }
 
 pub(super) struct Tree<'a> {
-    plan: &'a Plan,
+    plan: &'a FilesPlan,
     root: Arc<OwnedFd>,
     open: Mutex<Open>,
 }
@@ -65,7 +65,7 @@ struct Open {
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: OwnedFd, plan: &'a Plan) -> Self {
+    pub(super) fn new(root: OwnedFd, plan: &'a FilesPlan) -> Self {
         Self {
             plan,
             root: Arc::new(root),
@@ -126,37 +126,5 @@ impl Open {
             }
         }
         self.dirs.insert(index, (fd, now));
-    }
-}
-
-impl Job<'_> {
-    /// Makes all directories, for this user alone: they get their owners and modes last. Those of which the contents tell
-    /// nothing have no modes to get: they are open to all, as directories usually are.
-    pub(super) fn make_directories(&self) -> Result<(), FilesError> {
-        for index in 1..self.plan.dirs.len() {
-            let index = u32::try_from(index).map_err(|_| FilesError::TooMany)?;
-            if let Err(error) = self.make_directory(index) {
-                self.trouble(Target::Dir(index), "make the directory", error.into())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn make_directory(&self, index: u32) -> Result<(), Errno> {
-        let dir = &self.plan.dirs[index as usize];
-        let parent = self.tree.dir(dir.parent)?;
-        let name = self.plan.bytes(dir.name);
-        match mkdirat(&parent, name, Mode::RWXU) {
-            Ok(()) if dir.meta.is_none() => {
-                let made = openat(&parent, name, OPEN_DIR, Mode::empty())?;
-                fchmod(&made, Mode::from_raw_mode(IMPLIED))
-            }
-            Err(Errno::EXIST) => {
-                let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-                if is_dir { Ok(()) } else { Err(Errno::NOTDIR) }
-            }
-            other => other,
-        }
     }
 }

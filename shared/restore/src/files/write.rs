@@ -1,6 +1,5 @@
 //! Files, pack by pack.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -13,8 +12,9 @@ use holdfast_format::{ChunkId, EntryKind, Extent, ObjectKey};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::plan::{HEADER, Node, Piece, Target};
-use super::{Extra, FilesError, Job};
+use super::error::FilesError;
+use super::job::{Extra, FilesJob};
+use super::plan::{EntryTarget, HEADER, Node, Piece};
 use crate::passes::{each, fetch, lock};
 use crate::stream::StreamError;
 use crate::tar;
@@ -30,14 +30,7 @@ const CREATE: OFlags = OFlags::WRONLY
 
 const REOPEN: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Open files by node, with when they were last wanted.
-#[derive(Default)]
-pub(super) struct OpenFiles {
-    pub(super) files: HashMap<u32, (Arc<File>, u64)>,
-    now: u64,
-}
-
-impl Job<'_> {
+impl FilesJob<'_> {
     /// Fetches and opens each pack once, and makes of its pieces what they are for.
     pub(super) fn write_packs(&self) -> Result<(), FilesError> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -85,7 +78,7 @@ impl Job<'_> {
 
     /// A piece that cannot be had costs its entry, unless it held only attributes.
     pub(super) fn lost_piece(&self, piece: &Piece, key: &ObjectKey, problem: &str) -> Result<(), FilesError> {
-        let Target::Node(index) = piece.target else {
+        let EntryTarget::Node(index) = piece.target else {
             self.warn(piece.target, problem, Some(key.clone()));
             return Ok(());
         };
@@ -119,8 +112,8 @@ impl Job<'_> {
             return Ok(());
         };
         match first.target {
-            Target::Nobody => Ok(()),
-            Target::Node(index) if self.plan.node(index).kind == EntryKind::File => self.file(index, &good),
+            EntryTarget::Nobody => Ok(()),
+            EntryTarget::Node(index) if self.plan.node(index).kind == EntryKind::File => self.file(index, &good),
             target => {
                 for (_, bytes) in good {
                     if let Some(extra) = self.header(target, bytes) {
@@ -160,7 +153,7 @@ impl Job<'_> {
     }
 
     /// Reads facts beyond the contents from headers; `None` if the headers make no sense, which costs a device and no other.
-    pub(super) fn header(&self, target: Target, bytes: &[u8]) -> Option<Extra> {
+    pub(super) fn header(&self, target: EntryTarget, bytes: &[u8]) -> Option<Extra> {
         match tar::parse(bytes) {
             Ok(header) => Some(Extra {
                 xattrs: header.xattrs,
@@ -173,7 +166,7 @@ impl Job<'_> {
         }
     }
 
-    fn keep(&self, target: Target, extra: Extra) {
+    fn keep(&self, target: EntryTarget, extra: Extra) {
         if !extra.xattrs.is_empty() || extra.device != (0, 0) {
             lock(&self.extras).insert(target, extra);
         }
@@ -181,7 +174,7 @@ impl Job<'_> {
 
     fn file(&self, index: u32, good: &[(&Piece, &[u8])]) -> Result<(), FilesError> {
         let node = self.plan.node(index);
-        let target = Target::Node(index);
+        let target = EntryTarget::Node(index);
         if node.failed.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -217,7 +210,7 @@ impl Job<'_> {
 
     /// A file all of whose data is at hand: the usual case.
     fn whole_file(&self, index: u32, node: &Node, data: &[(u64, &[u8])], extra: &Extra) -> Result<(), FilesError> {
-        let target = Target::Node(index);
+        let target = EntryTarget::Node(index);
         let file = match self.create(index, node) {
             Ok(file) => file,
             Err(error) => return self.trouble(target, "create the file", error.into()),
@@ -239,7 +232,7 @@ impl Job<'_> {
         if node.left.fetch_sub(count, Ordering::AcqRel) != count || node.failed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let target = Target::Node(index);
+        let target = EntryTarget::Node(index);
         let file = match self.open_file(index, node) {
             Ok(file) => file,
             Err(error) => return self.trouble(target, "open the file again", error.into()),

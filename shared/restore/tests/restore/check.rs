@@ -1,12 +1,12 @@
 use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactKind, Digest, Level, ObjectKey};
-use holdfast_restore::{CheckError, CheckOptions, Previous, Progress, Report, check};
+use holdfast_restore::{CheckError, CheckOptions, CheckReport, Previous, Progress, check};
 use holdfast_sealing::{Recipients, SecretKeys};
 
 use crate::common::archive::{Spec, everything, tree};
 use crate::common::{Draft, Keys, Repo, noise, pack_key};
 
-fn run(repo: &Repo, id: holdfast_format::ArtefactId, level: Level) -> Report {
+fn run(repo: &Repo, id: holdfast_format::ArtefactId, level: Level) -> CheckReport {
     let options = CheckOptions {
         recipients: Some(&repo.recipients),
         ..CheckOptions::default()

@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use holdfast_config::Settings;
-use holdfast_docker::engine::{Engine, EngineError, Limits};
+use holdfast_docker::engine::{Engine, Limits};
 use holdfast_docker::facts::{Labels, is_name};
-use holdfast_docker::helper::HelperError;
-use holdfast_fault::Retryable as _;
-use holdfast_restore::{DockerHost, VolumeError};
+use holdfast_restore::DockerHost;
 use holdfast_session::own_container;
 
 use super::Opened;
-use super::files::files_error;
+use super::failures::engine_error;
 use crate::{CliError, human};
 
 /// The beginning of a target that is a volume.
@@ -50,34 +48,4 @@ pub(crate) async fn host(settings: Option<&Settings>) -> Result<DockerHost, CliE
 pub(crate) fn labels_of(opened: &Opened) -> Labels {
     let volume = opened.manifest().captured.volume.as_ref();
     volume.map(|volume| volume.labels.clone()).unwrap_or_default()
-}
-
-/// Says what to do about a volume that was not restored.
-pub(crate) fn volume_error(error: VolumeError) -> CliError {
-    let text = error.to_string();
-    match error {
-        VolumeError::InUse { .. } => CliError::refused(text, "stop them first, or name another volume"),
-        VolumeError::NotEmpty { .. } => CliError::refused(
-            text,
-            "name a new one, or ask for what is there to be replaced (restore volume --overwrite, restore stack --replace)",
-        ),
-        VolumeError::OutOfReach { .. } => CliError::refused(text, "remove it with its containers, and restore it anew"),
-        VolumeError::Engine(error) => engine_error(error),
-        VolumeError::Helper(HelperError::Engine(error)) => engine_error(error),
-        VolumeError::Helper(error) => CliError::because("the volume cannot be reached", error),
-        VolumeError::Files(error) => files_error(error),
-        error @ VolumeError::Stream { .. } => CliError::because("the volume was not restored, or only in part", error),
-        VolumeError::Stopped { .. } => CliError::failed("stopped: the volume holds a part of the backup"),
-        error @ VolumeError::BrokenOff { .. } => CliError::because("restoring was broken off", error),
-        error @ (VolumeError::Look { .. } | VolumeError::Folder { .. }) => {
-            CliError::because("the volume was not restored", error)
-        }
-    }
-}
-
-fn engine_error(error: EngineError) -> CliError {
-    if error.retry().is_later() {
-        return CliError::NoAnswer(holdfast_fault::chain(&error).to_string());
-    }
-    CliError::because("the Docker engine does not do it", error)
 }

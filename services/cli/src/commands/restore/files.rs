@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdfast_format::ArtefactKind;
-use holdfast_restore::{ExistingFiles, FilesError, FilesOptions, FilesReport, Selection, VolumeTarget, restore_files};
+use holdfast_restore::{ExistingFiles, FilesOptions, FilesReport, Selection, VolumeTarget, restore_files};
 use serde::Serialize;
 
+use super::failures::{files_error, volume_error};
 use super::{Attended, Common, Opened, SourceArgs, docker};
 use crate::output::Output;
 use crate::{CliError, Exit, Global, human};
@@ -101,11 +102,7 @@ async fn restore(
         let name = name?;
         let host = docker::host(opened.settings.as_deref()).await?;
         let found = VolumeTarget::look(&host, name, existing).await;
-        volume = Some(
-            found
-                .map_err(docker::volume_error)?
-                .with_labels(docker::labels_of(&opened)),
-        );
+        volume = Some(found.map_err(volume_error)?.with_labels(docker::labels_of(&opened)));
     }
     eprintln!("restoring {} into {to}", opened.describe());
     let options = FilesOptions {
@@ -157,17 +154,7 @@ async fn into_volume(
 ) -> Result<FilesReport, CliError> {
     let attended = attend(opened, &select);
     let done = volume.restore(opened.artefact.clone(), select, options, attended.progress());
-    done.await.map_err(docker::volume_error)
-}
-
-pub(super) fn files_error(error: FilesError) -> CliError {
-    if error.is_refusal() {
-        return CliError::refused(
-            error.to_string(),
-            "name a new directory, or add --overwrite to replace what is in the way",
-        );
-    }
-    CliError::because("the files were not restored, or only in part", error)
+    done.await.map_err(volume_error)
 }
 
 fn report(opened: &Opened, to: String, dry_run: bool, done: FilesReport) -> Report {

@@ -16,6 +16,7 @@ use holdfast_restore::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::failures::volume_error;
 use super::{Attended, FromArgs, OpenPlace, database, docker};
 use crate::output::{Output, Table};
 use crate::{CliError, Exit, Global, human, parse};
@@ -193,7 +194,7 @@ async fn plan(from: &OpenPlace, args: &StackArgs, point: &RestorePoint, stack: &
 fn stack_error(error: StackError) -> CliError {
     let text = error.to_string();
     match error {
-        StackError::Volume(error) => docker::volume_error(error),
+        StackError::Volume(error) => volume_error(error),
         StackError::Container(error) => database::container_error(error),
         StackError::Open { source, .. } => CliError::from(*source),
         StackError::Gone { .. } | StackError::NoEngine { .. } => CliError::failed(text),

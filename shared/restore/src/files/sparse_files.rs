@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use holdfast_format::{EntryKind, Extent};
 
-use super::plan::{HEADER, Piece, Target};
-use super::{Extra, FilesError, Job};
+use super::error::FilesError;
+use super::job::{Extra, FilesJob};
+use super::plan::{EntryTarget, HEADER, Piece};
 use crate::in_order::{Broken, in_order};
 use crate::passes::lock;
 use crate::source::PackError;
@@ -37,11 +38,11 @@ impl From<&'static str> for Fault {
     }
 }
 
-impl Job<'_> {
+impl FilesJob<'_> {
     /// Writes sparse files.
-    pub(super) fn write_odd(&self) -> Result<(), FilesError> {
+    pub(super) fn write_sparse_files(&self) -> Result<(), FilesError> {
         let mut current: Option<Current> = None;
-        let extents = self.plan.odd.iter().map(|piece| {
+        let extents = self.plan.sparse.iter().map(|piece| {
             let extent = Extent {
                 pack: piece.pack,
                 offset: piece.offset,
@@ -55,7 +56,7 @@ impl Job<'_> {
             self.options.limits,
             self.progress,
             extents,
-            |extent, piece, bytes| self.odd_piece(&extent, piece, bytes, &mut current),
+            |extent, piece, bytes| self.sparse_piece(&extent, piece, bytes, &mut current),
         );
         match result {
             Ok(()) => self.complete(current),
@@ -65,7 +66,7 @@ impl Job<'_> {
         }
     }
 
-    fn odd_piece(
+    fn sparse_piece(
         &self,
         extent: &Extent,
         piece: &Piece,
@@ -73,7 +74,7 @@ impl Job<'_> {
         current: &mut Option<Current>,
     ) -> Result<(), FilesError> {
         self.check_stopped()?;
-        let Target::Node(index) = piece.target else {
+        let EntryTarget::Node(index) = piece.target else {
             return Ok(());
         };
         if piece.at == HEADER {
@@ -142,7 +143,7 @@ impl Job<'_> {
         let Some(current) = current else {
             return Ok(());
         };
-        let target = Target::Node(current.index);
+        let target = EntryTarget::Node(current.index);
         let node = self.plan.node(current.index);
         lock(&self.open).files.remove(&current.index);
         if !current.sparse.is_whole() {
