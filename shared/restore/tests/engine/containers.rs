@@ -16,7 +16,8 @@ const PASSWORD: &str = "only the container's own environment says so: 4711";
 
 /// Starts a PostgreSQL server in a container of this name.
 pub(crate) fn server(setup: &Setup, container: &str, options: &[&str]) {
-    let options = [&["--label", "holdfast.postgres=true"], options].concat();
+    setup.docker(&["network", "create", container]);
+    let options = [&["--label", "holdfast.postgres=true", "--network", container], options].concat();
     let volume = format!("{container}-data");
     setup
         .engine
@@ -91,6 +92,7 @@ fn a_database_is_made_refused_and_replaced() {
     let setup = Setup::within(Network::Host);
     let artefact = database(&setup.repo, "shop-db-1/shop");
     server(&setup, "shop-db-1", &[]);
+    psql(&setup, "shop-db-1", "postgres", "CREATE ROLE admin");
     let target = look(&setup, "shop-db-1", Some("shop")).unwrap();
     let report = restore(&setup, &target, artefact, false).unwrap();
     let ContainerReport::Database(report) = report else {
@@ -156,7 +158,8 @@ fn a_container_that_cannot_be_reached_is_named_with_the_reason() {
     let error = look(&setup, "asleep", None).unwrap_err();
     assert_eq!(said(&error), "reach the databases of container asleep: it does not run");
     // It runs, and no PostgreSQL is in it.
-    setup.start("liar", &["--label", "holdfast.postgres=true"]);
+    setup.docker(&["network", "create", "shop"]);
+    setup.start("liar", &["--label", "holdfast.postgres=true", "--network", "shop"]);
     let error = look(&setup, "liar", None).unwrap_err();
     assert!(matches!(error, ContainerError::Server { .. }), "{error:?}");
     assert!(said(&error).contains("container liar"), "{}", said(&error));

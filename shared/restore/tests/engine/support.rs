@@ -123,10 +123,10 @@ const LARGE: usize = 300_000;
 /// Two files, one in a folder.
 pub(crate) fn files() -> Vec<Spec> {
     vec![
-        Spec::dir("./"),
-        Spec::dir("./folder/"),
-        Spec::file("./folder/large", noise(LARGE, 1)),
-        Spec::file("./one", "one"),
+        Spec::dir("."),
+        Spec::dir("folder"),
+        Spec::file("folder/large", noise(LARGE, 1)),
+        Spec::file("one", "one"),
     ]
 }
 
@@ -157,9 +157,9 @@ pub(crate) fn said(error: &dyn std::error::Error) -> String {
 
 /// A file too large to be sent before anybody can interrupt.
 pub(crate) fn large() -> Vec<Spec> {
-    let mut specs = vec![Spec::dir("./")];
+    let mut specs = vec![Spec::dir(".")];
     for number in 0..96 {
-        specs.push(Spec::new(EntryKind::File, format!("./{number}")));
+        specs.push(Spec::new(EntryKind::File, format!("{number:02}")));
         specs.last_mut().unwrap().data = noise(1 << 20, number);
     }
     specs

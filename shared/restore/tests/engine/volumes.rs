@@ -147,7 +147,14 @@ fn an_engine_that_goes_away_in_the_middle_ends_the_restore_and_the_next_one_comp
     let restoring = target.restore(opened, Selection::all(), FilesOptions::default(), progress);
     let restoring = setup.repo.runtime.spawn(restoring);
     let folder = setup.engine.volume_folder("large");
-    wait_until("the engine unpacks", DEADLINE, || Ok(folder.join("0").exists())).unwrap();
+    let unpacks = || Ok(restoring.is_finished() || folder.join("00").exists());
+    wait_until("the engine unpacks", DEADLINE, unpacks).unwrap();
+    if restoring.is_finished() {
+        panic!(
+            "the restore ended too early: {:?}",
+            setup.repo.runtime.block_on(restoring)
+        );
+    }
     setup.engine.kill().unwrap();
     let error = setup.repo.runtime.block_on(restoring).unwrap().unwrap_err();
     assert!(error.retry().is_later(), "{}", said(&error));
@@ -158,7 +165,7 @@ fn an_engine_that_goes_away_in_the_middle_ends_the_restore_and_the_next_one_comp
     let target = setup.look("large", ExistingFiles::Overwrite).unwrap();
     setup.restore(target, artefact).unwrap();
     for number in [0, 47, 95] {
-        assert!(setup.content("large", &number.to_string()).unwrap() == noise(1 << 20, number));
+        assert!(setup.content("large", &format!("{number:02}")).unwrap() == noise(1 << 20, number));
     }
 }
 
@@ -176,7 +183,14 @@ fn a_restore_that_is_told_to_stop_says_that_the_volume_holds_a_part() {
     let restoring = target.restore(opened, Selection::all(), FilesOptions::default(), progress.clone());
     let restoring = setup.repo.runtime.spawn(restoring);
     let folder = setup.engine.volume_folder("large");
-    wait_until("the engine unpacks", DEADLINE, || Ok(folder.join("0").exists())).unwrap();
+    let unpacks = || Ok(restoring.is_finished() || folder.join("00").exists());
+    wait_until("the engine unpacks", DEADLINE, unpacks).unwrap();
+    if restoring.is_finished() {
+        panic!(
+            "the restore ended too early: {:?}",
+            setup.repo.runtime.block_on(restoring)
+        );
+    }
     progress.stop();
     let error = setup.repo.runtime.block_on(restoring).unwrap().unwrap_err();
     assert!(matches!(error, VolumeError::Stopped { .. }), "{}", said(&error));
