@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::packages;
 
-/// Number of files in circles, by package. It only ever goes down.
-const LEFT: &[(&str, usize)] = &[("cli", 4), ("restore", 11), ("sealing", 7)];
-
 /// The names that lead to a file from the root of its package: none for `lib.rs`.
 type Module = Vec<String>;
 
@@ -219,8 +216,7 @@ fn circles_of_files_only_become_fewer() {
         }
     }
     assert!(files > 300, "only {files} files were found");
-    let counted: Vec<_> = found.iter().map(|(name, files)| (name.as_str(), files.len())).collect();
-    assert_eq!(counted, LEFT, "{found:#?}");
+    assert!(found.is_empty(), "files that use each other in a circle: {found:#?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    io::Read,
+    io::{Read, Write},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -18,7 +18,8 @@ use sequoia_openpgp::{
 
 use crate::{
     OpenError, SecretKeys,
-    open::{Helper, Shared, contain, notes},
+    helper::{Helper, Shared, notes},
+    packets::contain,
 };
 
 /// Bytes of plaintext that the decryptor holds back. They bound memory, and cost speed if they are many. They are no
@@ -43,6 +44,55 @@ enum State {
     Reading,
     Finished,
     Failed,
+}
+
+impl SecretKeys {
+    /// Opens a sealed object. Signatures in it are not looked at (see [`open_signed`](crate::open_signed)).
+    ///
+    /// # Errors
+    /// [`OpenError`]; then no byte of plaintext is given out. A plaintext of more than `limit` bytes is refused before more
+    /// than that is held.
+    pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, OpenError> {
+        if let Some(plaintext) = self.open_own(sealed, limit) {
+            return Ok(plaintext);
+        }
+        Opening::of_bytes(self, sealed, limit)?.into_vec(sealed.len(), limit)
+    }
+
+    /// Opens a stream of any length in constant memory and returns the number of plaintext bytes.
+    ///
+    /// Plaintext is written before the end of the message was checked, so the caller must have compared the SHA-256 of the
+    /// sealed object with a signed one first, and must discard what was written when this fails.
+    ///
+    /// # Errors
+    /// [`OpenError`]; more than `limit` bytes are never written.
+    pub fn open_stream<R, W>(&self, from: R, mut to: W, limit: u64) -> Result<u64, OpenError>
+    where
+        R: Read + Send + Sync,
+        W: Write,
+    {
+        let mut opening = Opening::of_reader(self, from, limit)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut total = 0;
+        loop {
+            let got = opening.pull(&mut buffer)?;
+            if got == 0 {
+                return Ok(total);
+            }
+            to.write_all(&buffer[..got])
+                .map_err(|source| OpenError::Write { source })?;
+            total += got as u64;
+        }
+    }
+
+    /// Opens a stream for reading, with the same promise and the same duty as [`open_stream`](Self::open_stream).
+    ///
+    /// # Errors
+    /// [`OpenError`] if the beginning of the message cannot be opened; later ones come out of the reader, as
+    /// [`std::io::Error`] around an [`OpenError`].
+    pub fn open_reader<'a, R: Read + Send + Sync + 'a>(&self, from: R, limit: u64) -> Result<Opening<'a>, OpenError> {
+        Opening::of_reader(self, from, limit)
+    }
 }
 
 impl<'a> Opening<'a> {

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
-use sequoia_openpgp::{Cert, KeyHandle, KeyID};
+use sequoia_openpgp::Cert;
 
 use crate::{
     KeyError, OpenError,
     certs::{self, Ability, BYTES, PublicKey, Sourced},
-    open::recipients_of,
+    packets::recipients_of,
 };
 
 /// One certificate with the keys of it that are encrypted to.
@@ -198,9 +198,4 @@ impl Recipient {
             expires,
         })
     }
-}
-
-/// A key's id as it is shown everywhere: sixteen upper-case hexadecimal digits.
-pub(crate) fn key_id(handle: &KeyHandle) -> String {
-    KeyID::from(handle).to_hex()
 }

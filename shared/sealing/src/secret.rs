@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    io::{Read, Write},
     path::PathBuf,
     sync::{
         Arc,
@@ -21,11 +20,10 @@ use sequoia_openpgp::{
 };
 
 use crate::{
-    KeyError, OpenError, Opening,
+    KeyError, OpenError,
     cache::{Entries, Session, SessionCache},
     certs::{self, BYTES, Sourced},
-    open::{contain, key_packets},
-    recipients::key_id,
+    packets::{contain, key_id, key_ids, key_packets},
     seipd1,
 };
 
@@ -121,20 +119,8 @@ impl SecretKeys {
         self.inner.operations.load(Ordering::Relaxed)
     }
 
-    /// Opens a sealed object. Signatures in it are not looked at (see [`open_signed`](crate::open_signed)).
-    ///
-    /// # Errors
-    /// [`OpenError`]; then no byte of plaintext is given out. A plaintext of more than `limit` bytes is refused before more
-    /// than that is held.
-    pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, OpenError> {
-        if let Some(plaintext) = self.open_own(sealed, limit) {
-            return Ok(plaintext);
-        }
-        Opening::of_bytes(self, sealed, limit)?.into_vec(sealed.len(), limit)
-    }
-
     /// Opens what our own writer sealed with the `gnupg` profile, faster than Sequoia does. `None` says nothing.
-    fn open_own(&self, sealed: &[u8], limit: usize) -> Option<Vec<u8>> {
+    pub(crate) fn open_own(&self, sealed: &[u8], limit: usize) -> Option<Vec<u8>> {
         let encrypted = seipd1::encrypted_of(sealed)?;
         let packets = contain(|| key_packets(sealed)).ok()?;
         let mut found = None;
@@ -146,41 +132,6 @@ impl SecretKeys {
         self.unwrap(&packets, None, &mut accept).ok()?;
         // Not before: others wait for their session keys meanwhile.
         seipd1::open(&found?, encrypted, limit)
-    }
-
-    /// Opens a stream of any length in constant memory and returns the number of plaintext bytes.
-    ///
-    /// Plaintext is written before the end of the message was checked, so the caller must have compared the SHA-256 of the
-    /// sealed object with a signed one first, and must discard what was written when this fails.
-    ///
-    /// # Errors
-    /// [`OpenError`]; more than `limit` bytes are never written.
-    pub fn open_stream<R, W>(&self, from: R, mut to: W, limit: u64) -> Result<u64, OpenError>
-    where
-        R: Read + Send + Sync,
-        W: Write,
-    {
-        let mut opening = Opening::of_reader(self, from, limit)?;
-        let mut buffer = vec![0; 256 * 1024];
-        let mut total = 0;
-        loop {
-            let got = opening.pull(&mut buffer)?;
-            if got == 0 {
-                return Ok(total);
-            }
-            to.write_all(&buffer[..got])
-                .map_err(|source| OpenError::Write { source })?;
-            total += got as u64;
-        }
-    }
-
-    /// Opens a stream for reading, with the same promise and the same duty as [`open_stream`](Self::open_stream).
-    ///
-    /// # Errors
-    /// [`OpenError`] if the beginning of the message cannot be opened; later ones come out of the reader, as
-    /// [`std::io::Error`] around an [`OpenError`].
-    pub fn open_reader<'a, R: Read + Send + Sync + 'a>(&self, from: R, limit: u64) -> Result<Opening<'a>, OpenError> {
-        Opening::of_reader(self, from, limit)
     }
 
     /// Finds the session key of a message and gives it to `accept`, which says whether it fits. Returns the certificate
@@ -261,7 +212,7 @@ impl SecretKeys {
             return OpenError::Locked { key: key_id(key) };
         }
         OpenError::NoKey {
-            needed: crate::open::key_ids(packets),
+            needed: key_ids(packets),
         }
     }
 }

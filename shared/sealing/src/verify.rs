@@ -1,103 +1,17 @@
-//! Checks signed records: decides whose signatures count, and whether one is good.
+//! Opens signed records.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Error, anyhow};
-use sequoia_openpgp::{
-    Cert, KeyHandle,
-    packet::Signature,
-    parse::stream::{MessageLayer, VerificationError, VerificationResult},
-    policy::StandardPolicy,
-    types::HashAlgorithm,
-};
+use sequoia_openpgp::{policy::StandardPolicy, types::HashAlgorithm};
 
 use crate::{
-    KeyError, OpenError, Opening, Recipients, SecretKeys, Signer,
-    certs::{self, BYTES, Sourced},
-    open::{Helper, Shared, notes},
-    recipients::key_id,
+    OpenError, Opening, SecretKeys, TrustedSigners,
+    helper::{Helper, Shared, notes},
+    judgement::Judgement,
 };
 
 /// Hashes that prove nothing, whenever the signature says it was made.
 const BROKEN: [HashAlgorithm; 3] = [HashAlgorithm::MD5, HashAlgorithm::SHA1, HashAlgorithm::RipeMD];
-
-/// The public certificates whose signatures count. Expired and retired ones belong here too, as long as records that they
-/// signed are kept: a signature is judged by what held when it was made. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct TrustedSigners {
-    certs: Arc<Vec<Cert>>,
-}
-
-impl TrustedSigners {
-    /// Loads every certificate in the files. Secret parts are dropped; validity is judged per signature.
-    ///
-    /// # Errors
-    /// [`KeyError`] if a file cannot be read or is not OpenPGP.
-    pub fn from_files(paths: &[PathBuf]) -> Result<Self, KeyError> {
-        let mut found = Vec::new();
-        for path in paths {
-            found.extend(certs::read(path)?);
-        }
-        Ok(Self::from_certs(found))
-    }
-
-    /// Loads certificates like [`from_files`](Self::from_files), from the contents of one such file.
-    ///
-    /// # Errors
-    /// As [`from_files`](Self::from_files).
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        Ok(Self::from_certs(certs::parse(BYTES, bytes)?))
-    }
-
-    /// Trusts the signatures of these certificates.
-    #[must_use]
-    pub fn from_recipients(recipients: &Recipients) -> Self {
-        Self {
-            certs: Arc::new(recipients.members().map(|member| member.cert.clone()).collect()),
-        }
-    }
-
-    /// Trusts the signatures of this signer.
-    #[must_use]
-    pub fn from_signer(signer: &Signer) -> Self {
-        Self {
-            certs: Arc::new(vec![signer.cert().clone()]),
-        }
-    }
-
-    fn from_certs(found: Vec<Sourced>) -> Self {
-        Self {
-            certs: Arc::new(
-                found
-                    .into_iter()
-                    .map(|(cert, _)| cert.strip_secret_key_material())
-                    .collect(),
-            ),
-        }
-    }
-
-    /// Trusts the signers of `other` as well.
-    pub fn add(&mut self, other: &Self) {
-        Arc::make_mut(&mut self.certs).extend(other.certs.iter().cloned());
-    }
-
-    /// Upper-case hexadecimal fingerprints of the certificates, sorted, without duplicates.
-    #[must_use]
-    pub fn fingerprints(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.certs.iter().map(|cert| cert.fingerprint().to_hex()).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    pub(crate) fn find(&self, ids: &[KeyHandle]) -> Vec<Cert> {
-        let has = |cert: &&Cert| {
-            cert.keys()
-                .any(|key| ids.iter().any(|id| id.aliases(key.key().key_handle())))
-        };
-        self.certs.iter().filter(has).cloned().collect()
-    }
-}
 
 /// The plaintext of a record that a trusted signer signed.
 #[derive(Clone, PartialEq, Eq)]
@@ -185,95 +99,4 @@ fn attempt(
         }
         (Err(error), _) => Err(error),
     }
-}
-
-/// The verdict on the signatures of a message.
-pub(crate) enum Judgement {
-    Good {
-        signer: String,
-        signed_at: SystemTime,
-    },
-    Unsigned,
-    Unknown {
-        signers: Vec<String>,
-    },
-    Bad {
-        signer: String,
-        signed_at: Option<SystemTime>,
-        source: Error,
-    },
-}
-
-impl Judgement {
-    fn into_error(self) -> OpenError {
-        match self {
-            Self::Unsigned => OpenError::NotSigned,
-            Self::Unknown { signers } => OpenError::UnknownSigner { signers },
-            Self::Bad { signer, source, .. } => OpenError::BadSignature { signer, source },
-            Self::Good { signer, .. } => OpenError::BadSignature {
-                signer,
-                source: anyhow!("the signature was not accepted"),
-            },
-        }
-    }
-}
-
-/// Judges what lies inside the encryption: exactly one signature is expected.
-pub(crate) fn judge(inside: Vec<MessageLayer<'_>>) -> Judgement {
-    let mut results = Vec::new();
-    for layer in inside {
-        if let MessageLayer::SignatureGroup { results: group } = layer {
-            results.extend(group);
-        }
-    }
-    let count = results.len();
-    match results.pop() {
-        None => Judgement::Unsigned,
-        Some(only) if count == 1 => judge_one(only),
-        Some(_) => Judgement::Bad {
-            signer: "several signers".to_owned(),
-            signed_at: None,
-            source: anyhow!("{count} signatures where exactly one is allowed"),
-        },
-    }
-}
-
-fn judge_one(result: VerificationResult<'_>) -> Judgement {
-    match result {
-        Ok(good) => match good.sig.signature_creation_time() {
-            Some(signed_at) => Judgement::Good {
-                signer: good.ka.cert().fingerprint().to_hex(),
-                signed_at,
-            },
-            None => bad(alleged(good.sig), None, anyhow!("no creation time")),
-        },
-        Err(VerificationError::MissingKey { sig }) => {
-            // Usually named twice, by id and by fingerprint.
-            let mut signers: Vec<String> = sig.get_issuers().iter().map(key_id).collect();
-            signers.sort();
-            signers.dedup();
-            Judgement::Unknown { signers }
-        }
-        Err(VerificationError::UnboundKey { sig, cert, error }) => bad(cert.fingerprint().to_hex(), Some(sig), error),
-        Err(VerificationError::BadKey { sig, ka, error } | VerificationError::BadSignature { sig, ka, error }) => {
-            bad(ka.cert().fingerprint().to_hex(), Some(sig), error)
-        }
-        Err(VerificationError::MalformedSignature { sig, error }) => bad(alleged(sig), Some(sig), error),
-        Err(other) => bad("an unreadable key".to_owned(), None, anyhow!(other.to_string())),
-    }
-}
-
-fn bad(signer: String, sig: Option<&Signature>, source: Error) -> Judgement {
-    Judgement::Bad {
-        signer,
-        signed_at: sig.and_then(|sig| sig.signature_creation_time()),
-        source,
-    }
-}
-
-/// The signer as the signature states it.
-fn alleged(sig: &Signature) -> String {
-    sig.get_issuers()
-        .first()
-        .map_or_else(|| "an unnamed key".to_owned(), key_id)
 }
