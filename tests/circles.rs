@@ -201,7 +201,7 @@ fn branches(above: &[String], tree: &str, tell: &mut impl FnMut(Vec<String>, Str
 }
 
 #[test]
-fn circles_of_files_only_become_fewer() {
+fn no_files_use_each_other_in_a_circle() {
     let mut found = BTreeMap::new();
     let mut files = 0;
     for package in packages() {

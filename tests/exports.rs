@@ -64,6 +64,7 @@ const UNNAMED: &[(&str, &[&str])] = &[
     (
         "restore",
         &[
+            "CheckFinding",
             "FileCounts",
             "FolderError",
             "NotFound",
