@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use holdfast_tests::output::Output;
+use holdfast_tests::output::{Output, code};
 use holdfast_tests::postgres::Cluster;
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Background, Context, Result, Sandbox, db, ensure, nats, wait_until};
@@ -71,7 +71,7 @@ impl Setup {
         self.files.path().join("uploads")
     }
 
-    /// Asks for a complete run, and does not wait for it.
+    /// Asks for a complete run, as soon as a scheduler is there, and does not wait for it.
     pub(crate) fn trigger(&self) -> Result<()> {
         let command = [
             "run",
@@ -82,8 +82,14 @@ impl Setup {
             "10m",
             "--detach",
         ];
-        self.sandbox.run(&command)?.good()?;
-        Ok(())
+        // Where many servers start side by side, a scheduler may need longer than the command waits for one.
+        wait_until("a scheduler answers", DISTURBED, || {
+            let output = self.sandbox.run(&command)?;
+            if output.status.code() == Some(code::NO_ANSWER) && output.stderr.contains("no scheduler is connected") {
+                return Ok(false);
+            }
+            output.good().map(|_| true)
+        })
     }
 
     pub(crate) fn start_services(&self) -> Result<Background> {
