@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use holdfast_tests::output::{Output, code};
+use holdfast_tests::output::Output;
 use holdfast_tests::postgres::Cluster;
 use holdfast_tests::tree::{self, Shape};
 use holdfast_tests::{Background, Context, Result, Sandbox, db, ensure, nats, wait_until};
@@ -82,10 +82,11 @@ impl Setup {
             "10m",
             "--detach",
         ];
-        // Where many servers start side by side, a scheduler may need longer than the command waits for one.
+        // Where many servers start side by side, they may need longer than the command waits for them.
         wait_until("a scheduler answers", DISTURBED, || {
             let output = self.sandbox.run(&command)?;
-            if output.status.code() == Some(code::NO_ANSWER) && output.stderr.contains("no scheduler is connected") {
+            let is_early = |told| output.stderr.contains(told);
+            if is_early("no scheduler is connected") || is_early("set up the stream") {
                 return Ok(false);
             }
             output.good().map(|_| true)
