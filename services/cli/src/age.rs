@@ -52,10 +52,10 @@ pub(crate) fn shown(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// The greatest age: the one that is set, else twice the longest gap between slots of the schedules that capture the source, and at
-/// least the gap and an hour; without any schedule, eight days.
-pub(crate) fn greatest(set: Option<SignedDuration>, schedules: &[&Calendar], now: Timestamp) -> SignedDuration {
-    set.unwrap_or_else(|| match longest_gap(schedules, now) {
+/// Returns the greatest age: the one that is set, else twice the longest gap between slots of the schedules that capture the
+/// source, and at least the gap and an hour; without any schedule, eight days.
+fn greatest(set: Option<SignedDuration>, gap: Option<SignedDuration>) -> SignedDuration {
+    set.unwrap_or_else(|| match gap {
         Some(gap) => gap.saturating_add(gap).max(gap.saturating_add(RUN)),
         None => UNSCHEDULED,
     })
@@ -68,8 +68,8 @@ pub(crate) struct Limits {
     calendars: Vec<Calendar>,
     /// The calendars that capture each source, as places in `calendars`.
     of: BTreeMap<SourceName, Vec<usize>>,
-    /// Greatest ages by the calendars that they come from, so that each is worked out once.
-    known: BTreeMap<Vec<usize>, SignedDuration>,
+    /// Longest gaps by the calendars that they come from, so that each is worked out once.
+    gaps: BTreeMap<Vec<usize>, Option<SignedDuration>>,
 }
 
 impl Limits {
@@ -82,7 +82,7 @@ impl Limits {
             set: BTreeMap::new(),
             calendars: Vec::new(),
             of: BTreeMap::new(),
-            known: BTreeMap::new(),
+            gaps: BTreeMap::new(),
         };
         for (source, _) in settings.sources() {
             let set = settings.max_age(source);
@@ -109,19 +109,14 @@ impl Limits {
         limits
     }
 
-    /// The greatest age of a source's newest good backup.
+    /// Returns the greatest age of a source's newest good backup.
     pub(crate) fn max_age(&mut self, source: &SourceName) -> SignedDuration {
-        if let Some(set) = self.set.get(source) {
-            return *set;
-        }
         let schedules = self.of.get(source).cloned().unwrap_or_default();
-        if let Some(known) = self.known.get(&schedules) {
-            return *known;
-        }
-        let calendars: Vec<&Calendar> = schedules.iter().filter_map(|at| self.calendars.get(*at)).collect();
-        let greatest = greatest(None, &calendars, self.now);
-        self.known.insert(schedules, greatest);
-        greatest
+        let gap = *self.gaps.entry(schedules).or_insert_with_key(|schedules| {
+            let calendars: Vec<&Calendar> = schedules.iter().filter_map(|at| self.calendars.get(*at)).collect();
+            longest_gap(&calendars, self.now)
+        });
+        greatest(self.set.get(source).copied(), gap)
     }
 }
 
@@ -139,8 +134,8 @@ mod tests {
     fn of(crons: &[&str], set: Option<i64>) -> i64 {
         let calendars: Vec<Calendar> = crons.iter().map(|cron| Calendar::parse(cron, "UTC").unwrap()).collect();
         let set = set.map(SignedDuration::from_hours);
-        let greatest = greatest(set, &calendars.iter().collect::<Vec<_>>(), time(NOW));
-        greatest.as_mins()
+        let gap = longest_gap(&calendars.iter().collect::<Vec<_>>(), time(NOW));
+        greatest(set, gap).as_mins()
     }
 
     #[test]

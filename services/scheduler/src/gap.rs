@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::Calendar;
 
-/// The length of the past whose slots are looked at: 400 days, so that weekends, months and days when clocks change are among them.
+/// The length of the past whose slots are looked at: 400 days, so that weekends, months and days when clocks change are among
+/// them.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 400);
 
 /// The number of gaps that are measured one by one, from the next slot back.
