@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use holdfast_docker::facts::Labels;
 use holdfast_fault::Retryable as _;
-use holdfast_format::ArtefactKind;
-use holdfast_restore::{ExistingFiles, FilesOptions, Progress, Selection, VolumeError};
+use holdfast_format::{ArtefactId, ArtefactKind};
+use holdfast_restore::{ExistingFiles, FilesOptions, FilesReport, Progress, Selection, VolumeError, VolumeTarget};
 use holdfast_tests::wait_until;
+use tokio::task::JoinHandle;
 
 use crate::common::{Draft, noise};
 use crate::support::{Setup, files, large, said, volume};
@@ -132,17 +133,22 @@ fn an_engine_that_is_away_is_named_and_the_next_attempt_restores_all() {
     setup.assert_whole("files");
 }
 
-#[test]
-fn an_engine_that_goes_away_in_the_middle_ends_the_restore_and_the_next_one_completes_it() {
-    let mut setup = Setup::new().without_paths();
+/// Captures a volume `large` that takes the engine a while to unpack.
+fn large_volume(setup: &Setup) -> ArtefactId {
     let mut draft = Draft::new(&setup.repo, 8 << 20, 1 << 20);
     for spec in large() {
         draft.add(&spec);
     }
-    let artefact = draft.close_tar(ArtefactKind::Volume, "large");
-    setup.docker(&["volume", "create", "large"]);
-    let target = setup.look("large", ExistingFiles::Refuse).unwrap();
-    let progress = Arc::<Progress>::default();
+    draft.close_tar(ArtefactKind::Volume, "large")
+}
+
+/// Begins to restore the volume `large`, and returns when the engine unpacks it.
+fn restore_half(
+    setup: &Setup,
+    target: VolumeTarget,
+    artefact: ArtefactId,
+    progress: Arc<Progress>,
+) -> JoinHandle<Result<FilesReport, VolumeError>> {
     let opened = setup.repo.open(artefact);
     let restoring = target.restore(opened, Selection::all(), FilesOptions::default(), progress);
     let restoring = setup.repo.runtime.spawn(restoring);
@@ -155,6 +161,16 @@ fn an_engine_that_goes_away_in_the_middle_ends_the_restore_and_the_next_one_comp
             setup.repo.runtime.block_on(restoring)
         );
     }
+    restoring
+}
+
+#[test]
+fn an_engine_that_goes_away_in_the_middle_ends_the_restore_and_the_next_one_completes_it() {
+    let mut setup = Setup::new().without_paths();
+    let artefact = large_volume(&setup);
+    setup.docker(&["volume", "create", "large"]);
+    let target = setup.look("large", ExistingFiles::Refuse).unwrap();
+    let restoring = restore_half(&setup, target, artefact, Arc::default());
     setup.engine.kill().unwrap();
     let error = setup.repo.runtime.block_on(restoring).unwrap().unwrap_err();
     assert!(error.retry().is_later(), "{}", said(&error));
@@ -172,25 +188,10 @@ fn an_engine_that_goes_away_in_the_middle_ends_the_restore_and_the_next_one_comp
 #[test]
 fn a_restore_that_is_told_to_stop_says_that_the_volume_holds_a_part() {
     let setup = Setup::new().without_paths();
-    let mut draft = Draft::new(&setup.repo, 8 << 20, 1 << 20);
-    for spec in large() {
-        draft.add(&spec);
-    }
-    let artefact = draft.close_tar(ArtefactKind::Volume, "large");
+    let artefact = large_volume(&setup);
     let target = setup.look("large", ExistingFiles::Refuse).unwrap();
     let progress = Arc::<Progress>::default();
-    let opened = setup.repo.open(artefact);
-    let restoring = target.restore(opened, Selection::all(), FilesOptions::default(), progress.clone());
-    let restoring = setup.repo.runtime.spawn(restoring);
-    let folder = setup.engine.volume_folder("large");
-    let unpacks = || Ok(restoring.is_finished() || folder.join("00").exists());
-    wait_until("the engine unpacks", DEADLINE, unpacks).unwrap();
-    if restoring.is_finished() {
-        panic!(
-            "the restore ended too early: {:?}",
-            setup.repo.runtime.block_on(restoring)
-        );
-    }
+    let restoring = restore_half(&setup, target, artefact, progress.clone());
     progress.stop();
     let error = setup.repo.runtime.block_on(restoring).unwrap().unwrap_err();
     assert!(matches!(error, VolumeError::Stopped { .. }), "{}", said(&error));
