@@ -10,6 +10,7 @@ mod id;
 mod key;
 mod manifest;
 mod name;
+pub mod pax;
 mod record;
 mod retention;
 mod run;

@@ -1,6 +1,8 @@
 //! The map of a sparse file (`GNU.sparse` 1.0), read from its data as it comes.
 
-use crate::tar::{BLOCK, decimal};
+use holdfast_format::pax::decimal;
+
+use crate::tar::BLOCK;
 
 /// No map has more segments: it is held in memory.
 const MOST_SEGMENTS: u64 = 1 << 20;

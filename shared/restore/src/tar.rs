@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use holdfast_format::EntryKind;
+use holdfast_format::pax::{self, BrokenRecord, Xattrs, decimal};
 
 mod rename;
 
@@ -23,11 +24,9 @@ pub(crate) struct Header {
     pub(crate) device: (u32, u32),
     /// The size of a sparse file, whose data begins with a map.
     pub(crate) sparse: Option<u64>,
-    /// Extended attributes, in the headers' order.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Extended attributes, in byte order of their names, each once.
+    pub(crate) xattrs: Xattrs,
 }
-
-const XATTR: &[u8] = b"SCHILY.xattr.";
 
 const BROKEN: &str = "a broken PAX record";
 
@@ -170,16 +169,17 @@ struct Records {
     size: Option<u64>,
     sparse_name: Option<Vec<u8>>,
     sparse: Option<u64>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    xattrs: Xattrs,
 }
 
 impl Records {
-    fn read(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
+    fn read(&mut self, data: &[u8]) -> Result<(), &'static str> {
         let mut version = None;
         let mut real = None;
-        while !data.is_empty() {
-            let (keyword, value, rest) = record(data).ok_or(BROKEN)?;
-            match keyword {
+        for record in pax::records(data) {
+            let record = record.map_err(|BrokenRecord| BROKEN)?;
+            let value = record.value;
+            match record.keyword {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(decimal(value).ok_or(BROKEN)?),
@@ -187,13 +187,13 @@ impl Records {
                 b"GNU.sparse.name" => self.sparse_name = Some(value.to_vec()),
                 b"GNU.sparse.realsize" => real = Some(decimal(value).ok_or(BROKEN)?),
                 _ => {
-                    if let Some(name) = keyword.strip_prefix(XATTR) {
-                        self.xattrs.push((unescape(name), value.to_vec()));
+                    if let Some(name) = record.attribute() {
+                        self.xattrs.push((name, value.to_vec()));
                     }
                 }
             }
-            data = rest;
         }
+        pax::settle_attributes(&mut self.xattrs);
         match version {
             None => Ok(()),
             Some(b"1") => {
@@ -203,45 +203,6 @@ impl Records {
             Some(_) => Err("a sparse file of an unknown kind"),
         }
     }
-}
-
-/// Keyword and value of the first record, and what follows it.
-fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let space = data.iter().take(20).position(|b| *b == b' ')?;
-    let length = usize::try_from(decimal(&data[..space])?).ok()?;
-    let body = data.get(space + 1..length)?.strip_suffix(b"\n")?;
-    let equals = body.iter().position(|b| *b == b'=')?;
-    Some((&body[..equals], &body[equals + 1..], &data[length..]))
-}
-
-pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// `%25` and `%3D` stand for `%` and `=` in an attribute's name.
-fn unescape(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = match rest {
-            [b'%', b'2', b'5', tail @ ..] => {
-                out.push(b'%');
-                tail
-            }
-            [b'%', b'3', b'D', tail @ ..] => {
-                out.push(b'=');
-                tail
-            }
-            _ => {
-                out.push(*first);
-                tail
-            }
-        };
-    }
-    out
 }
 
 #[cfg(test)]

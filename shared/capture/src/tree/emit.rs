@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 
+use holdfast_format::pax::Xattrs;
 use holdfast_format::{Entry, EntryKind, Path, SkipReason};
 use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::meta::{Meta, Of, Xattrs};
+use super::meta::{Meta, Of};
 use super::walk::{Names, OPEN_DIR};
 use super::{Capture, Entered, EntryAt, flush};
 use crate::CaptureError;

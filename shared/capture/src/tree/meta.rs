@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use holdfast_format::pax::Xattrs;
 use holdfast_format::{Entry, EntryKind, Stamp};
 use rustix::fs::{FileType, Stat, fgetxattr, flistxattr, lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
@@ -111,9 +112,6 @@ impl Meta {
             && !entry.changed
     }
 }
-
-/// Extended attributes by name, in byte order.
-pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Reads extended attributes. Keeps its buffers.
 pub(super) struct XattrReader {

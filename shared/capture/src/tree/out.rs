@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
+use holdfast_format::pax::Xattrs;
 use holdfast_format::{Content, ContentsWriter, Counts, Entry, EntryKind, Extent, Path, SkipReason, Warnings};
 
 use super::header::{self, Member};
-use super::meta::Xattrs;
 use super::test_hooks::{self, Moment};
 use crate::parent::Origin;
 use crate::window::Window;

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
+use holdfast_format::pax::Xattrs;
 use holdfast_format::{Entry, EntryKind, Path, SkipReason};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
 use super::file::FileData;
-use super::meta::{Meta, Of, Xattrs};
+use super::meta::{Meta, Of};
 use super::sparse::{self, Map, Segment};
 use super::test_hooks::{self, Moment};
 use super::{Capture, EntryAt, flush, out};

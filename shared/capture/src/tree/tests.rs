@@ -109,7 +109,7 @@ fn describe(root: &FsPath) -> BTreeMap<Vec<u8>, String> {
     out
 }
 
-fn attributes(path: &FsPath) -> meta::Xattrs {
+fn attributes(path: &FsPath) -> holdfast_format::pax::Xattrs {
     let root = openat(CWD, "/", OFlags::PATH, Mode::empty()).unwrap();
     let name = CString::new(&path.as_os_str().as_bytes()[1..]).unwrap();
     XattrReader::new()

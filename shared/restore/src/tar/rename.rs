@@ -1,6 +1,8 @@
 //! The headers of an entry under another name.
 
-use super::{BLOCK, BROKEN, record, split};
+use holdfast_format::pax::{self, BrokenRecord};
+
+use super::{BLOCK, BROKEN, split};
 
 const NAME: std::ops::Range<usize> = 0..100;
 const LINK: std::ops::Range<usize> = 157..257;
@@ -16,19 +18,17 @@ pub(crate) fn rename(bytes: &[u8], name: &[u8], link: Option<&[u8]>, out: &mut V
     let mut block = *block;
     let mut is_sparse = false;
     let mut kept = Vec::with_capacity(text.len());
-    let mut rest = &text[..];
-    while !rest.is_empty() {
-        let (keyword, _, after) = record(rest).ok_or(BROKEN)?;
-        is_sparse |= keyword == b"GNU.sparse.major";
-        let replaced = match keyword {
+    for record in pax::records(&text) {
+        let record = record.map_err(|BrokenRecord| BROKEN)?;
+        is_sparse |= record.keyword == b"GNU.sparse.major";
+        let replaced = match record.keyword {
             b"path" | b"GNU.sparse.name" => true,
             b"linkpath" => link.is_some(),
             _ => false,
         };
         if !replaced {
-            kept.extend_from_slice(&rest[..rest.len() - after.len()]);
+            kept.extend_from_slice(record.bytes);
         }
-        rest = after;
     }
     let mut records = Vec::new();
     block[PREFIX].fill(0);

@@ -3,12 +3,12 @@
 use std::io::Read;
 use std::ops::Range;
 
+use holdfast_format::pax::Xattrs;
 use holdfast_format::{EntryKind, Stamp};
 
 use super::pax::{Overrides, SPARSE};
 use super::source::{Block, Source};
 use crate::CaptureError;
-use crate::tree::meta::Xattrs;
 
 /// The most bytes that PAX records and long names before one header block may take together. Go's reader and writer
 /// stop at a quarter of this.

@@ -1,10 +1,7 @@
 //! The records before an entry's own header block: PAX records, and the long names of GNU tar.
 
 use holdfast_format::Stamp;
-
-use crate::tree::meta::Xattrs;
-
-const XATTR: &[u8] = b"SCHILY.xattr.";
+use holdfast_format::pax::{self, BrokenRecord, PaxRecord, Xattrs, decimal};
 
 /// Attributes in spellings that are not read.
 const OTHER_ATTRIBUTES: [&[u8]; 4] = [b"SCHILY.acl.", b"RHT.security.", b"LIBARCHIVE.xattr.", b"SCHILY.fflags"];
@@ -32,40 +29,36 @@ impl Overrides {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn records(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn records(&mut self, data: &[u8]) -> Result<(), &'static str> {
         self.is_some = true;
-        while !data.is_empty() {
-            let (keyword, value, rest) = record(data).ok_or("a broken PAX record")?;
-            if !value.is_empty() || keyword.starts_with(XATTR) {
-                self.record(keyword, value)?;
+        for record in pax::records(data) {
+            let record = record.map_err(|BrokenRecord| "a broken PAX record")?;
+            match record.attribute() {
+                Some(name) => self.xattr(name, record.value)?,
+                None => self.value(&record)?,
             }
-            data = rest;
         }
         Ok(())
     }
 
-    fn record(&mut self, keyword: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    fn value(&mut self, record: &PaxRecord<'_>) -> Result<(), &'static str> {
         const NUMBER: &str = "a PAX record that is no such number";
-        match keyword {
+        let value = record.value;
+        match record.keyword {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => self.size = Some(decimal(value).ok_or(NUMBER)?),
             b"uid" => self.uid = Some(owner(value).ok_or(NUMBER)?),
             b"gid" => self.gid = Some(owner(value).ok_or(NUMBER)?),
             b"mtime" => self.mtime = Some(time(value).ok_or(NUMBER)?),
-            _ if keyword.starts_with(b"GNU.sparse.") => return Err(SPARSE),
-            _ if OTHER_ATTRIBUTES.iter().any(|other| keyword.starts_with(other)) => self.incomplete = true,
-            _ => {
-                if let Some(name) = keyword.strip_prefix(XATTR) {
-                    self.xattr(name, value)?;
-                }
-            }
+            keyword if keyword.starts_with(b"GNU.sparse.") => return Err(SPARSE),
+            keyword if OTHER_ATTRIBUTES.iter().any(|other| keyword.starts_with(other)) => self.incomplete = true,
+            _ => {}
         }
         Ok(())
     }
 
-    fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        let name = unescape(name);
+    fn xattr(&mut self, name: Vec<u8>, value: &[u8]) -> Result<(), &'static str> {
         if name.is_empty() || name.contains(&0) {
             return Err("an extended attribute of no possible name");
         }
@@ -76,10 +69,7 @@ impl Overrides {
     /// Attributes in byte order of their names, each once: as it was told last.
     pub(super) fn take_xattrs(&mut self) -> Xattrs {
         let mut xattrs = std::mem::take(&mut self.xattrs);
-        // Stable: of equal names, the last one told comes first.
-        xattrs.reverse();
-        xattrs.sort_by(|a, b| a.0.cmp(&b.0));
-        xattrs.dedup_by(|later, first| later.0 == first.0);
+        pax::settle_attributes(&mut xattrs);
         xattrs
     }
 
@@ -103,22 +93,6 @@ fn once(place: &mut Option<Vec<u8>>, text: &[u8]) -> Result<(), &'static str> {
     let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
     *place = Some(text[..end].to_vec());
     Ok(())
-}
-
-/// Keyword and value of the first record, and what follows it.
-fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let space = data.iter().take(20).position(|b| *b == b' ')?;
-    let length = usize::try_from(decimal(&data[..space])?).ok()?;
-    let body = data.get(space + 1..length)?.strip_suffix(b"\n")?;
-    let equals = body.iter().position(|b| *b == b'=')?;
-    Some((&body[..equals], &body[equals + 1..], &data[length..]))
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn owner(digits: &[u8]) -> Option<u32> {
@@ -155,22 +129,6 @@ fn time(text: &[u8]) -> Option<Stamp> {
     })
 }
 
-/// `%25` and `%3D` stand for `%` and `=` in an attribute's name.
-fn unescape(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((first, tail)) = rest.split_first() {
-        let (byte, after) = match rest {
-            [b'%', b'2', b'5', after @ ..] => (b'%', after),
-            [b'%', b'3', b'D', after @ ..] => (b'=', after),
-            _ => (*first, tail),
-        };
-        out.push(byte);
-        rest = after;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -195,13 +153,6 @@ mod tests {
         assert!(told(b"31 SCHILY.acl.access=user::rw-\n").unwrap().incomplete);
         for broken in [
             &b"5 a=1\n"[..],
-            b"7 a=1\n",
-            b"6 abc\n",
-            b" a=1\n",
-            b"99999999999999999999 a=1\n",
-            b"0 a=1\n",
-            b"1 a=1\n",
-            b"x",
             b"9 size=-\n",
             b"19 uid=99999999999\n",
             b"16 mtime=1.5e10\n",
