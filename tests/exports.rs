@@ -80,7 +80,6 @@ const UNNAMED: &[(&str, &[&str])] = &[
     (
         "telemetry",
         &[
-            "Check",
             "HealthReport",
             "InvalidPoint",
             "Metrics",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use holdfast_format::Role;
 use holdfast_tests::tools;
 
 use super::packages;
@@ -90,6 +91,38 @@ fn block_of(compose: &str, service: &str) -> String {
     assert!(first.is_some(), "compose.yaml lacks the service {service}");
     let inside = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
     inside.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn compose_gives_every_service_the_key_of_its_role_alone() {
+    let compose = text("compose.yaml");
+    for service in services() {
+        let process = text(&format!("services/{service}/src/process.rs"));
+        let roles: BTreeSet<Role> = Role::ALL
+            .iter()
+            .filter(|role| process.contains(&format!("Role::{role:?}")))
+            .copied()
+            .collect();
+        assert_eq!(roles.len(), 1, "{service} is of {roles:?}");
+        let block = block_of(&compose, &service);
+        for role in Role::ALL {
+            let has_key = block.contains(&format!(" {role}.sec.asc,"));
+            assert_eq!(has_key, roles.contains(role), "compose.yaml: {service}, {role}");
+        }
+        for common in ["owner_public_key", "reader_key"] {
+            assert!(block.contains(common), "compose.yaml: {service} lacks {common}");
+        }
+    }
+    assert!(
+        !compose.contains("owner.sec.asc:"),
+        "compose.yaml hands out the owner's key"
+    );
+}
+
+#[test]
+fn setup_makes_a_key_for_every_role() {
+    let roles = between(&text("deploy/compose/setup"), "\nroles=(", ")");
+    assert_eq!(roles, set(Role::ALL.iter().map(|role| role.as_str())));
 }
 
 #[test]

@@ -58,36 +58,109 @@ pub(crate) fn a_setup_that_was_killed_is_finished_by_the_next(deployment: &Deplo
         kills += 1;
         ensure!(kills < 20, "it gets nowhere: {}", fs::read_to_string(&done)?);
     }
-    ensure!(kills >= 6, "it was killed {kills} times only");
+    ensure!(kills >= 5, "it was killed {kills} times only");
     let said = tools::text_of(&mut setup())?;
     ensure!(said.contains("Nothing had to be changed"), "{said}");
     check_keys(&clone.join("secrets/keys"))?;
     let repository = deployment.engine.volume_folder(&format!("{PROJECT}_repository"));
-    for name in ["repository.pgp", "RESTORE.md", "restore.py"] {
+    for name in ["repository.pgp", "roster/1", "RESTORE.md", "restore.py"] {
         ensure!(repository.join(name).is_file(), "the repository lacks {name}");
     }
 
     // A missing repository may be on a disk that is not mounted, so `setup` does not make another one by itself.
     fs::remove_file(repository.join("repository.pgp"))?;
+    fs::remove_dir_all(repository.join("roster"))?;
     tools::text_of(&mut setup())?;
     ensure!(
         !repository.join("repository.pgp").exists(),
         "there is another repository"
     );
+    // Nor without the owner, whose secret key is taken away after the first setup.
+    let owner = clone.join("secrets/keys/owner.sec.asc");
+    let away = clone.join("owner.away");
+    fs::rename(&owner, &away)?;
+    let refused = setup().arg("--new-repository").output()?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        !refused.status.success() && said.contains("bring owner.sec.asc"),
+        "{said}"
+    );
+    fs::rename(&away, &owner)?;
     tools::text_of(setup().arg("--new-repository"))?;
     ensure!(repository.join("repository.pgp").exists(), "there is no new repository");
     Ok(())
 }
 
+/// A second host's `setup` makes keys of its own and a request; it makes no key of the owner, and no repository.
+pub(crate) fn a_host_that_joins_makes_its_own_keys_alone(deployment: &Deployment) -> Result<()> {
+    let clone = deployment.path("second");
+    fs::create_dir(&clone)?;
+    for name in ["deploy", "compose.yaml"] {
+        let from = deployment.path(name);
+        tools::text_of(Command::new("cp").arg("-a").arg(from).arg(&clone))?;
+    }
+    let setup = |arguments: &[&str]| {
+        let mut command = deployment.command(clone.join("deploy/compose/setup"));
+        command
+            .env("COMPOSE_PROJECT_NAME", "second")
+            .env("HOLDFAST_SITE", "host-b");
+        command.args(arguments).current_dir(&clone).output()
+    };
+    let first = setup(&["--join"])?;
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    ensure!(
+        first.status.code() == Some(1) && said.contains("lacks owner.pub.asc reader.sec.asc backup.pub.asc"),
+        "{said}"
+    );
+    let keys = clone.join("secrets/keys");
+    let request = keys.join("join-host-b.json");
+    for name in ["owner.sec.asc", "owner.pub.asc", "reader.sec.asc"] {
+        ensure!(!keys.join(name).exists(), "{name} was made");
+    }
+    let here = deployment.path("secrets/keys");
+    for name in ["owner.pub.asc", "reader.sec.asc", "backup.pub.asc"] {
+        fs::copy(here.join(name), keys.join(name))?;
+    }
+    let made = fs::read(&request)?;
+    // Once it has joined, that need not be said again.
+    let again = setup(&[])?;
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    ensure!(
+        again.status.success() && said.contains("keys admit /keys/join-host-b.json"),
+        "{said}"
+    );
+    ensure!(fs::read(&request)? == made, "the request is another one");
+    let repository = deployment.engine.volume_folder("second_repository");
+    ensure!(!repository.join("repository.pgp").exists(), "it made a repository");
+
+    fs::copy(&request, here.join("join-host-b.json"))?;
+    deployment.run("keys", &["admit", "/keys/join-host-b.json"])?;
+    let listed = deployment.run("keys", &["list"])?;
+    ensure!(listed.contains("host-b"), "{listed}");
+    fs::remove_file(here.join("join-host-b.json"))?;
+    Ok(())
+}
+
 fn check_keys(keys: &Path) -> Result<()> {
-    for name in ["pipeline", "backup"] {
+    let names = [
+        "owner",
+        "reader",
+        "backup",
+        "producer",
+        "scheduler",
+        "verifier",
+        "syncer",
+        "janitor",
+        "operator",
+    ];
+    for name in names {
         for part in ["pub", "sec", "rev"] {
             let text = fs::read_to_string(keys.join(format!("{name}.{part}.asc")))?;
             ensure!(text.trim_end().ends_with("-----"), "{name}.{part}.asc is cut off");
         }
     }
     let left = fs::read_dir(keys)?.count();
-    ensure!(left == 6, "{left} files in {}", keys.display());
+    ensure!(left == 3 * names.len(), "{left} files in {}", keys.display());
     Ok(())
 }
 

@@ -20,15 +20,63 @@ fn the_deployment_from_nothing_to_a_restore_and_a_gate() -> Result<()> {
     deployment.compose(&["--profile", "sample", "up", "-d"])?;
     deployment.wait_for_health()?;
 
+    every_service_holds_its_own_keys(&deployment)?;
     the_sample_comes_back(&deployment)?;
+    a_key_is_rotated_while_services_run(&deployment)?;
     replicas_share_the_work(&deployment)?;
     prometheus_finds_every_replica(&deployment)?;
     the_gate_lets_only_proven_upgrades_through(&deployment)?;
     deployment.wait_for_health()?;
     a_run_is_traced_from_the_command_on(&deployment)?;
     again::a_setup_that_was_killed_is_finished_by_the_next(&deployment)?;
+    again::a_host_that_joins_makes_its_own_keys_alone(&deployment)?;
     again::an_image_is_built_without_secrets(&deployment)?;
     the_end_of_the_deployment_is_not_that_of_the_backups(&deployment)
+}
+
+/// Checks that a service has the key of its own role and no other, and that none has the owner's.
+fn every_service_holds_its_own_keys(deployment: &Deployment) -> Result<()> {
+    for (service, role) in [
+        ("scheduler", "scheduler"),
+        ("dumper", "producer"),
+        ("volume-snapshotter", "producer"),
+        ("encryptor", "producer"),
+        ("verifier", "verifier"),
+        ("syncer", "syncer"),
+        ("janitor", "janitor"),
+    ] {
+        let container = format!("{PROJECT}_{service}_1");
+        let held = deployment.engine.docker(["exec", &container, "ls", "/run/secrets"])?;
+        let keys: Vec<&str> = held.lines().filter(|name| name.ends_with(".sec.asc")).collect();
+        assert_eq!(keys, [format!("{role}.sec.asc")], "{service}");
+        let has_backup = held.lines().any(|name| name == "backup_key");
+        assert_eq!(has_backup, service == "verifier", "{service}: {held}");
+    }
+    Ok(())
+}
+
+fn a_key_is_rotated_while_services_run(deployment: &Deployment) -> Result<()> {
+    let owner = deployment.path("secrets/keys/owner.sec.asc");
+    let away = deployment.path("owner.away");
+    std::fs::rename(&owner, &away)?;
+    let rotate = ["rotate", "producer"];
+    ensure!(
+        deployment.run("keys", &rotate).is_err(),
+        "rotated without the owner's key"
+    );
+    std::fs::rename(&away, &owner)?;
+    let said = deployment.run("keys", &rotate)?;
+    ensure!(said.contains("roster 2"), "{said}");
+    // The services go on with the old key until they are started anew with the new one.
+    let run = ["run", "--source", "docker-postgres"];
+    let before = deployment.run("holdfast", &run)?;
+    ensure!(before.contains("is complete"), "{before}");
+    let producers = ["dumper", "volume-snapshotter", "encryptor"];
+    deployment.compose(&[&["up", "-d", "--no-deps", "--force-recreate"][..], &producers].concat())?;
+    deployment.wait_for_health()?;
+    let after = deployment.run("holdfast", &run)?;
+    ensure!(after.contains("is complete"), "{after}");
+    Ok(())
 }
 
 fn a_run_is_traced_from_the_command_on(deployment: &Deployment) -> Result<()> {

@@ -28,37 +28,40 @@ fn only(dir: &Path, programs: &[&str]) -> Result<PathBuf> {
     Ok(bin)
 }
 
-/// The `restore.py` of a copy of the repository, with a GnuPG home that holds the secret backup key.
-struct Script {
+/// The `restore.py` of a copy of the repository, with a GnuPG home that holds the secret backup key, and the owner's public
+/// key.
+pub(crate) struct Script {
     copy: PathBuf,
     home: tempfile::TempDir,
     path: PathBuf,
+    owner: PathBuf,
 }
 
 impl Script {
-    fn new(sandbox: &Sandbox, copy: &Path) -> Result<Self> {
-        // The path is short, since gpg's agent listens on a socket in this folder.
-        let home = tempfile::Builder::new().prefix("hf-gpg-").tempdir()?;
-        let path = only(sandbox.dir(), &["gpg", "zstd", "python3"])?;
-        let script = Self {
-            copy: copy.to_owned(),
-            home,
-            path,
-        };
+    /// Takes the keys from where `init` has put them.
+    pub(crate) fn new(sandbox: &Sandbox, copy: &Path) -> Result<Self> {
         let config = sandbox.config()?;
         let secret = config["verifier"]["secret_keys"][0]
             .as_str()
             .context("init named no secret key")?;
-        let pipeline = config["encryption"]["pipeline_key"]
-            .as_str()
-            .context("init named no pipeline key")?;
-        for key in [secret, pipeline] {
-            let mut import = script.command("gpg");
-            import
-                .args(["--batch", "--quiet", "--import"])
-                .arg(sandbox.dir().join(key));
-            tools::text_of(&mut import)?;
-        }
+        let owner = config["encryption"]["owner"].as_str().context("init named no owner")?;
+        Self::with(sandbox.dir(), copy, &sandbox.path(secret), &sandbox.path(owner))
+    }
+
+    /// Makes a folder for the programs in `dir`.
+    pub(crate) fn with(dir: &Path, copy: &Path, secret: &Path, owner: &Path) -> Result<Self> {
+        // The path is short, since gpg's agent listens on a socket in this folder.
+        let home = tempfile::Builder::new().prefix("hf-gpg-").tempdir()?;
+        let path = only(dir, &["gpg", "zstd", "python3"])?;
+        let script = Self {
+            copy: copy.to_owned(),
+            home,
+            path,
+            owner: owner.to_owned(),
+        };
+        let mut import = script.command("gpg");
+        import.args(["--batch", "--quiet", "--import"]).arg(secret);
+        tools::text_of(&mut import)?;
         Ok(script)
     }
 
@@ -72,38 +75,16 @@ impl Script {
         command
     }
 
-    /// Returns the fingerprint of the pipeline key: the imported key that is not the backup key.
-    fn signers(&self) -> Result<Vec<String>> {
-        let mut list = self.command("gpg");
-        list.args(["--batch", "--with-colons", "--list-secret-keys"]);
-        let text = tools::text_of(&mut list)?;
-        let mut primary = false;
-        let mut found = Vec::new();
-        for line in text.lines() {
-            let fields: Vec<&str> = line.split(':').collect();
-            match fields[0] {
-                "sec" => primary = true,
-                "fpr" if primary => {
-                    primary = false;
-                    found.extend(fields.get(9).map(|text| (*text).to_owned()));
-                }
-                _ => {}
-            }
-        }
-        Ok(found)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<Command> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("python3");
         command
             .arg(self.copy.join("restore.py"))
             .arg("--homedir")
-            .arg(self.home.path());
-        for signer in self.signers()? {
-            command.args(["--signer", &signer]);
-        }
-        command.args(arguments);
-        Ok(command)
+            .arg(self.home.path())
+            .arg("--owner")
+            .arg(&self.owner)
+            .args(arguments);
+        command
     }
 }
 
@@ -134,7 +115,7 @@ fn a_copy_restores_without_holdfast() -> Result<()> {
     let copy = files.path().join("copy");
     fs::rename(sandbox.target("offsite"), &copy)?;
     let script = Script::new(&sandbox, &copy)?;
-    let listed: Vec<Value> = serde_json::from_str(&tools::text_of(&mut script.run(&["list", "--json"])?)?)?;
+    let listed: Vec<Value> = serde_json::from_str(&tools::text_of(&mut script.run(&["list", "--json"]))?)?;
     let newest = |name: &str| -> Result<String> {
         let named = listed
             .iter()
@@ -147,15 +128,15 @@ fn a_copy_restores_without_holdfast() -> Result<()> {
     };
 
     let tree_copy = files.path().join("restored");
-    let extract = script.run(&["extract", &newest("uploads")?, &tree_copy.display().to_string()])?;
-    tools::text_of(&mut { extract })?;
+    let mut extract = script.run(&["extract", &newest("uploads")?, &tree_copy.display().to_string()]);
+    tools::text_of(&mut extract)?;
     tree::compare(&uploads, &tree_copy)?;
 
     let target = Cluster::start()?;
     target.create_database(db::MAIN)?;
     target.psql("postgres", "CREATE ROLE holdfast_owner; CREATE ROLE holdfast_reader;")?;
     let mut stream = script
-        .run(&["stream", &newest(db::MAIN)?])?
+        .run(&["stream", &newest(db::MAIN)?])
         .stdout(Stdio::piped())
         .spawn()?;
     let restored = target
@@ -177,14 +158,14 @@ fn the_script_refuses_what_is_damaged() -> Result<()> {
     sandbox.run(&["run"])?.good()?;
     let script = Script::new(&sandbox, &sandbox.repository())?;
     let artefact = sandbox.artefact("uploads", "uploads")?;
-    tools::text_of(&mut script.run(&["verify", &artefact.id])?)?;
+    tools::text_of(&mut script.run(&["verify", &artefact.id]))?;
     let objects = sandbox.objects(&sandbox.repository())?;
     let pack = objects
         .keys()
         .find(|key| key.starts_with("packs/"))
         .context("there is no pack")?;
     super::damage::flip(&sandbox.repository().join(pack), 1000)?;
-    let refused = script.run(&["verify", &artefact.id])?.output()?;
+    let refused = script.run(&["verify", &artefact.id]).output()?;
     ensure!(!refused.status.success(), "a damaged pack was believed");
     let id = pack.rsplit('/').next().unwrap_or_default();
     ensure!(

@@ -13,6 +13,7 @@ mod neighbours;
 mod partial;
 mod reach;
 mod restores;
+mod roster;
 mod services;
 mod status;
 mod trace;

@@ -11,6 +11,7 @@
 pub mod certificates;
 pub mod db;
 pub mod docker;
+pub mod gnupg;
 pub mod http;
 pub mod nats;
 pub mod otlp;

@@ -1,9 +1,9 @@
 //! A repository opened for reading (and, where the keys allow it, writing) with what this host has: a whole
 //! configuration, a configuration and a secret key, or a secret key alone.
 //!
-//! Reading asks for less than capturing: a recipient that has expired, or a pipeline key that is not on this host, must
-//! not keep anybody from restoring. What is always needed is one secret key that opens the records, and the public
-//! certificate of whoever signed them.
+//! Reading asks for less than capturing: a recipient that has expired, or a reader key that is not on this host, must
+//! not keep anybody from restoring. What is always needed is one secret key that opens the records, and the owner's public
+//! certificate: the roster has all others.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use clap::Args;
 use holdfast_config::{PlaceUrl, Secret, SecretSection, Settings, well_known};
 use holdfast_format::PlaceName;
 use holdfast_repository::{Catalogue, Repository, RepositoryKeys};
-use holdfast_sealing::{Profile, Recipients, SecretKeys, Signer, TrustedSigners};
-use holdfast_service::{open_place, target_place};
+use holdfast_sealing::{Profile, Recipients, SecretKeys, TrustedSigners};
+use holdfast_service::{check_roster_seen, open_place, role_keys, target_place};
 use holdfast_storage::{Place, PlaceOptions};
 
 use crate::error::file_error;
@@ -33,10 +33,10 @@ pub(crate) struct KeyArgs {
     /// else [verifier].passphrase.
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// A public pipeline key whose signatures count, beside those of the configuration. Without a configuration: else
-    /// pipeline.pub.asc beside the first --key. Repeatable.
-    #[arg(long = "signer", value_name = "FILE")]
-    pub(crate) signers: Vec<PathBuf>,
+    /// The owner's public key, whose roster says whose records count; else that of the configuration. Without a
+    /// configuration: else owner.pub.asc beside the first --key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) owner: Option<PathBuf>,
 }
 
 impl KeyArgs {
@@ -73,15 +73,20 @@ impl KeyArgs {
         let Some(path) = self.passphrase_file.clone().or(named) else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(&path).map_err(file_error("read the passphrase in", &path))?;
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        Ok(Some(Secret::new(text.strip_suffix('\r').unwrap_or(text))))
+        passphrase_in(&path).map(Some)
     }
 
     fn beside_key(&self) -> Option<PathBuf> {
-        let twin = self.keys.first()?.with_file_name("pipeline.pub.asc");
-        twin.exists().then_some(twin)
+        let owner = self.keys.first()?.with_file_name("owner.pub.asc");
+        owner.exists().then_some(owner)
     }
+}
+
+/// Reads a passphrase: a file without the end of its last line.
+pub(crate) fn passphrase_in(path: &Path) -> Result<Secret, CliError> {
+    let text = std::fs::read_to_string(path).map_err(file_error("read the passphrase in", path))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
 }
 
 /// Loads the configuration with the secrets of these sections alone.
@@ -114,41 +119,40 @@ pub(crate) struct Access {
 impl Access {
     /// Opens the repository at a place of the configuration; at the local one if none is named.
     pub(crate) async fn open(settings: &Settings, place: Option<&PlaceName>) -> Result<Self, CliError> {
-        Self::open_with(settings, place, None, &[]).await
+        Self::open_with(settings, place, None, None).await
     }
 
-    /// Opens a repository as [`Access::open`] does, with backup keys and signers that the configuration may not have.
+    /// Opens a repository as [`Access::open`] does, with backup keys and an owner that the configuration may not have.
     pub(crate) async fn open_with(
         settings: &Settings,
         place: Option<&PlaceName>,
         secret: Option<&SecretKeys>,
-        signers: &[PathBuf],
+        owner: Option<&Path>,
     ) -> Result<Self, CliError> {
-        let keys = reading_keys(settings, secret, signers)?;
-        Self::at(named_place(settings, place).await?, keys).await
+        let keys = reading_keys(settings, secret, owner)?;
+        let access = Self::at(named_place(settings, place).await?, keys).await?;
+        // A target may lag behind until it is copied to.
+        if place.is_none_or(PlaceName::is_local) {
+            check_roster_seen(&settings.state_dir, &access.repository)?;
+        }
+        Ok(access)
     }
 
     /// Opens the repository at a URL without any configuration, with what the arguments give.
     pub(crate) async fn without_config(url: &str, args: &KeyArgs) -> Result<(Self, SecretKeys), CliError> {
         let secret = args.need(None)?;
-        let signers = if args.signers.is_empty() {
-            args.beside_key().into_iter().collect()
-        } else {
-            args.signers.clone()
-        };
-        if signers.is_empty() {
+        let Some(owner) = args.owner.clone().or_else(|| args.beside_key()) else {
             return Err(CliError::no_key(
-                "the public pipeline key is needed to tell genuine records from forged ones: name it with --signer FILE, \
-                 or put it beside the secret key as pipeline.pub.asc",
+                "the owner's public key is needed to tell genuine records from forged ones: name it with --owner FILE, or put \
+                 it beside the secret key as owner.pub.asc",
             ));
-        }
-        let trusted = TrustedSigners::from_files(&signers);
-        let trusted = trusted.map_err(|error| CliError::keys("the public pipeline key cannot be used", error))?;
+        };
         let keys = RepositoryKeys {
-            signer: None,
+            owner: owner_of(&owner)?,
+            signers: Vec::new(),
             secret: secret.clone(),
+            reader: None,
             recipients: None,
-            trusted,
             profile: Profile::Gnupg,
         };
         let place = Place::open(PlaceName::local(), options_of(url)?).await?;
@@ -211,56 +215,35 @@ fn options_of(url: &str) -> Result<PlaceOptions, CliError> {
 pub(crate) fn reading_keys(
     settings: &Settings,
     backup: Option<&SecretKeys>,
-    signers: &[PathBuf],
+    owner: Option<&Path>,
 ) -> Result<RepositoryKeys, CliError> {
     let section = &settings.encryption;
     let now = SystemTime::now();
-    let passphrase = section.pipeline_key_passphrase.as_ref().map(Secret::expose);
-    let pipeline = SecretKeys::from_files(std::slice::from_ref(&section.pipeline_key), passphrase);
-    let secret = match (pipeline, backup) {
-        (Ok(pipeline), Some(backup)) => pipeline.union(backup),
-        (Ok(pipeline), None) => pipeline,
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    let reader = SecretKeys::from_files(std::slice::from_ref(&section.reader_key), passphrase);
+    let secret = match (reader, backup) {
+        (Ok(reader), Some(backup)) => reader.union(backup),
+        (Ok(reader), None) => reader,
         (Err(_), Some(backup)) => backup.clone(),
-        (Err(error), None) => return Err(CliError::keys("encryption.pipeline_key cannot be used", error)),
+        (Err(error), None) => return Err(CliError::keys("encryption.reader_key cannot be used", error)),
     };
-    let signer = Signer::from_file(&section.pipeline_key, passphrase, now);
-    let recipients = Recipients::from_files(&section.recipients, now);
     Ok(RepositoryKeys {
-        signer: signer.ok(),
+        owner: owner_of(owner.unwrap_or(&section.owner))?,
+        signers: role_keys(section, now).unwrap_or_default(),
         secret,
-        recipients: recipients.ok(),
-        trusted: trusted(settings, signers)?,
+        reader: Recipients::of_secret_key(&section.reader_key, now).ok(),
+        recipients: Recipients::from_files(&section.recipients, now).ok(),
         profile: section.profile,
     })
 }
 
-fn trusted(settings: &Settings, signers: &[PathBuf]) -> Result<TrustedSigners, CliError> {
-    let section = &settings.encryption;
-    let public = public_twin(&section.pipeline_key);
-    let own = [Some(section.pipeline_key.clone()), public]
-        .into_iter()
-        .flatten()
-        .find(|path| path.exists());
-    let files: Vec<PathBuf> = own
-        .into_iter()
-        .chain(section.trusted_signers.clone())
-        .chain(signers.to_vec())
-        .collect();
-    if files.is_empty() {
-        return Err(CliError::no_key(format!(
-            "the pipeline key {} is not on this host: name its public part with --signer FILE",
-            section.pipeline_key.display()
-        )));
-    }
-    TrustedSigners::from_files(&files)
-        .map_err(|error| CliError::keys("a key whose signatures count cannot be used", error))
-}
-
-/// `pipeline.pub.asc` for `pipeline.sec.asc`.
-pub(crate) fn public_twin(secret: &Path) -> Option<PathBuf> {
-    let name = secret.file_name()?.to_str()?;
-    name.contains(".sec.")
-        .then(|| secret.with_file_name(name.replacen(".sec.", ".pub.", 1)))
+fn owner_of(file: &Path) -> Result<TrustedSigners, CliError> {
+    TrustedSigners::one_from_file(file).map_err(|error| {
+        CliError::keys(
+            "the owner's public key cannot be used: name it with --owner FILE, or in encryption.owner of the configuration",
+            error,
+        )
+    })
 }
 
 /// Keeps this process's memory to itself, before secret backup keys are in it.

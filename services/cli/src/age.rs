@@ -187,7 +187,8 @@ state_dir = "state"
 url = "local"
 [encryption]
 recipients = ["backup.asc"]
-pipeline_key = "pipeline.asc"
+owner = "owner.asc"
+reader_key = "reader.asc"
 [[postgres]]
 name = "main"
 url = "postgres://db"

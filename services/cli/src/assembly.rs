@@ -7,6 +7,7 @@ use holdfast_capture::Staging;
 use holdfast_config::{Period, Settings};
 use holdfast_dumper::Dumper;
 use holdfast_encryptor::Encryptor;
+use holdfast_format::Role;
 use holdfast_janitor::Janitor;
 use holdfast_repository::Repository;
 use holdfast_scheduler::Scheduler;
@@ -76,6 +77,9 @@ impl Assembly {
         staging: Arc<Staging>,
         options: &BusOptions,
     ) -> Result<Self, CliError> {
+        for role in Role::ALL.iter().filter(|role| **role != Role::Operator) {
+            repository.check_signs_as(*role, &settings.site)?;
+        }
         let cx = Context::with(settings, repository, open_bus(options).await?)?;
         let stages = stages(&cx, staging).await?;
         let health = Health::new();
@@ -179,13 +183,13 @@ pub(crate) fn check_verifier(settings: &Settings) -> Result<(), CliError> {
     let recipients =
         holdfast_sealing::Recipients::from_files(&settings.encryption.recipients, std::time::SystemTime::now());
     let recipients = recipients.map_err(|error| CliError::keys("encryption.recipients cannot be used", error))?;
-    let held = secret.fingerprints();
-    if recipients.fingerprints().iter().any(|f| held.contains(f)) {
+    let held = secret.readers();
+    if recipients.readers().iter().any(|reader| held.contains(reader)) {
         return Ok(());
     }
     Err(CliError::no_key(format!(
         "verifier.secret_keys ({}) open nothing that is sealed to encryption.recipients ({})",
         held.join(", "),
-        recipients.fingerprints().join(", ")
+        recipients.readers().join(", ")
     )))
 }

@@ -4,6 +4,7 @@ pub(crate) mod docker;
 pub(crate) mod host;
 pub(crate) mod keys;
 pub(crate) mod places;
+pub(crate) mod readers;
 pub(crate) mod sources;
 
 use serde::Serialize;

@@ -25,6 +25,6 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Release(args) => Box::pin(hold::run_release(global, &args)).await,
         Command::Rebuild(args) => Box::pin(rebuild::run(global, &args)).await,
         Command::Config(command) => config::run(global, &command),
-        Command::Keys(command) => keys::run(global, &command),
+        Command::Keys(command) => Box::pin(keys::run(global, &command)).await,
     }
 }

@@ -99,8 +99,16 @@ fn of_staging(error: &StagingFolderError) -> Exit {
 fn of_repository(error: &RepositoryError) -> Exit {
     match error {
         RepositoryError::Storage(source) => of_storage(source),
-        RepositoryError::Exists { .. } | RepositoryError::OtherRepository { .. } => Exit::Refused,
-        RepositoryError::NoRepository { .. } | RepositoryError::NoKey { .. } | RepositoryError::ReadOnly => Exit::Usage,
+        RepositoryError::Exists { .. }
+        | RepositoryError::Remains { .. }
+        | RepositoryError::OtherRepository { .. }
+        | RepositoryError::RosterWentBack { .. } => Exit::Refused,
+        RepositoryError::NoRepository { .. }
+        | RepositoryError::NoKey { .. }
+        | RepositoryError::ReadOnly
+        | RepositoryError::NotOwner { .. }
+        | RepositoryError::NoRoleKey { .. }
+        | RepositoryError::NoSigner { .. } => Exit::Usage,
         _ => Exit::Failures,
     }
 }

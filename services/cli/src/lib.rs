@@ -20,6 +20,7 @@ mod exit;
 mod follow;
 mod global;
 mod human;
+mod key_files;
 mod link;
 mod logs;
 mod output;

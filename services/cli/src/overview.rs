@@ -198,7 +198,7 @@ pub(crate) async fn runs(
     while let Some((run, read)) = reads.next().await {
         match read {
             Ok(view) => views.extend(view),
-            Err(error) if error.is_damage() => unreadable.push(problem(format!("run {run}"), &error)),
+            Err(error) if error.is_unreadable() => unreadable.push(problem(format!("run {run}"), &error)),
             Err(error) => return Err(error),
         }
     }
@@ -220,12 +220,12 @@ pub(crate) async fn unreadable(catalogue: &Catalogue) -> Result<Vec<Unreadable>,
                 _ => continue,
             };
             match read {
-                Err(error) if error.is_damage() => found.push(problem(object.key.to_string(), &error)),
+                Err(error) if error.is_unreadable() => found.push(problem(object.key.to_string(), &error)),
                 read => read?,
             }
         }
         match catalogue.failures(run).await {
-            Err(error) if error.is_damage() => found.push(problem(format!("run {run}"), &error)),
+            Err(error) if error.is_unreadable() => found.push(problem(format!("run {run}"), &error)),
             read => drop(read?),
         }
     }
@@ -253,7 +253,7 @@ pub(crate) async fn promised(catalogue: &Catalogue) -> Result<Vec<ArtefactId>, R
 /// Tells whether retention gave a run up. A tombstone that cannot be read is warned of, and gives nothing up.
 pub(crate) async fn is_given_up(catalogue: &Catalogue, run: RunId) -> Result<bool, RepositoryError> {
     match catalogue.is_given_up(run).await {
-        Err(error) if error.is_damage() => {
+        Err(error) if error.is_unreadable() => {
             let reason = holdfast_fault::chain(&error);
             tracing::warn!(%run, %reason, "the run's tombstone cannot be read; the run counts as not given up");
             Ok(false)
@@ -342,17 +342,22 @@ pub(crate) async fn row(catalogue: &Catalogue, view: &RunView, known: &Known) ->
             }
             return Ok(row);
         }
-        Err(error) if error.is_damage() => {
+        Err(error) if error.is_unreadable() => {
             (row.status, row.reason) = ("unreadable", Some(problem(String::new(), &error).problem));
             return Ok(row);
         }
         Err(error) => return Err(error),
     }
     let here = catalogue.repository().place().name();
-    let later = catalogue.verifications(id).await?;
+    let (later, closed) = catalogue.readable_verifications(id).await?;
+    if let Some(key) = closed.first() {
+        row.reason = Some(format!(
+            "{key}: the record of a verification cannot be read, and says nothing"
+        ));
+    }
     let found = later
         .iter()
-        .filter(|v| v.good && v.place == *here)
+        .filter(|v| v.is_good() && v.place == *here)
         .map(|v| v.level)
         .max();
     row.verified = match &known.standing {
@@ -360,7 +365,7 @@ pub(crate) async fn row(catalogue: &Catalogue, view: &RunView, known: &Known) ->
         _ => found,
     };
     row.status = match &known.standing {
-        _ if catalogue.is_known_bad(id).await? => "bad",
+        _ if catalogue.calls_bad(&later) => "bad",
         Standing::Failed(stage, reason) => {
             row.reason = Some(format!("{stage}: {reason}"));
             "failed"

@@ -176,7 +176,7 @@ async fn of_source(
         let view = match RunView::read(catalogue, run).await {
             Ok(Some(view)) => view,
             Ok(None) => continue,
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_unreadable() => {
                 tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "a run cannot be read and is passed over");
                 continue;
             }
@@ -223,10 +223,11 @@ async fn usable(catalogue: &Catalogue, known: &Known) -> Result<Option<Arc<Seale
         let Some(found) = catalogue.repository().manifest(id).await? else {
             return Ok(None);
         };
-        Ok((!catalogue.is_known_bad(id).await?).then_some(found))
+        let (verifications, _) = catalogue.readable_verifications(id).await?;
+        Ok((!catalogue.calls_bad(&verifications)).then_some(found))
     };
     match checked.await {
-        Err(error) if RepositoryError::is_damage(&error) => {
+        Err(error) if RepositoryError::is_unreadable(&error) => {
             tracing::warn!(artefact = %id, reason = %holdfast_fault::chain(&error), "an artefact's manifest cannot be read and is passed over");
             Ok(None)
         }

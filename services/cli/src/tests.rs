@@ -133,9 +133,9 @@ fn keys_that_are_missing_or_locked_are_found_before_anything_is_captured() {
     );
     assert_eq!(run(words(&["keys", "check", "--config", config])), Exit::Usage);
     std::fs::rename(dir.path().join("away"), dir.path().join("keys/backup.sec.asc")).unwrap();
-    std::fs::remove_file(dir.path().join("keys/pipeline.sec.asc")).unwrap();
+    std::fs::remove_file(dir.path().join("keys/reader.sec.asc")).unwrap();
     assert_eq!(run(words(&["run", "--config", config])), Exit::Usage);
-    // What was sealed can still be listed with the backup key, as long as the public pipeline key is there.
+    // What was sealed can still be listed with the backup key, as long as the owner's public key is there.
     assert_eq!(
         run(words(&["verify", "--config", config, "--level", "integrity"])),
         Exit::Failures
@@ -151,7 +151,8 @@ fn config_check_tells_every_fault() {
 url = "repository"
 [encryption]
 recipients = ["missing.asc"]
-pipeline_key = "no-key.asc"
+owner = "no-owner.asc"
+reader_key = "no-key.asc"
 [[postgres]]
 name = "Main DB"
 url = "mysql://db"

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use holdfast_config::SecretSection;
+use holdfast_format::Role;
 use holdfast_service::{Stage, run_process};
 use holdfast_session::open_staging;
 
@@ -12,7 +13,7 @@ use crate::Dumper;
 /// Runs the service until it is told to end, by its command line and configuration.
 #[must_use]
 pub fn main() -> ExitCode {
-    run_process("dumper", &[SecretSection::Postgres], async |cx, _| {
+    run_process("dumper", Role::Producer, &[SecretSection::Postgres], async |cx, _| {
         let staging = open_staging(&cx.settings)?;
         Ok(vec![Arc::new(Dumper::new(cx, staging)) as Arc<dyn Stage>])
     })

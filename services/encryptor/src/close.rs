@@ -11,6 +11,8 @@ use holdfast_service::{Context, JobError};
 use holdfast_session::{ask_for_next, hand_on_sealed};
 use holdfast_telemetry::{failpoint, metrics};
 
+use crate::readers::check_readers;
+
 /// Contents are metadata that every later capture reads: worth a little more work than packs.
 const CONTENTS_LEVEL: i32 = 3;
 
@@ -41,6 +43,7 @@ pub(crate) async fn close(
     if !attempt.unsealed()?.is_empty() {
         return ask_for_next(cx, &attempt, source).await;
     }
+    check_readers(cx, &attempt)?;
     let contents = put_contents(cx, staging, &attempt, &draft).await?;
     failpoint::hit_async("encryptor.before_manifest").await?;
     let receipts = attempt.receipts()?;

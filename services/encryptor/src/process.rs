@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use holdfast_format::Role;
 use holdfast_service::{Stage, run_process};
 use holdfast_session::open_staging;
 
@@ -11,7 +12,7 @@ use crate::Encryptor;
 /// Runs the service until it is told to end, by its command line and configuration.
 #[must_use]
 pub fn main() -> ExitCode {
-    run_process("encryptor", &[], async |cx, _| {
+    run_process("encryptor", Role::Producer, &[], async |cx, _| {
         let staging = open_staging(&cx.settings)?;
         Ok(vec![Arc::new(Encryptor::new(cx, staging)) as Arc<dyn Stage>])
     })

@@ -12,6 +12,8 @@ use holdfast_session::ask_for_next;
 use holdfast_storage::Put;
 use holdfast_telemetry::failpoint;
 
+use crate::readers::check_readers;
+
 /// Sealers kept at most; more artefacts than that are not captured at once.
 const SEALERS_MAX: usize = 256;
 
@@ -83,6 +85,7 @@ pub(crate) async fn seal(
     };
     let attempt = Arc::new(attempt);
     if attempt.receipt(pack)?.is_none() {
+        check_readers(cx, &attempt)?;
         let sealer = sealers.of(cx, artefact)?;
         let reading = attempt.clone();
         let mut bench = benches.take();

@@ -150,7 +150,9 @@ async fn what_cannot_be_read_holds_everything() {
         bed.repository.manifest(id).await.unwrap();
     }
     for key in all {
-        if matches!(key, ObjectKey::Pack(_) | ObjectKey::Contents(_) | ObjectKey::Repository) {
+        // The identity and the roster are read when the repository is opened: without them nobody gets here.
+        let opens = matches!(key, ObjectKey::Repository | ObjectKey::Roster(_));
+        if opens || matches!(key, ObjectKey::Pack(_) | ObjectKey::Contents(_)) {
             continue;
         }
         let bed = bed.copy().await;

@@ -107,7 +107,8 @@ site = "host-a"
 url = "file:///var/backups/holdfast"
 [encryption]
 recipients = ["backup.asc"]
-pipeline_key = "pipeline.asc"
+owner = "owner.asc"
+reader_key = "reader.asc"
 [[postgres]]
 name = "main"
 url = "postgres://backup@db/postgres"

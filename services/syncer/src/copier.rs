@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use holdfast_config::Target;
-use holdfast_format::{ArtefactId, Class, ObjectKey, PackId, Verification};
+use holdfast_format::{ArtefactId, Class, Digest, ObjectKey, PackId, Verification};
 use holdfast_repository::{Repository, SealedManifest};
 use holdfast_storage::{Listed, Place, Prefix};
 use holdfast_telemetry::failpoint;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::SyncError;
 
@@ -82,7 +82,8 @@ pub(crate) struct Inner {
     pub(crate) in_flight: Semaphore,
     /// Packs at the target that look too old, and were read and found to be right.
     pub(crate) confirmed: Mutex<HashSet<PackId>>,
-    prepared: OnceCell<()>,
+    /// SHA-256 of the roster that the target was given last.
+    prepared: tokio::sync::Mutex<Option<Digest>>,
     sent: AtomicU64,
 }
 
@@ -102,7 +103,7 @@ impl Copier {
             to,
             options,
             confirmed: Mutex::default(),
-            prepared: OnceCell::new(),
+            prepared: tokio::sync::Mutex::new(None),
             sent: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -136,11 +137,15 @@ impl Copier {
     /// [`SyncError::Repository`] if the target holds another repository, or one of the places fails.
     pub async fn prepare(&self) -> Result<(), SyncError> {
         let Inner { from, to, prepared, .. } = &*self.inner;
-        // Somebody may have emptied the target since the first call.
-        if prepared.initialized() && to.head(&ObjectKey::Repository).await?.is_none() {
-            from.copy_identity_to(to).await?;
+        let roster = from.newest_roster().await?;
+        // Somebody may have emptied the target since the last call, or the owner may have issued another roster.
+        let is_known = *prepared.lock().await == Some(roster);
+        if is_known && to.head(&ObjectKey::Repository).await?.is_some() {
+            return Ok(());
         }
-        prepared.get_or_try_init(|| from.copy_identity_to(to)).await?;
+        let mut prepared = prepared.lock().await;
+        from.copy_identity_to(to).await?;
+        *prepared = Some(roster);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! that a slow target does not hold up the others.
 //!
 //! Work: one `sync` job for each artefact and target, then one for the run's restore point. The syncer has the targets'
-//! credentials and the pipeline key. The objects that it sends are sealed already, and it cannot open a pack.
+//! credentials, the reader key and the key of its role. The objects that it sends are sealed already, and it cannot open a pack.
 //!
 //! **Order.** Packs, contents, manifest, verifications; a restore point only after all its artefacts. So a target can
 //! be restored from at any moment, and a copy that was cut off goes on where it stopped.

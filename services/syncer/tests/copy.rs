@@ -202,7 +202,9 @@ async fn a_target_of_another_repository_is_refused() {
             .join(sent.bytes.to_string())
             .join(ring.backup.fingerprint.clone());
         let to = directory("other", &folder).await;
-        Repository::create(to.clone(), ring.service(), now()).await.unwrap();
+        Repository::create(to.clone(), ring.service(), ring.members(), now())
+            .await
+            .unwrap();
         let before = keys(&to).await;
         let error = copier(&bed, &to).copy_artefact(shop(run(1)).id).await.unwrap_err();
         let refused = matches!(

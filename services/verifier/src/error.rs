@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use holdfast_fault::{Retry, Retryable};
-use holdfast_format::{ArtefactId, Level};
+use holdfast_format::ArtefactId;
 use holdfast_repository::RepositoryError;
 use holdfast_restore::{CheckError, FilesError};
 use tokio::task::JoinError;
@@ -26,19 +26,6 @@ pub enum VerifyError {
         /// The error of the check.
         #[source]
         source: Box<CheckError>,
-    },
-    /// The verifier has no secret key for the artefact.
-    #[error(
-        "artefact {artefact} cannot be verified to level {level}: that needs the secret key of {} (verifier.secret_keys \
-         in the configuration); it says nothing about the artefact",
-        needed.join(" or ")
-    )]
-    NeedsKey {
-        artefact: ArtefactId,
-        /// The level that needs the key.
-        level: Level,
-        /// Fingerprints of the artefact's recipients. The secret key of any of them will do.
-        needed: Vec<String>,
     },
     /// The verifier has no server to restore a database into.
     #[error(
@@ -122,11 +109,7 @@ impl Retryable for VerifyError {
             Self::Files { source, .. } => source.retry(),
             Self::Folder { source, .. } => Retry::of_io(source),
             Self::BrokenOff { source, .. } => source.retry(),
-            Self::NeedsKey { .. }
-            | Self::NoServer { .. }
-            | Self::NoFolder { .. }
-            | Self::NoRoom { .. }
-            | Self::Refused { .. } => Retry::Never,
+            Self::NoServer { .. } | Self::NoFolder { .. } | Self::NoRoom { .. } | Self::Refused { .. } => Retry::Never,
         }
     }
 }

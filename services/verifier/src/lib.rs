@@ -4,8 +4,9 @@
 //! later capture refers to it; then jobs for the copies to the targets. The verifier is the only service that has a
 //! secret backup key. It opens packs in memory.
 //!
-//! A verification speaks of the artefact alone. A missing key, a place that does not answer or a full scratch folder
-//! are failures of the verification, and never make an artefact look damaged.
+//! A verification speaks of the artefact alone. Good, damaged and unknown are three things: an artefact that no key at hand
+//! opens is unknown. A place that does not answer or a full scratch folder are failures of the verification. Neither makes
+//! an artefact look damaged.
 //!
 //! [`verify_artefact`] works for any place; `holdfast verify` calls it, too.
 

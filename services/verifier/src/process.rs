@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use holdfast_config::SecretSection;
+use holdfast_format::Role;
 use holdfast_service::{Stage, exit_code, harden, run_process, secret_keys};
 
 use crate::Verifier;
@@ -15,7 +16,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = harden() {
         return exit_code(Err(error.into()));
     }
-    run_process("verifier", &[SecretSection::Verifier], async |cx, _| {
+    run_process("verifier", Role::Verifier, &[SecretSection::Verifier], async |cx, _| {
         Ok(vec![
             Arc::new(Verifier::new(cx, secret_keys(&cx.settings)?)) as Arc<dyn Stage>
         ])

@@ -86,12 +86,12 @@ async fn known_good(cx: &Context, artefact: ArtefactId, level: Level) -> Result<
     let Some(sealed) = cx.repository.manifest(artefact).await.or_else(none_if_damaged)? else {
         return Ok(None);
     };
-    let all = cx.catalogue.verifications(artefact).await.or_else(none_if_damaged)?;
+    let (all, _) = cx.catalogue.readable_verifications(artefact).await?;
     let here = cx.repository.place().name();
     let since = sealed.manifest.captured.finished;
     let good = all
         .iter()
-        .filter(|v| v.good && v.place == *here && v.finished >= since && v.level.includes(level));
+        .filter(|v| v.is_good() && v.place == *here && v.finished >= since && v.level.includes(level));
     Ok(good.map(|v| v.level).max())
 }
 
@@ -123,7 +123,7 @@ impl Stage for Verifier {
         record(&cx.repository, &checked).await?;
         failpoint::hit_async("verifier.after_record").await?;
         if !checked.is_good() {
-            metrics::global().artefact(kind, "damaged");
+            metrics::global().artefact(kind, checked.verification.verdict.as_str());
             // The caller records and publishes this as the artefact's failure.
             return Err(JobError::Fail(checked.reason()));
         }

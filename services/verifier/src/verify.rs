@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_format::{ArtefactId, ArtefactKind, Finding, Level, ObjectKey, PackId, Verification};
+use holdfast_format::{ArtefactId, ArtefactKind, Finding, Level, ObjectKey, PackId, Verdict, Verification};
 use holdfast_repository::Repository;
 use holdfast_sealing::SecretKeys;
 use jiff::Timestamp;
@@ -30,17 +30,17 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// True if there is no finding.
+    /// True if everything is as it was captured.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.verification.good
+        self.verification.is_good()
     }
 
-    /// Describes the findings in one line for people: their number, and the first of them.
+    /// Describes the findings in one line for people: their number, and the first of them; or why there is no judgement.
     #[must_use]
     pub fn reason(&self) -> String {
         let v = &self.verification;
-        if v.good {
+        if v.is_good() {
             return "everything is as it was captured".to_owned();
         }
         let first = v.findings.iter().take(IN_REASON);
@@ -50,13 +50,15 @@ impl Checked {
         } else {
             ""
         };
+        let first = first.join("; ");
+        if !v.is_damaged() {
+            return format!(
+                "it could not be judged at place {}, which says nothing against it: {first}{more}",
+                v.place
+            );
+        }
         let findings = if v.total_findings == 1 { "finding" } else { "findings" };
-        format!(
-            "{} {findings} at place {}: {}{more}",
-            v.total_findings,
-            v.place,
-            first.join("; ")
-        )
+        format!("{} {findings} at place {}: {first}{more}", v.total_findings, v.place)
     }
 }
 
@@ -66,7 +68,8 @@ impl Checked {
 /// `keys` are the secret backup keys. Level `integrity` needs none.
 ///
 /// # Errors
-/// [`VerifyError`] if the verification came to no result. Damage of the artefact is no error, but part of the result.
+/// [`VerifyError`] if the verification came to no result. Damage of the artefact is no error, but part of the result; and so
+/// is that a key is not at hand, with which it cannot be judged.
 pub async fn verify_artefact(
     repository: &Repository,
     keys: Option<&SecretKeys>,
@@ -79,13 +82,15 @@ pub async fn verify_artefact(
     let judged = Box::pin(judge(&fresh, keys, artefact, level, options)).await?;
     let Judged {
         kind,
+        verdict,
         findings,
         total,
         bytes_read,
         recipients_proven,
     } = judged;
     let mut damaged = BTreeMap::new();
-    for (object, problem) in &findings {
+    // A pack that could not be opened for want of a key is none.
+    for (object, problem) in findings.iter().filter(|_| verdict == Verdict::Damaged) {
         if let ObjectKey::Pack(pack) = object {
             damaged.entry(*pack).or_insert_with(|| problem.clone());
         }
@@ -98,7 +103,7 @@ pub async fn verify_artefact(
         run: options.run,
         place: repository.place().name().clone(),
         level,
-        good: total == 0,
+        verdict,
         findings: kept
             .map(|(object, problem)| Finding {
                 object: object.to_string(),

@@ -7,7 +7,7 @@ mod common;
 use common::{Bed, begin_run, capture_directory, context, delivery, directory_artefact, facts, run, tree};
 use holdfast_bus::{Delivery, Queued};
 use holdfast_events::{Job, What, Work, after_verify};
-use holdfast_format::{Level, ObjectKey, RunId, Verification};
+use holdfast_format::{Level, ObjectKey, RunId, Verdict, Verification};
 use holdfast_service::secret_keys;
 use holdfast_service::{Context, JobError, Stage};
 use holdfast_tests::nats::Server;
@@ -60,7 +60,7 @@ async fn a_good_artefact_is_recorded_once_and_handed_on() {
     assert!(!left.exists(), "what a dead verifier left is removed");
     let first = records(&cx, run(1)).await;
     assert!(
-        first[0].good && first[0].run == Some(run(1)) && first[0].recipients_proven,
+        first[0].is_good() && first[0].run == Some(run(1)) && first[0].recipients_proven,
         "{first:?}"
     );
     let told = first_fact(&cx, run(1)).await;
@@ -94,7 +94,7 @@ async fn a_bad_artefact_fails_with_what_was_found_and_is_not_copied() {
     let error = serve(&cx, &work(run(1), Level::Decrypt)).await.unwrap_err();
     let named = |reason: &str| reason.contains(&ObjectKey::Pack(pack).to_string()) && reason.contains("1 finding ");
     assert!(matches!(&error, JobError::Fail(reason) if named(reason)), "{error:?}");
-    assert!(!records(&cx, run(1)).await[0].good);
+    assert!(records(&cx, run(1)).await[0].is_damaged());
     assert!(
         cx.repository
             .place()
@@ -115,12 +115,25 @@ async fn without_a_key_only_integrity_is_verified() {
     let sealed = capture_directory(&bed, run(1), &tree(&bed)).await;
     begin_run(&bed, run(1), &directory_artefact(run(1)), Level::Decrypt).await;
     let error = serve(&cx, &work(run(1), Level::Decrypt)).await.unwrap_err();
-    let named =
-        |reason: &str| reason.contains(&sealed.manifest.captured.recipients[0]) && reason.contains("secret_keys");
+    let named = |reason: &str| reason.contains(&sealed.manifest.captured.readers[0]) && reason.contains("secret_keys");
     assert!(matches!(&error, JobError::Fail(reason) if named(reason)), "{error:?}");
-    assert_eq!(records(&cx, run(1)).await, [], "nothing is said of the artefact");
+    let recorded = records(&cx, run(1)).await;
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    assert_eq!(recorded[0].verdict, Verdict::Unknown, "nothing is said of the artefact");
     serve(&cx, &work(run(1), Level::Integrity)).await.unwrap();
-    assert!(records(&cx, run(1)).await[0].good);
+    let recorded = records(&cx, run(1)).await;
+    assert!(
+        recorded.iter().any(|v| v.is_good() && v.level == Level::Integrity),
+        "{recorded:?}"
+    );
+    // The key is there again: what could not be judged is looked at, and not taken for done.
+    let cx = context(&bed, &nats, KEYS).await;
+    serve(&cx, &work(run(1), Level::Decrypt)).await.unwrap();
+    let recorded = records(&cx, run(1)).await;
+    assert!(
+        recorded.iter().any(|v| v.is_good() && v.level == Level::Decrypt),
+        "{recorded:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ use common::{
     Bed, backup_keys, capture_directory, capture_dump, directory, directory_artefact, options, run, shop, tree,
 };
 use holdfast_fault::Retryable as _;
-use holdfast_format::{Level, ObjectKey};
-use holdfast_repository::Catalogue;
+use holdfast_format::{ArtefactId, Level, ObjectKey, Verdict};
+use holdfast_repository::{Catalogue, Repository};
 use holdfast_tests::postgres::Cluster;
 use holdfast_verifier::{Checked, VerifyError, VerifyOptions, record, verify_artefact};
 
@@ -119,6 +119,7 @@ async fn what_damages_a_target_marks_nothing_here() {
     let bed = Bed::new().await;
     let sealed = capture_directory(&bed, run(1), &tree(&bed)).await;
     let to = directory("offsite", &bed.scratch.path().join("offsite")).await;
+    bed.repository.copy_identity_to(&to).await.unwrap();
     let there = bed.repository.at(to.clone());
     let id = sealed.manifest.captured.artefact;
     for key in [
@@ -161,17 +162,25 @@ async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
     let id = sealed.manifest.captured.artefact;
     let stranger = backup_keys(&Bed::new().await);
     for keys in [None, Some(&stranger)] {
-        let error = verify_artefact(&bed.repository, keys, id, Level::Decrypt, &options(&bed))
+        let checked = verify_artefact(&bed.repository, keys, id, Level::Decrypt, &options(&bed))
             .await
-            .unwrap_err();
-        let text = error.to_string();
-        assert!(matches!(error, VerifyError::NeedsKey { .. }) && !error.retry().is_later());
-        assert!(
-            text.contains(&sealed.manifest.captured.recipients[0]) && text.contains("verifier.secret_keys"),
-            "{text}"
-        );
+            .unwrap();
+        assert_eq!(checked.verification.verdict, Verdict::Unknown);
+        let reason = checked.reason();
+        for said in [
+            "could not be judged",
+            "verifier.secret_keys",
+            &sealed.manifest.captured.readers[0],
+        ] {
+            assert!(reason.contains(said), "{reason}");
+        }
+        record(&bed.repository, &checked).await.unwrap();
     }
+    says_nothing(&bed, id).await;
+    // It is no proof either, and takes nothing from what is one.
     let keys = backup_keys(&bed);
+    let checked = verify(&bed, Level::Decrypt).await;
+    assert!(checked.is_good(), "{}", checked.reason());
     let trial = async |trial| {
         let options = VerifyOptions { trial, ..options(&bed) };
         verify_artefact(&bed.repository, Some(&keys), id, Level::Restore, &options)
@@ -189,6 +198,80 @@ async fn a_key_or_a_folder_that_is_missing_is_no_damage() {
         .await
         .unwrap_err();
     assert!(error.retry().is_later(), "{error:?}");
+}
+
+/// Checks that verifications are recorded, and that nothing follows from them.
+async fn says_nothing(bed: &Bed, id: ArtefactId) {
+    let place = bed.repository.place();
+    let marked = place.list(holdfast_storage::Prefix::Damaged).await.unwrap();
+    assert_eq!(marked.objects, []);
+    let catalogue = Catalogue::new(bed.repository.clone());
+    assert!(!catalogue.is_known_bad(id).await.unwrap());
+    let all = catalogue.verifications(id).await.unwrap();
+    assert!(
+        !all.is_empty()
+            && all
+                .iter()
+                .all(|v| v.verdict == Verdict::Unknown && !v.findings.is_empty())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_no_key_at_hand_opens_or_whose_signer_is_not_known_is_unknown() {
+    let bed = Bed::new().await;
+    let id = capture_directory(&bed, run(1), &tree(&bed))
+        .await
+        .manifest
+        .captured
+        .artefact;
+    let other = Bed::new().await;
+    capture_directory(&other, run(1), &tree(&other)).await;
+    let key = ObjectKey::Manifest(id);
+    std::fs::remove_file(bed.file(&key)).unwrap();
+    std::fs::copy(other.file(&key), bed.file(&key)).unwrap();
+    // The backup key of the other repository opens it, but its signer is not trusted here.
+    let mut keys = bed.ring.service();
+    keys.secret = keys.secret.union(&backup_keys(&other));
+    let place = bed.repository.place().clone();
+    let reading = Repository::open(place, keys).await.unwrap();
+    for (repository, said) in [
+        (&bed.repository, "with the keys of this host"),
+        (&reading, "trusted signer"),
+    ] {
+        let checked = verify_artefact(
+            repository,
+            Some(&backup_keys(&bed)),
+            id,
+            Level::Integrity,
+            &options(&bed),
+        )
+        .await
+        .unwrap();
+        assert!(checked.reason().contains(said), "{}", checked.reason());
+        record(&bed.repository, &checked).await.unwrap();
+    }
+    says_nothing(&bed, id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_place_is_not_mounted_nothing_is_called_missing() {
+    let bed = Bed::new().await;
+    let id = capture_directory(&bed, run(1), &tree(&bed))
+        .await
+        .manifest
+        .captured
+        .artefact;
+    let place = bed.scratch.path().join("place");
+    let away = bed.scratch.path().join("away");
+    std::fs::rename(&place, &away).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let error = verify_artefact(&bed.repository, None, id, Level::Integrity, &options(&bed))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, VerifyError::Repository { .. }), "{error:?}");
+    std::fs::remove_dir(&place).unwrap();
+    std::fs::rename(&away, &place).unwrap();
+    assert!(verify(&bed, Level::Integrity).await.is_good());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/<run>/<artefact>/<attempt>/<pack id>.pack               zstd of the plaintext, until it is sealed
 //!                                 /receipts/<pack id>.receipt   what became of it
+//!                                 /readers.json                 the keys that every pack is to be sealed to
 //!                                 /contents.zst                 zstd of the contents' JSON lines
 //!                                 /precopy.zst                  those of a pre-copy, while they are needed
 //!                                 /draft.json                   last: the capture is whole

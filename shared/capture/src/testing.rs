@@ -236,6 +236,7 @@ pub(crate) fn manifest(started: Timestamp, packed: &Packed) -> Manifest {
         started,
         finished: started,
         recipients: vec!["AB".to_owned()],
+        readers: vec!["1A".to_owned()],
         tools: BTreeMap::from([("tar".to_owned(), crate::LAYOUT.to_owned())]),
         stream: packed.stream(StreamFormat::Tar),
         new: packed.new,

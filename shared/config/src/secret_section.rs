@@ -7,7 +7,7 @@ word_enum! {
     SecretSection {
         /// Credentials of the repository's bucket.
         Repository = "repository",
-        /// The pipeline key's passphrase.
+        /// The passphrase of the reader key and the role keys.
         Encryption = "encryption",
         /// Credentials of the NATS server.
         Nats = "nats",

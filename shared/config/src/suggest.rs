@@ -46,10 +46,10 @@ mod tests {
 
     #[test]
     fn near_words_are_found_and_far_ones_are_not() {
-        let known = ["recipients", "profile", "pipeline_key", "url"];
+        let known = ["recipients", "profile", "reader_key", "url"];
         assert_eq!(nearest("recipient", known), Some("recipients"));
         assert_eq!(nearest("porfile", known), Some("profile"));
-        assert_eq!(nearest("pipeline-key", known), Some("pipeline_key"));
+        assert_eq!(nearest("reader-key", known), Some("reader_key"));
         assert_eq!(nearest("URL", known), Some("url"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("", known), None);

@@ -50,7 +50,7 @@ impl Message for DockerAsk {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DockerAnswer {
-    /// Signed by, and sealed to, the pipeline key: it may hold passwords.
+    /// Signed by a role key and sealed to the reader key: it may hold passwords.
     Sealed(Vec<u8>),
     /// The question cannot be answered.
     Refused {

@@ -38,12 +38,12 @@ impl ChunkKey {
         ChunkId::from_bytes(id)
     }
 
-    /// Names the packs written for this artefact, for these recipients (upper-case hex fingerprints; order does not
-    /// matter) with this profile. Two artefacts never share an id: the same bytes sealed twice are two objects, and each
-    /// manifest names the bytes of its own.
+    /// Names the packs written for this artefact, for these readers (upper-case hex fingerprints of the keys that packs are
+    /// sealed to; order does not matter) with this profile. Two artefacts never share an id: the same bytes sealed twice are
+    /// two objects, and each manifest names the bytes of its own.
     #[must_use]
-    pub fn pack_namer(&self, artefact: ArtefactId, profile: &str, recipients: &[String]) -> PackNamer {
-        let mut sorted: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    pub fn pack_namer(&self, artefact: ArtefactId, profile: &str, readers: &[String]) -> PackNamer {
+        let mut sorted: Vec<&str> = readers.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let mut hasher = blake3::Hasher::new_derive_key(PACK_CONTEXT);
         hasher

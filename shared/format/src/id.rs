@@ -91,7 +91,7 @@ hex_id!(
     ChunkId, 16, "chunk id", "32 lower-case hex digits"
 );
 hex_id!(
-    /// The identity of a pack: keyed BLAKE3 of its plaintext, for one set of recipients and one profile.
+    /// The identity of a pack: keyed BLAKE3 of its plaintext, for one set of readers and one profile.
     PackId, 32, "pack id", "64 lower-case hex digits"
 );
 hex_id!(

@@ -15,6 +15,10 @@ pub enum ObjectKey {
     RestoreScript,
     /// Format version, repository id, chunker parameters, chunk key.
     Repository,
+    /// An issue of the roster, by its number.
+    Roster(u64),
+    /// The owner's word for records of revoked keys.
+    Vouched(Uuid),
     /// A pack of chunks.
     Pack(PackId),
     /// The manifest of an artefact.
@@ -55,6 +59,8 @@ impl fmt::Display for ObjectKey {
             Self::RestoreGuide => f.write_str("RESTORE.md"),
             Self::RestoreScript => f.write_str("restore.py"),
             Self::Repository => f.write_str("repository.pgp"),
+            Self::Roster(number) => write!(f, "roster/{number}"),
+            Self::Vouched(id) => write!(f, "vouched/{id}"),
             Self::Pack(id) => {
                 let id = id.to_string();
                 write!(f, "packs/{}/{id}", &id[..2])
@@ -89,6 +95,8 @@ impl ObjectKey {
             ["RESTORE.md"] => Self::RestoreGuide,
             ["restore.py"] => Self::RestoreScript,
             ["repository.pgp"] => Self::Repository,
+            ["roster", number] => Self::Roster(number.parse().ok()?),
+            ["vouched", id] => Self::Vouched(Uuid::try_parse(id).ok()?),
             ["packs", _, id] => Self::Pack(id.parse().ok()?),
             ["artefacts", id, "manifest"] => Self::Manifest(id.parse().ok()?),
             ["artefacts", id, "contents"] => Self::Contents(id.parse().ok()?),
@@ -142,6 +150,8 @@ mod tests {
             ObjectKey::RestoreGuide,
             ObjectKey::RestoreScript,
             ObjectKey::Repository,
+            ObjectKey::Roster(12),
+            ObjectKey::Vouched(Uuid::from_u128(9)),
             ObjectKey::Pack(pack),
             ObjectKey::Manifest(artefact),
             ObjectKey::Contents(artefact),
@@ -175,6 +185,8 @@ mod tests {
             &format!("packs/00/{pack}"),
             "runs/x/expected",
             "RESTORE.md~",
+            "roster/01",
+            "roster/-1",
         ] {
             assert_eq!(ObjectKey::parse(path), None, "{path}");
         }

@@ -4,6 +4,7 @@
 //! this crate is its reading in Rust. Whoever changes one changes the other.
 
 mod artefact;
+mod authority;
 mod chunk;
 mod contents;
 mod id;
@@ -13,12 +14,14 @@ mod name;
 pub mod pax;
 mod record;
 mod retention;
+mod roster;
 mod run;
 mod text;
 mod verification;
 mod vocabulary;
 
 pub use artefact::{Artefact, ArtefactKind, StreamFormat};
+pub use authority::{Intrusion, Role, Signers};
 pub use chunk::{ChunkKey, ChunkerParams, Cutter, ExtentDigest, PACK_MAX, PACK_TARGET, PackNamer};
 pub use contents::{
     Content, ContentsError, ContentsReader, ContentsWriter, Entry, EntryKind, Extent, Path, SkipReason, Stamp,
@@ -32,10 +35,11 @@ pub use manifest::{
 pub use name::{NameError, PlaceName, ScheduleName, Site, SourceName, SubjectPrefix};
 pub use record::{Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
+pub use roster::{Member, Roster, RosterError, Standing, Vouched};
 pub use run::{
     Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact, PointStatus,
     Reason, RestorePoint, Steps,
 };
 pub use text::Text;
 pub use verification::{Finding, RepositoryInfo, Verification};
-pub use vocabulary::{Class, Level, Profile, SourceKind, Stage, UnknownWord};
+pub use vocabulary::{Class, Level, Profile, SourceKind, Stage, UnknownWord, Verdict};

@@ -55,8 +55,10 @@ pub struct Captured {
     pub class: Class,
     /// The OpenPGP profile of its packs.
     pub profile: String,
-    /// Fingerprints of the certificates that its packs are sealed to.
+    /// Fingerprints of the certificates that its packs are sealed to, for people.
     pub recipients: Vec<String>,
+    /// Fingerprints of the keys that every one of its packs is sealed to, sorted: encryption subkeys of those certificates.
+    pub readers: Vec<String>,
     /// Versions of the programs that took part.
     #[serde(default)]
     pub tools: BTreeMap<String, String>,
@@ -304,6 +306,10 @@ impl Record for Manifest {
     fn belongs_at(&self, key: &ObjectKey) -> bool {
         *key == ObjectKey::Manifest(self.captured.artefact)
     }
+
+    fn site(&self) -> Option<&Site> {
+        Some(&self.captured.site)
+    }
 }
 
 /// Samples for tests, of this crate and of others.
@@ -331,6 +337,7 @@ impl Captured {
             class: Class::Daily,
             profile: "gnupg".to_owned(),
             recipients: Vec::new(),
+            readers: Vec::new(),
             tools: BTreeMap::new(),
             stream: Stream {
                 format: artefact.kind.stream_format(),

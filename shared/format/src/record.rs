@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectKey, RepositoryId};
+use crate::{ObjectKey, RepositoryId, Signers, Site};
 
 /// The version of the format that this crate writes, and the highest that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -16,6 +16,16 @@ pub trait Record: Serialize + DeserializeOwned {
 
     /// Tells whether the record may stand under this key.
     fn belongs_at(&self, key: &ObjectKey) -> bool;
+
+    /// Returns the keys that may sign the record.
+    fn signers(&self) -> Signers {
+        Signers::of_kind(Self::KIND)
+    }
+
+    /// Returns the site that the record speaks for, if it speaks for one: its signer must be a key of that site.
+    fn site(&self) -> Option<&Site> {
+        None
+    }
 }
 
 /// Bytes are not the wanted record.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Artefact, ArtefactId, Class, Digest, Level, ObjectKey, PlaceName, Record, RunId, ScheduleName, Site, SourceKind,
-    SourceName, Stage,
+    Artefact, ArtefactId, Class, Digest, Level, ObjectKey, PlaceName, Record, RunId, ScheduleName, Signers, Site,
+    SourceKind, SourceName, Stage,
 };
 
 /// The cause of a run.
@@ -275,6 +275,10 @@ impl Record for Failure {
 
     fn belongs_at(&self, key: &ObjectKey) -> bool {
         *key == self.key()
+    }
+
+    fn signers(&self) -> Signers {
+        Signers::of_stage(self.stage)
     }
 }
 

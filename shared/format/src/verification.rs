@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::vocabulary::Level;
+use crate::vocabulary::{Level, Verdict};
 use crate::{ArtefactId, ChunkKey, ChunkerParams, ObjectKey, PlaceName, Record, RunId};
 
 /// `repository.pgp`: what every reader and writer of the repository must know.
@@ -26,12 +26,12 @@ impl Record for RepositoryInfo {
     }
 }
 
-/// A fault that a verification found.
+/// A fault that a verification found; in one whose verdict is unknown, an object that could not be judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The key of the object.
     pub object: String,
-    /// The fault in words, for people.
+    /// The fault, or the reason why there is no judgement, in words for people.
     pub problem: String,
 }
 
@@ -47,21 +47,34 @@ pub struct Verification {
     /// The place that was read.
     pub place: PlaceName,
     pub level: Level,
-    /// True if no fault was found.
-    pub good: bool,
-    /// The faults, the first 100 of them.
+    pub verdict: Verdict,
+    /// The first 100 findings. None if the verdict is good.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// The number of all faults.
+    /// The number of all findings.
     #[serde(default)]
     pub total_findings: u64,
     pub started: Timestamp,
     pub finished: Timestamp,
     /// Sealed bytes that were read.
     pub bytes_read: u64,
-    /// True if every pack's message holds an encrypted session key for each recipient of the manifest.
+    /// True if every pack's message holds an encrypted session key for each reader of the manifest.
     #[serde(default)]
     pub recipients_proven: bool,
+}
+
+impl Verification {
+    /// True if the artefact was found as it was captured.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.verdict == Verdict::Good
+    }
+
+    /// True if damage was found. An artefact that could not be judged is neither damaged nor good.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.verdict == Verdict::Damaged
+    }
 }
 
 impl Record for Verification {

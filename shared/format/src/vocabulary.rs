@@ -116,6 +116,18 @@ impl Level {
 }
 
 word_enum!(
+    /// The verdict of a verification. Good and damaged are findings; unknown is none, and nothing may follow from it.
+    Verdict {
+        /// All objects are as they were captured, as far as the level goes.
+        Good = "good",
+        /// An object of the artefact is missing, or is not what it should be.
+        Damaged = "damaged",
+        /// The artefact could not be judged: a key is not at hand.
+        Unknown = "unknown",
+    }
+);
+
+word_enum!(
     /// The kind of a source. It decides who lists and captures it.
     SourceKind {
         /// A PostgreSQL server.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream;
 use holdfast_format::{
-    Artefact, ArtefactId, ArtefactKind, CleanReport, Expected, Failure, Finished, Listed, ObjectKey, PackId, PlaceName,
-    Record, RestorePoint, RunId, SourceName, Tombstone, Verification,
+    Artefact, ArtefactId, ArtefactKind, CleanReport, Digest, Expected, Failure, Finished, Listed, ObjectKey, PackId,
+    PlaceName, Record, RestorePoint, RunId, SourceName, Tombstone, Verdict, Verification,
 };
 use holdfast_storage::Prefix;
 
@@ -21,11 +21,14 @@ const RECORDS: u64 = 64 << 20;
 /// Number of runs that are asked at the same time whether they have an artefact.
 const LOOKING: usize = 16;
 
+/// A record, and the SHA-256 of the roster that it was judged by.
+type Kept = (Digest, Arc<dyn Any + Send + Sync>);
+
 /// Looks records up and keeps them in memory. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalogue {
     repository: Repository,
-    records: Arc<Cache<ObjectKey, Arc<dyn Any + Send + Sync>>>,
+    records: Arc<Cache<ObjectKey, Kept>>,
 }
 
 /// The latest artefact of a source and name, good or not.
@@ -69,7 +72,9 @@ impl Catalogue {
     where
         T: Record + Send + Sync + 'static,
     {
-        if let Some(known) = self.records.get(key)
+        let roster = self.repository.authority(false).await?.sha256;
+        if let Some((judged_by, known)) = self.records.get(key)
+            && judged_by == roster
             && let Ok(known) = known.downcast::<T>()
         {
             return Ok(Some(known));
@@ -79,7 +84,7 @@ impl Catalogue {
         };
         let record = Arc::new(record);
         let kept: Arc<dyn Any + Send + Sync> = record.clone();
-        self.records.insert(key.clone(), kept, sealed.len() as u64);
+        self.records.insert(key.clone(), (roster, kept), sealed.len() as u64);
         Ok(Some(record))
     }
 
@@ -167,9 +172,36 @@ impl Catalogue {
     /// As [`Repository::read`].
     pub async fn verifications(&self, artefact: ArtefactId) -> Result<Vec<Arc<Verification>>, RepositoryError> {
         let is_verification = |key: &ObjectKey| matches!(key, ObjectKey::Verified(..));
-        let mut found: Vec<Arc<Verification>> = self.records_below(Prefix::Artefact(artefact), is_verification).await?;
-        found.sort_by_key(|verification| (verification.finished, verification.id));
-        Ok(found)
+        let found = self.records_below(Prefix::Artefact(artefact), is_verification).await?;
+        Ok(in_time(found))
+    }
+
+    /// Returns the verifications of an artefact like [`Catalogue::verifications`], but for those that cannot be read, and the
+    /// keys of these: they say nothing of the artefact, and hide nothing that others say.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the place does not tell.
+    pub async fn readable_verifications(
+        &self,
+        artefact: ArtefactId,
+    ) -> Result<(Vec<Arc<Verification>>, Vec<ObjectKey>), RepositoryError> {
+        let mut found = Vec::new();
+        let mut unreadable = Vec::new();
+        for object in self.repository.place().list(Prefix::Artefact(artefact)).await?.objects {
+            if !matches!(object.key, ObjectKey::Verified(..)) {
+                continue;
+            }
+            match self.record::<Verification>(&object.key).await {
+                Ok(record) => found.extend(record),
+                Err(error) if error.is_unreadable() => {
+                    let reason = holdfast_fault::chain(&error);
+                    tracing::warn!(%artefact, %reason, "a verification's record cannot be read: it says nothing of the artefact");
+                    unreadable.push(object.key);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((in_time(found), unreadable))
     }
 
     async fn records_below<T>(
@@ -231,7 +263,7 @@ impl Catalogue {
     async fn may_build_on(&self, run: RunId, id: ArtefactId) -> Result<bool, RepositoryError> {
         let judged = async { Ok(!self.is_given_up(run).await? && !self.is_known_bad(id).await?) };
         match judged.await {
-            Err(error) if RepositoryError::is_damage(&error) => {
+            Err(error) if RepositoryError::is_unreadable(&error) => {
                 tracing::warn!(artefact = %id, %error, "a verification or tombstone cannot be read; its artefact is passed over");
                 Ok(false)
             }
@@ -334,16 +366,28 @@ impl Catalogue {
     /// # Errors
     /// [`RepositoryError`] if its verifications cannot be read.
     pub async fn is_known_bad(&self, artefact: ArtefactId) -> Result<bool, RepositoryError> {
+        Ok(self.calls_bad(&self.verifications(artefact).await?))
+    }
+
+    /// Tells whether one of these verifications, sorted by time, found their artefact bad at this place, and no later one that
+    /// went as deep found it good. One that came to no judgement says neither.
+    #[must_use]
+    pub fn calls_bad(&self, all: &[Arc<Verification>]) -> bool {
         let here = self.repository.place().name();
-        let all = self.verifications(artefact).await?;
         let mut deepest_good = None;
         for verification in all.iter().rev().filter(|v| v.place == *here) {
-            if verification.good {
-                deepest_good = deepest_good.max(Some(verification.level));
-            } else if deepest_good < Some(verification.level) {
-                return Ok(true);
+            match verification.verdict {
+                Verdict::Good => deepest_good = deepest_good.max(Some(verification.level)),
+                Verdict::Damaged if deepest_good < Some(verification.level) => return true,
+                Verdict::Damaged | Verdict::Unknown => {}
             }
         }
-        Ok(false)
+        false
     }
+}
+
+/// Sorts verifications by the time at which they ended.
+fn in_time(mut all: Vec<Arc<Verification>>) -> Vec<Arc<Verification>> {
+    all.sort_by_key(|verification| (verification.finished, verification.id));
+    all
 }

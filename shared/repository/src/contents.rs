@@ -18,7 +18,8 @@ use openssl::sha::Sha256;
 use zstd::stream::read::Decoder;
 
 use crate::error::At;
-use crate::repository::{blocking, wrong_hash, wrong_size};
+use crate::records::blocking;
+use crate::repository::{wrong_hash, wrong_size};
 use crate::{Repository, RepositoryError};
 
 /// A zstd frame with a larger window (2^27 bytes: 128 MiB) is refused.
@@ -264,7 +265,7 @@ impl Repository {
         draft: &Path,
         directory: &Path,
     ) -> Result<(Scratch, u64, Digest), RepositoryError> {
-        let (_, recipients) = self.keys().writer()?;
+        let recipients = self.keys().readers()?;
         let profile = self.keys().profile;
         let sealed = Scratch::new(directory, artefact);
         let draft = draft.to_owned();

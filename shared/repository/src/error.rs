@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use holdfast_fault::{Retry, Retryable};
-use holdfast_format::{ObjectKey, PlaceName, RecordError, RepositoryId};
+use holdfast_format::{Intrusion, ObjectKey, PlaceName, RecordError, RepositoryId, Role, RosterError, Site};
 use holdfast_sealing::{OpenError, SealError};
 use holdfast_storage::StorageError;
 use tokio::task::JoinError;
@@ -22,6 +22,26 @@ pub enum RepositoryError {
     /// A repository is there, where a new one was to be made.
     #[error("there is a repository at place {place} already; it is not touched")]
     Exists { place: PlaceName },
+    /// Records are there without the `repository.pgp` that they belong to.
+    #[error(
+        "place {place} has {found} and no repository.pgp: a repository is there that lost it; take it from another place, \
+         or give the new repository an empty place"
+    )]
+    Remains {
+        place: PlaceName,
+        /// One of the records.
+        found: Box<ObjectKey>,
+    },
+    /// The repository is another owner's.
+    #[error(
+        "the repository at place {place} is not signed by the owner whose certificate encryption.owner (or --owner) names: \
+         take the certificate that was there when the repository was made"
+    )]
+    NotOwner {
+        place: PlaceName,
+        #[source]
+        source: OpenError,
+    },
     /// The place holds another repository.
     #[error("place {place} holds another repository, {found}, not {expected}: give each its own directory or prefix")]
     OtherRepository {
@@ -47,8 +67,8 @@ pub enum RepositoryError {
     },
     /// None of this host's keys opens an object. The object may be in perfect order.
     #[error(
-        "cannot open {key} at place {place} with the keys of this host: encryption.pipeline_key must be the one that it was \
-         made with; to read, a secret backup key will do"
+        "cannot open {key} at place {place} with the keys of this host: encryption.reader_key must be the one that it was \
+         sealed to; to read, a secret backup key will do"
     )]
     NoKey {
         place: PlaceName,
@@ -65,6 +85,33 @@ pub enum RepositoryError {
         #[source]
         source: OpenError,
     },
+    /// A record with a good signature of a key that may not sign it. Somebody put it there who may not.
+    #[error(
+        "{key} at place {place} is an intrusion, and is not used: find out who wrote it, then set it aside; \
+         `holdfast keys list` shows whose keys count"
+    )]
+    Intrusion {
+        place: PlaceName,
+        key: Box<ObjectKey>,
+        #[source]
+        source: Intrusion,
+    },
+    /// The rosters of a place are no chain, or there is none.
+    #[error(
+        "the roster at place {place} cannot be used: take the lost or changed issue from another place; \
+         a repository that has none was made by an earlier release, and a new one must be begun"
+    )]
+    Roster {
+        place: PlaceName,
+        #[source]
+        source: RosterError,
+    },
+    /// The place has an older roster than was seen before, or another one of the same number.
+    #[error(
+        "the roster at place {place} went back to number {found}, and number {seen} was seen before: an old copy was put \
+         there, or somebody takes a revocation back; put the newer one back from another place"
+    )]
+    RosterWentBack { place: PlaceName, found: u64, seen: u64 },
     /// A record that is signed, but not what belongs there.
     #[error("a record at place {place} cannot be used")]
     Record {
@@ -74,8 +121,25 @@ pub enum RepositoryError {
         source: RecordError,
     },
     /// The host has no keys to write with.
-    #[error("this host cannot write to the repository: it has no pipeline key or no backup certificates")]
+    #[error("this host cannot write to the repository: it has no reader key or no backup certificates")]
     ReadOnly,
+    /// The host has no key that may sign a record.
+    #[error(
+        "this host has no key that may sign {key}: {wanted} may, at this site and at this time; `holdfast keys list` shows \
+         whose keys count"
+    )]
+    NoSigner {
+        key: Box<ObjectKey>,
+        /// The keys that may, in words.
+        wanted: String,
+    },
+    /// The host has no key of a role, or none that counts.
+    #[error(
+        "this host has no key of the role {role} that counts at the site {site}: put its secret key into the folder \
+         encryption.role_keys; if the roster does not have it (`holdfast keys list`), the owner signs it in with \
+         `holdfast keys admit` or `holdfast keys rotate`"
+    )]
+    NoRoleKey { role: Role, site: Site },
     /// A record or text was to be written under a key that is not its own.
     #[error("{key} is not the key of what was to be written there")]
     WrongKey { key: Box<ObjectKey> },
@@ -124,13 +188,20 @@ impl Retryable for RepositoryError {
             Self::BrokenOff { source, .. } => source.retry(),
             Self::NoRepository { .. }
             | Self::Exists { .. }
+            | Self::Remains { .. }
+            | Self::NotOwner { .. }
             | Self::OtherRepository { .. }
             | Self::Missing { .. }
             | Self::Damaged { .. }
             | Self::NoKey { .. }
             | Self::NotSigned { .. }
             | Self::Record { .. }
+            | Self::Intrusion { .. }
+            | Self::Roster { .. }
+            | Self::RosterWentBack { .. }
             | Self::ReadOnly
+            | Self::NoSigner { .. }
+            | Self::NoRoleKey { .. }
             | Self::WrongKey { .. }
             | Self::Encode { .. } => Retry::Never,
         }
@@ -144,7 +215,36 @@ impl RepositoryError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Missing { .. } | Self::Damaged { .. } | Self::NotSigned { .. } | Self::Record { .. }
+            Self::Missing { .. }
+                | Self::Damaged { .. }
+                | Self::NotSigned { .. }
+                | Self::Intrusion { .. }
+                | Self::Record { .. }
+        )
+    }
+
+    /// Tells whether an object that is there cannot be used here: it is at fault, or no key of this host opens it. It may be
+    /// of use to others.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.is_damage() || matches!(self, Self::NoKey { .. })
+    }
+
+    /// Tells whether this host may be at fault, and not the object: a key that opens it, or the certificate of its signer, is
+    /// not at hand, or a newer release wrote it. Then nothing is known of the object.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::NoKey { .. }
+                | Self::NotSigned {
+                    source: OpenError::UnknownSigner { .. },
+                    ..
+                }
+                | Self::Record {
+                    source: RecordError::Version { .. },
+                    ..
+                }
         )
     }
 
@@ -200,6 +300,14 @@ impl At {
         }
     }
 
+    pub(crate) fn intrusion(&self, source: Intrusion) -> RepositoryError {
+        RepositoryError::Intrusion {
+            place: self.place.clone(),
+            key: Box::new(self.key.clone()),
+            source,
+        }
+    }
+
     pub(crate) fn open(&self, source: OpenError) -> RepositoryError {
         let place = self.place.clone();
         let key = Box::new(self.key.clone());
@@ -228,6 +336,37 @@ mod tests {
 
     fn failed(kind: io::ErrorKind) -> io::Error {
         io::Error::new(kind, "said the system")
+    }
+
+    #[test]
+    fn a_key_or_a_release_that_this_host_lacks_says_nothing_of_an_object() {
+        let at = At {
+            place: PlaceName::local(),
+            key: ObjectKey::Repository,
+        };
+        let key = ObjectKey::Repository;
+        let needed = vec!["0123456789ABCDEF".to_owned()];
+        let signers = needed.clone();
+        let locked = OpenError::Locked { key: needed[0].clone() };
+        let unknown = [
+            at.open(OpenError::NoKey { needed }),
+            at.open(locked),
+            at.open(OpenError::UnknownSigner { signers }),
+            at.record(RecordError::Version { key, found: 9 }),
+        ];
+        for error in unknown {
+            assert!(error.is_unknown() && error.is_unreadable(), "{error:?}");
+        }
+        let known = [
+            at.missing(),
+            at.damaged("it has other bytes"),
+            at.open(OpenError::NotSigned),
+            at.open(OpenError::TooLarge { limit: 1 }),
+        ];
+        for error in known {
+            assert!(!error.is_unknown() && error.is_unreadable(), "{error:?}");
+        }
+        assert!(!RepositoryError::ReadOnly.is_unreadable());
     }
 
     #[test]

@@ -11,16 +11,23 @@
 //!
 //! Opening and sealing run on Tokio's blocking threads. [`ContentsFile::reader`] is blocking itself.
 
+mod authority;
 mod cache;
 mod catalogue;
 mod contents;
 mod error;
 mod identity;
 mod keys;
+mod names;
+mod records;
 mod repository;
+mod roster;
+mod vouch;
 
 pub use catalogue::{Catalogue, Latest};
 pub use contents::{ContentsBytes, ContentsFile, ContentsPut, sha256_of_file};
 pub use error::RepositoryError;
 pub use keys::RepositoryKeys;
-pub use repository::{Repository, SealedManifest, sha256};
+pub use records::sha256;
+pub use repository::{Repository, SealedManifest};
+pub use vouch::Vouching;

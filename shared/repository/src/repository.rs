@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_format::{
-    ArtefactId, Digest, Manifest, ObjectKey, PackRef, Record, RepositoryId, RepositoryInfo, decode, encode,
+    ArtefactId, Digest, Intrusion, Manifest, ObjectKey, PackRef, PointStatus, Record, RepositoryId, RepositoryInfo,
+    RestorePoint, Role, Roster, Site,
 };
 use holdfast_sealing::{open_signed, sign_and_seal};
 use holdfast_storage::{Place, Put, StorageError};
 
+use crate::authority::{Authority, Seen};
 use crate::cache::Cache;
 use crate::error::At;
+use crate::names::Names;
+use crate::records::{Read, Trust, blocking, read_record, seal_record, sha256, write_once};
+use crate::roster::read_authority;
 use crate::{RepositoryError, RepositoryKeys};
-
-/// Bytes of the largest sealed record. A manifest takes about 200 bytes for each pack of 16 MiB, so this is several
-/// tebibytes.
-const RECORD_MAX: u64 = 256 << 20;
 
 /// Sealed bytes of the manifests that are kept in memory.
 const MANIFESTS: u64 = 64 << 20;
@@ -34,7 +35,16 @@ pub(crate) struct Inner {
     pub(crate) info: Arc<RepositoryInfo>,
     /// `repository.pgp` as it is stored.
     pub(crate) identity: Bytes,
-    manifests: Cache<ArtefactId, Arc<SealedManifest>>,
+    /// The roster, which is that of the repository's own place for its copies too.
+    pub(crate) authority: Arc<Authorities>,
+    /// Manifests, each with the SHA-256 of the roster that it was judged by.
+    manifests: Cache<ArtefactId, (Digest, Arc<SealedManifest>)>,
+}
+
+/// The newest roster that was seen, and the place that is asked for newer ones.
+pub(crate) struct Authorities {
+    pub(crate) place: Place,
+    pub(crate) seen: Seen,
 }
 
 /// A manifest, and its object as stored.
@@ -60,6 +70,7 @@ impl Repository {
         id: RepositoryId,
         info: Arc<RepositoryInfo>,
         identity: Bytes,
+        authority: Arc<Authorities>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -68,6 +79,7 @@ impl Repository {
                 id,
                 info,
                 identity,
+                authority,
                 manifests: Cache::new(MANIFESTS),
             }),
         }
@@ -82,9 +94,18 @@ impl Repository {
             id,
             info,
             identity,
+            authority,
             ..
         } = &*self.inner;
-        Self::assemble(place, Arc::clone(keys), *id, Arc::clone(info), identity.clone())
+        let authority = Arc::clone(authority);
+        Self::assemble(
+            place,
+            Arc::clone(keys),
+            *id,
+            Arc::clone(info),
+            identity.clone(),
+            authority,
+        )
     }
 
     /// Returns the id, which every record names.
@@ -131,16 +152,121 @@ impl Repository {
         &self,
         key: &ObjectKey,
     ) -> Result<Option<(T, Bytes)>, RepositoryError> {
-        let read = read_record(&self.inner.place, &self.inner.keys, Some(self.inner.id), key).await?;
-        Ok(read.map(|(_, record, sealed)| (record, sealed)))
+        let Some(read) = self.read_judged::<T>(key).await? else {
+            return Ok(None);
+        };
+        match read.only_if_named {
+            None => Ok(Some((read.record, read.sealed))),
+            Some(fingerprint) => Err(self.named(key).intrusion(Intrusion::Revoked { fingerprint })),
+        }
+    }
+
+    /// Reads a record, by the roster of this moment. A signer that the roster does not name may have joined since it was
+    /// read: then it is read again.
+    async fn read_judged<T: Record + Send + 'static>(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<Read<T>>, RepositoryError> {
+        let Inner { place, keys, id, .. } = &*self.inner;
+        let trust = Trust::Roster(self.authority(false).await?);
+        let first = read_record(place, keys, &trust, Some(*id), key).await;
+        if !matches!(&first, Err(RepositoryError::NotSigned { .. })) {
+            return first;
+        }
+        let newer = self.authority(true).await?;
+        if matches!(&trust, Trust::Roster(known) if known.sha256 == newer.sha256) {
+            return first;
+        }
+        read_record(place, keys, &Trust::Roster(newer), Some(*id), key).await
+    }
+
+    /// Returns the roster, and asks the place for a newer one now and then. A place that does not answer changes nothing;
+    /// one whose roster went back is refused.
+    pub(crate) async fn authority(&self, met_a_stranger: bool) -> Result<Arc<Authority>, RepositoryError> {
+        let authority = &self.inner.authority;
+        if authority.seen.is_old(met_a_stranger) {
+            match self.newer_authority().await {
+                Ok(None) => authority.seen.looked(),
+                Ok(Some(found)) => {
+                    let at = At {
+                        place: authority.place.name().clone(),
+                        key: ObjectKey::Roster(found.roster.number),
+                    };
+                    authority.seen.take(&at, found)?;
+                }
+                Err(RepositoryError::Storage(error)) => {
+                    tracing::debug!(reason = %holdfast_fault::chain(&error), "the roster could not be looked at; the one that is known counts on");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(authority.seen.get())
+    }
+
+    /// Asks the place for a newer roster if it is time to, and returns the SHA-256 of the one that counts.
+    ///
+    /// # Errors
+    /// [`RepositoryError::RosterWentBack`], [`RepositoryError::Roster`]; others, but not that the place does not answer.
+    pub async fn newest_roster(&self) -> Result<Digest, RepositoryError> {
+        Ok(self.authority(false).await?.sha256)
+    }
+
+    /// Reads the roster again, unless the place has the issues that are known.
+    async fn newer_authority(&self) -> Result<Option<Authority>, RepositoryError> {
+        let Inner {
+            authority, keys, id, ..
+        } = &*self.inner;
+        let names = Names::at(&authority.place).await?;
+        if authority.seen.get().is_of(&names) {
+            return Ok(None);
+        }
+        let (_, found) = read_authority(&authority.place, keys, Some(*id)).await?;
+        Ok(Some(found))
+    }
+
+    /// Returns the roster that counts, and the SHA-256 of its sealed object.
+    #[must_use]
+    pub fn roster(&self) -> (Roster, Digest) {
+        let authority = self.inner.authority.seen.get();
+        (authority.roster.clone(), authority.sha256)
+    }
+
+    /// Checks that this host has a key of a role that counts now at a site.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoRoleKey`].
+    pub fn check_signs_as(&self, role: Role, site: &Site) -> Result<(), RepositoryError> {
+        let authority = self.inner.authority.seen.get();
+        let now = jiff::Timestamp::now();
+        let mut members = authority.roster.members.iter();
+        let has_key = members.any(|member| {
+            let is_it = member.role == role && member.serves(site) && member.is_active(now);
+            is_it
+                && self
+                    .inner
+                    .keys
+                    .signers
+                    .iter()
+                    .any(|signer| signer.fingerprint() == member.fingerprint)
+        });
+        if has_key {
+            Ok(())
+        } else {
+            Err(RepositoryError::NoRoleKey {
+                role,
+                site: site.clone(),
+            })
+        }
     }
 
     /// Signs, seals and writes a record, unless one is there. [`Put::Created`] means that this record is the stored one.
     ///
     /// # Errors
-    /// [`RepositoryError::WrongKey`] if the record belongs under another key; [`RepositoryError::ReadOnly`]; others.
+    /// [`RepositoryError::WrongKey`] if the record belongs under another key; [`RepositoryError::NoSigner`] if no key at
+    /// hand may sign it; [`RepositoryError::ReadOnly`]; others.
     pub async fn write<T: Record>(&self, key: &ObjectKey, record: &T) -> Result<Put, RepositoryError> {
-        let sealed = seal_record(&self.inner.keys, self.inner.id, key, record).await?;
+        let trust = Trust::Roster(self.inner.authority.seen.get());
+        let sealed = seal_record(&self.inner.keys, &trust, self.inner.id, key, record).await?;
         write_once(&self.inner.place, key, sealed).await
     }
 
@@ -157,16 +283,27 @@ impl Repository {
         write_once(&self.inner.place, key, text).await
     }
 
-    /// Seals a message for the services alone: signed by the pipeline key and readable with it.
+    /// Seals a message for the services alone: signed by one of this host's role keys, and readable with the reader key.
     ///
     /// # Errors
-    /// [`RepositoryError::ReadOnly`] without a pipeline key.
+    /// [`RepositoryError::ReadOnly`] without a reader key; [`RepositoryError::NoSigner`] without a role key.
     pub async fn seal_told(&self, plain: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
         let keys = Arc::clone(&self.inner.keys);
+        let authority = self.inner.authority.seen.get();
         let key = ObjectKey::Repository;
         blocking(&key.clone(), move || {
-            let signer = keys.signer.as_ref().ok_or(RepositoryError::ReadOnly)?;
-            let sealed = sign_and_seal(signer, &signer.recipients(), keys.profile, &plain);
+            let reader = keys.reader.as_ref().ok_or(RepositoryError::ReadOnly)?;
+            let now = jiff::Timestamp::now();
+            let is_active = |fingerprint: &str| {
+                let mut members = authority.roster.members.iter();
+                members.any(|member| member.fingerprint == fingerprint && member.is_active(now))
+            };
+            let signer = keys.signers.iter().find(|signer| is_active(signer.fingerprint()));
+            let signer = signer.ok_or_else(|| RepositoryError::NoSigner {
+                key: Box::new(key.clone()),
+                wanted: "a key of any role".to_owned(),
+            })?;
+            let sealed = sign_and_seal(signer, reader, keys.profile, &plain);
             sealed.map_err(|source| RepositoryError::Seal {
                 key: Box::new(key),
                 source,
@@ -182,9 +319,10 @@ impl Repository {
     pub async fn open_told(&self, sealed: &[u8]) -> Result<Vec<u8>, RepositoryError> {
         let keys = Arc::clone(&self.inner.keys);
         let at = self.named(&ObjectKey::Repository);
+        let authority = self.authority(false).await?;
         let sealed = sealed.to_vec();
         blocking(&ObjectKey::Repository, move || {
-            let opened = open_signed(&keys.secret, &keys.trusted, &sealed, sealed.len());
+            let opened = open_signed(&keys.secret, authority.trusted(), &sealed, sealed.len());
             Ok(opened.map_err(|error| at.open(error))?.plaintext)
         })
         .await?
@@ -196,20 +334,41 @@ impl Repository {
     /// # Errors
     /// As [`Repository::read`].
     pub async fn manifest(&self, id: ArtefactId) -> Result<Option<Arc<SealedManifest>>, RepositoryError> {
-        if let Some(known) = self.inner.manifests.get(&id) {
+        let roster = self.authority(false).await?.sha256;
+        if let Some((judged_by, known)) = self.inner.manifests.get(&id)
+            && judged_by == roster
+        {
             return Ok(Some(known));
         }
-        let Some((manifest, sealed)) = self.read_sealed::<Manifest>(&ObjectKey::Manifest(id)).await? else {
+        let key = ObjectKey::Manifest(id);
+        let Some(found) = self.read_judged::<Manifest>(&key).await? else {
             return Ok(None);
         };
-        let size = sealed.len() as u64;
+        let size = found.sealed.len() as u64;
         let read = Arc::new(SealedManifest {
-            manifest,
-            sha256: sha256(&sealed),
+            manifest: found.record,
+            sha256: sha256(&found.sealed),
             size,
         });
-        self.inner.manifests.insert(id, Arc::clone(&read), size);
+        if let Some(fingerprint) = found.only_if_named
+            && !self.is_named(&read).await?
+        {
+            return Err(self.named(&key).intrusion(Intrusion::Revoked { fingerprint }));
+        }
+        self.inner.manifests.insert(id, (roster, Arc::clone(&read)), size);
         Ok(Some(read))
+    }
+
+    /// Tells whether the restore point of a manifest's run names it, so that the scheduler saw it as it is.
+    async fn is_named(&self, sealed: &SealedManifest) -> Result<bool, RepositoryError> {
+        let captured = &sealed.manifest.captured;
+        let point = self
+            .read::<RestorePoint>(&ObjectKey::RestorePoint(captured.run))
+            .await?;
+        let names =
+            |status: &PointStatus| matches!(status, PointStatus::Good { manifest, .. } if *manifest == sealed.sha256);
+        let mut artefacts = point.iter().flat_map(|point| &point.artefacts);
+        Ok(artefacts.any(|known| known.artefact.id == captured.artefact && names(&known.status)))
     }
 
     /// Reads a pack's sealed bytes, of the size and SHA-256 that a manifest names.
@@ -257,102 +416,4 @@ pub(crate) fn wrong_size(found: u64, expected: u64) -> String {
 
 pub(crate) fn wrong_hash(found: Digest, expected: Digest) -> String {
     format!("its SHA-256 is {found}, and {expected} was written")
-}
-
-/// Computes the SHA-256 of an object.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(openssl::sha::sha256(bytes))
-}
-
-/// Runs a long computation on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    key: &ObjectKey,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, RepositoryError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|source| RepositoryError::BrokenOff {
-        key: Box::new(key.clone()),
-        source,
-    })
-}
-
-/// Reads a record with the id of its repository and its sealed bytes. One that does not open is read once more: it may
-/// have been damaged on the way.
-pub(crate) async fn read_record<T: Record + Send + 'static>(
-    place: &Place,
-    keys: &Arc<RepositoryKeys>,
-    id: Option<RepositoryId>,
-    key: &ObjectKey,
-) -> Result<Option<(RepositoryId, T, Bytes)>, RepositoryError> {
-    match read_record_once(place, keys, id, key).await {
-        Err(RepositoryError::Damaged { .. }) => read_record_once(place, keys, id, key).await,
-        other => other,
-    }
-}
-
-async fn read_record_once<T: Record + Send + 'static>(
-    place: &Place,
-    keys: &Arc<RepositoryKeys>,
-    id: Option<RepositoryId>,
-    key: &ObjectKey,
-) -> Result<Option<(RepositoryId, T, Bytes)>, RepositoryError> {
-    let at = At {
-        place: place.name().clone(),
-        key: key.clone(),
-    };
-    let sealed = match place.get(key, RECORD_MAX).await {
-        Ok(sealed) => sealed,
-        Err(StorageError::NotFound { .. }) => return Ok(None),
-        Err(error @ StorageError::TooLarge { .. }) => return Err(at.damaged(error.to_string())),
-        Err(error) => return Err(error.into()),
-    };
-    let keys = Arc::clone(keys);
-    blocking(key, move || {
-        let opened = open_signed(&keys.secret, &keys.trusted, &sealed, sealed.len());
-        let opened = opened.map_err(|error| at.open(error))?;
-        let (id, record) = decode(id, &at.key, &opened.plaintext).map_err(|error| at.record(error))?;
-        Ok(Some((id, record, sealed)))
-    })
-    .await?
-}
-
-pub(crate) async fn seal_record<T: Record>(
-    keys: &Arc<RepositoryKeys>,
-    id: RepositoryId,
-    key: &ObjectKey,
-    record: &T,
-) -> Result<Bytes, RepositoryError> {
-    if !record.belongs_at(key) {
-        return Err(RepositoryError::WrongKey {
-            key: Box::new(key.clone()),
-        });
-    }
-    let json = encode(id, record).map_err(|source| RepositoryError::Encode {
-        key: Box::new(key.clone()),
-        source,
-    })?;
-    let keys = Arc::clone(keys);
-    let at = Box::new(key.clone());
-    blocking(key, move || {
-        let (signer, recipients) = keys.writer()?;
-        let sealed = sign_and_seal(signer, &recipients, keys.profile, &json);
-        sealed
-            .map(Bytes::from)
-            .map_err(|source| RepositoryError::Seal { key: at, source })
-    })
-    .await?
-}
-
-/// Writes an object once. If one is there, an earlier try of this very call may have written it, and its answer was
-/// lost.
-pub(crate) async fn write_once(place: &Place, key: &ObjectKey, bytes: Bytes) -> Result<Put, RepositoryError> {
-    match place.put(key, bytes.clone(), None).await? {
-        Put::AlreadyThere { size } if size == bytes.len() as u64 => match place.get(key, size).await {
-            Ok(stored) if stored == bytes => Ok(Put::Created),
-            Ok(_) => Ok(Put::AlreadyThere { size }),
-            Err(error) => Err(error.into()),
-        },
-        put => Ok(put),
-    }
 }

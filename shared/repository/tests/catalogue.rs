@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use common::{Bed, now, run, shop, verification, write_artefact};
 use holdfast_format::{
     ArtefactId, ArtefactKind, Class, Damaged, Failure, FailureSubject, Level, Listed, ObjectKey, PackId, PointArtefact,
-    PointStatus, Reason, RestorePoint, RunId, SourceName, Stage, Tombstone,
+    PointStatus, Reason, RestorePoint, RunId, SourceName, Stage, Tombstone, Verdict,
 };
 use holdfast_repository::{Catalogue, RepositoryError};
 
@@ -201,7 +201,7 @@ async fn bad_and_given_up_artefacts_are_no_parents_but_count_in_the_sequence() {
     );
     let seen = catalogue.verifications(shop(run(4)).id).await.unwrap();
     assert_eq!(
-        seen.iter().map(|v| v.good).collect::<Vec<_>>(),
+        seen.iter().map(|v| v.is_good()).collect::<Vec<_>>(),
         [true, false, false, true]
     );
     let latest = catalogue
@@ -233,6 +233,37 @@ async fn bad_and_given_up_artefacts_are_no_parents_but_count_in_the_sequence() {
     let error = catalogue.is_given_up(run(4)).await.unwrap_err();
     assert!(error.is_damage(), "{error:?}");
     assert_eq!(newest(&catalogue, None).await, Some(shop(run(2)).id));
+}
+
+#[tokio::test]
+async fn a_verification_that_came_to_no_judgement_or_cannot_be_read_says_and_hides_nothing() {
+    let bed = Bed::new().await;
+    let id = shop(run(1)).id;
+    write_artefact(&bed, run(1), 1).await;
+    list(&bed, 1).await;
+    let mut unknown = verification(&shop(run(1)), "local", 1, Level::Restore, true);
+    unknown.verdict = Verdict::Unknown;
+    let key = ObjectKey::Verified(id, unknown.id);
+    bed.repository.write(&key, &unknown).await.unwrap();
+    let catalogue = Catalogue::new(bed.repository.clone());
+    assert!(!catalogue.is_known_bad(id).await.unwrap());
+    assert_eq!(newest(&catalogue, None).await, Some(id));
+
+    verify(&bed, 2, run(1), "local", Level::Integrity, false).await;
+    let mut later = unknown.clone();
+    later.id = uuid::Uuid::from_u128(99);
+    later.finished += jiff::SignedDuration::from_hours(9);
+    let key = ObjectKey::Verified(id, later.id);
+    bed.repository.write(&key, &later).await.unwrap();
+    assert!(catalogue.is_known_bad(id).await.unwrap(), "it clears nothing");
+
+    // What somebody puts there who has no key.
+    std::fs::remove_file(bed.file(&key)).unwrap();
+    std::fs::write(bed.file(&key), "garbage").unwrap();
+    let catalogue = Catalogue::new(bed.repository.clone());
+    let (read, unreadable) = catalogue.readable_verifications(id).await.unwrap();
+    assert_eq!((read.len(), unreadable), (2, vec![key]));
+    assert!(catalogue.calls_bad(&read));
 }
 
 #[tokio::test]

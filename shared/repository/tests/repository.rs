@@ -30,7 +30,7 @@ fn hold(run: RunId, reason: &str) -> Hold {
 async fn a_repository_is_made_once_and_opened_by_whoever_has_a_key() {
     let bed = Bed::new().await;
     let place = bed.repository.place().clone();
-    let again = Repository::create(place.clone(), bed.ring.service(), now())
+    let again = Repository::create(place.clone(), bed.ring.service(), bed.ring.members(), now())
         .await
         .unwrap_err();
     assert!(matches!(again, RepositoryError::Exists { .. }), "{again:?}");
@@ -45,9 +45,9 @@ async fn a_repository_is_made_once_and_opened_by_whoever_has_a_key() {
     let stranger = Repository::open(place.clone(), other.ring.service()).await.unwrap_err();
     assert!(matches!(stranger, RepositoryError::NoKey { .. }), "{stranger:?}");
     let mut distrustful = bed.ring.restorer();
-    distrustful.trusted = other.ring.service().trusted;
+    distrustful.owner = other.ring.owner();
     let unsigned = Repository::open(place, distrustful).await.unwrap_err();
-    assert!(matches!(unsigned, RepositoryError::NotSigned { .. }), "{unsigned:?}");
+    assert!(matches!(unsigned, RepositoryError::NotOwner { .. }), "{unsigned:?}");
     let empty = directory("empty", &bed.scratch.path().join("empty")).await;
     let nothing = Repository::open(empty, bed.ring.service()).await.unwrap_err();
     assert!(matches!(nothing, RepositoryError::NoRepository { .. }), "{nothing:?}");
@@ -96,7 +96,7 @@ async fn gpg_opens_a_record_and_sees_its_signature() {
     };
     for (name, armoured) in [
         ("backup", bed.ring.backup.secret_armored.as_str()),
-        ("pipeline", bed.ring.pipeline.public_armored.as_str()),
+        ("owner", bed.ring.owner.public_armored.as_str()),
     ] {
         let path = home.path().join(name);
         std::fs::write(&path, armoured).unwrap();
@@ -201,16 +201,14 @@ async fn a_record_under_another_key_or_of_another_repository_is_refused() {
     assert!(misplaced(&error), "{error:?}");
     // The same keys, so only what the record says gives it away.
     let place = directory("other", &bed.scratch.path().join("other")).await;
-    let other = Repository::create(place, bed.ring.service(), now()).await.unwrap();
+    let other = Repository::create(place, bed.ring.service(), bed.ring.members(), now())
+        .await
+        .unwrap();
     other.write(&one, &hold(run(1), "")).await.unwrap();
     std::fs::copy(bed.scratch.path().join("other").join(one.to_string()), bed.file(&one)).unwrap();
     let error = bed.repository.read::<Hold>(&one).await.unwrap_err();
     assert!(misplaced(&error), "{error:?}");
-    let unsigned = holdfast_sealing::seal(
-        &bed.ring.service().signer.unwrap().recipients(),
-        Default::default(),
-        b"{}",
-    );
+    let unsigned = holdfast_sealing::seal(&bed.ring.service().reader.unwrap(), Default::default(), b"{}");
     std::fs::write(bed.file(&one), unsigned.unwrap()).unwrap();
     let error = bed.repository.read::<Hold>(&one).await.unwrap_err();
     assert!(matches!(error, RepositoryError::NotSigned { .. }), "{error:?}");
@@ -299,7 +297,7 @@ async fn a_target_gets_the_same_identity_and_another_repository_is_left_alone() 
     assert_eq!(opened.id(), bed.repository.id());
     bed.repository.check_identity_at(&target).await.unwrap();
     let taken = directory("taken", &bed.scratch.path().join("taken")).await;
-    let other = Repository::create(taken.clone(), bed.ring.service(), now())
+    let other = Repository::create(taken.clone(), bed.ring.service(), bed.ring.members(), now())
         .await
         .unwrap();
     let error = bed.repository.copy_identity_to(&taken).await.unwrap_err();
@@ -347,7 +345,9 @@ async fn a_repository_in_a_bucket_works_alike() {
     let place = Place::open("bucket".parse().unwrap(), options).await.unwrap();
     let ring = Ring::new();
     let scratch = tempfile::TempDir::new().unwrap();
-    let made = Repository::create(place.clone(), ring.service(), now()).await.unwrap();
+    let made = Repository::create(place.clone(), ring.service(), ring.members(), now())
+        .await
+        .unwrap();
     let written = write_artefact_to(&made, &ring, scratch.path(), run(1), 1).await;
     let opened = Repository::open(place, ring.restorer()).await.unwrap();
     let read = opened

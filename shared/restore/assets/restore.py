@@ -6,9 +6,11 @@ Nothing here needs Holdfast, a network or any Python package. The repository is 
 """
 
 import argparse
+import atexit
 import base64
 import collections
 import concurrent.futures
+import datetime
 import hashlib
 import json
 import os
@@ -18,6 +20,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 
 FORMAT_VERSION = 1
@@ -26,6 +29,12 @@ SEALED_MAX = 32 << 20        # sealed pack or record: more is no object of this 
 RECORD_MAX = 256 << 20       # manifest with very many packs
 LINE_MAX = 64 << 20
 AHEAD = 4096                 # extents looked at in advance
+# Who may sign what: roles, by the kind of record. All other kinds are the owner's alone.
+SIGNERS = {
+    "manifest": ("producer",),
+    "restore-point": ("scheduler",),
+    "finished": ("scheduler",),
+}
 
 
 class Damage(Exception):
@@ -34,6 +43,10 @@ class Damage(Exception):
 
 class Refused(Exception):
     """Something that must not be believed or done."""
+
+
+class NoKey(Refused):
+    """No secret key at hand opens the object."""
 
 
 def say(text):
@@ -115,22 +128,22 @@ class OpenPgp:
         self.gpg = ["gpg", "--batch"] + (["--homedir", options.homedir] if options.homedir else [])
         if options.passphrase_file:
             self.gpg += ["--pinentry-mode", "loopback", "--passphrase-file", options.passphrase_file]
-        self.signers = [s.upper().replace(" ", "") for s in options.signer]
-        self.allow_unsigned = options.allow_unsigned
-        self.told = set()
+        # Certificates go into a keyring of their own, which is removed in the end. Yours is never written to.
+        self.home = tempfile.mkdtemp(prefix="restore-py-")
+        atexit.register(shutil.rmtree, self.home, ignore_errors=True)
+        open(os.path.join(self.home, "common.conf"), "w").close()
+        self.checker = ["gpg", "--homedir", self.home, "--no-options", "--batch", "--quiet", "--no-autostart",
+                        "--trust-model", "always"]
 
-    def tell(self, text):
-        if text not in self.told:
-            self.told.add(text)
-            say(text)
-
-    def decrypt(self, data, limit):
+    def decrypt(self, data, limit, keep_signature=False):
+        """Plaintext; or the message that was sealed, which still has its signature."""
         if self.command:
             code, output, _, messages = run_filter(self.command, data, limit)
             if code != 0:
                 raise Damage("%s: %s" % (self.command[0], messages))
-            return output, []
-        code, output, lines, messages = run_filter(self.gpg + ["--decrypt"], data, limit, status=True)
+            return output
+        what = "--unwrap" if keep_signature else "--decrypt"
+        code, output, lines, messages = run_filter(self.gpg + [what], data, limit, status=True)
         status = [line.split()[1:] for line in lines if line.startswith("[GNUPG:] ")]
         words = {s[0] for s in status}
         if "DECRYPTION_OKAY" not in words or "DECRYPTION_FAILED" in words:
@@ -138,43 +151,142 @@ class OpenPgp:
                 raise Refused("gpg has the secret key but cannot use it (passphrase? see --passphrase-file): %s" % messages)
             if not words & {"DECRYPTION_INFO", "DECRYPTION_KEY"} and "ENC_TO" in words:
                 keys = sorted({s[1] for s in status if s[0] == "ENC_TO"})
-                raise Refused("cannot decrypt: gpg has none of the secret keys %s (import one, or use --homedir)"
-                              % ", ".join(keys))
+                raise NoKey("cannot decrypt: gpg has none of the secret keys %s (import one, or use --homedir)"
+                            % ", ".join(keys))
             raise Damage("gpg cannot decrypt it: %s" % (messages or "exit code %d" % code))
-        return output, status
+        return output
 
     def open(self, data, limit):
         """Plaintext of an object that is bound by a hash in a signed manifest."""
-        return self.decrypt(data, limit)[0]
+        return self.decrypt(data, limit)
 
-    def open_signed(self, data, limit, what):
-        """Plaintext of a record, if its signature counts."""
-        plain, status = self.decrypt(data, limit)
+    def open_signed(self, data, limit):
+        """Plaintext of a record; the fingerprint and the time (in seconds) of its one good signature, or else the fault."""
+        if self.command:
+            return self.decrypt(data, limit), None, None, "--decrypt-with does not check signatures"
+        message = self.decrypt(data, limit + (1 << 16), keep_signature=True)
+        _, plain, lines, messages = run_filter(self.checker + ["--decrypt"], message, limit, status=True)
+        status = [line.split()[1:] for line in lines if line.startswith("[GNUPG:] ")]
         bad = [s for s in status if s[0] in ("BADSIG", "REVKEYSIG")]
-        if bad:
-            raise Refused("%s: bad signature (%s)" % (what, " ".join(bad[0])))
         good = [s for s in status if s[0] == "VALIDSIG"]
+        unknown = sorted({s[1] for s in status if s[0] in ("ERRSIG", "NO_PUBKEY")})
         problem = None
+        if bad:
+            raise Refused("bad signature (%s)" % " ".join(bad[0]))
+        if not any(s[0] == "PLAINTEXT" for s in status):
+            raise Damage("gpg cannot read what is sealed in it: %s" % messages)
         if len(good) == 1 and len([s for s in status if s[0] == "NEWSIG"]) <= 1:
-            key, primary = good[0][1], good[0][-1]
-            if not self.signers:
-                self.tell("note: signed by %s, a key of your keyring; --signer FINGERPRINT accepts only the one you name"
-                          % primary)
-            elif key not in self.signers and primary not in self.signers:
-                problem = "signed by %s, which is not the --signer you named" % primary
-        elif any(s[0] in ("ERRSIG", "NO_PUBKEY") for s in status):
-            keys = sorted({s[1] for s in status if s[0] in ("ERRSIG", "NO_PUBKEY")})
-            problem = "signed by the key %s, which gpg does not know: import the pipeline key's public half" \
-                % ", ".join(keys)
-        elif self.command:
-            problem = "--decrypt-with does not check signatures"
-        else:
-            problem = "not signed by exactly one key"
-        if problem and not self.allow_unsigned:
-            raise Refused("%s: %s (--allow-unsigned goes on all the same)" % (what, problem))
-        if problem:
-            self.tell("WARNING: %s: %s. ANYBODY WHO COULD WRITE TO THIS REPOSITORY MAY HAVE MADE IT." % (what, problem))
-        return plain
+            ended = [int(s[1]) for s in status if s[0] == "KEYEXPIRED" and s[1].isdigit()]
+            if not any(end <= int(good[0][3]) for end in ended):
+                return plain, good[0][-1], int(good[0][3]), None
+            problem = "signed by %s after this key had expired" % good[0][-1]
+        elif unknown:
+            problem = "signed by %s, a key that neither the owner's file nor the roster has" % ", ".join(unknown)
+        return plain, None, None, problem or "not signed by exactly one key"
+
+    def trust(self, certificates, source):
+        """Takes certificates to check signatures with. Returns the fingerprints of their primary keys."""
+        code, _, lines, messages = run_filter(self.checker + ["--import"], certificates, 0, status=True)
+        found = [line.split()[3] for line in lines if line.startswith("[GNUPG:] IMPORT_OK ")]
+        if not found:
+            raise Refused("%s: gpg can read no certificate in it: %s" % (source, messages or "exit code %d" % code))
+        return set(found)
+
+    def owner(self, wanted):
+        """The owner's fingerprint, in a set. `wanted` is a file, or the fingerprint of a key in gpg's keyring."""
+        if os.path.exists(wanted):
+            with open(wanted, "rb") as file:
+                found = self.trust(file.read(RECORD_MAX), wanted)
+            if len(found) != 1:
+                raise Refused("%s holds %d keys: name a file with the owner's public key alone" % (wanted, len(found)))
+            return found
+        fingerprint = wanted.upper().replace(" ", "")
+        if len(fingerprint) < 40 or not all(c in "0123456789ABCDEF" for c in fingerprint):
+            raise Refused("--owner: there is no file %s, and it is no whole fingerprint" % wanted)
+        code, exported, _, _ = run_filter(self.gpg + ["--export", fingerprint], b"", RECORD_MAX)
+        if code != 0 or not exported:
+            raise Refused("--owner: gpg's keyring lacks the key %s; import owner.pub.asc, or name that file" % fingerprint)
+        if fingerprint not in self.trust(exported, "gpg's keyring"):
+            raise Refused("--owner: %s is not the fingerprint of a whole key" % fingerprint)
+        return {fingerprint}
+
+
+# --- who may say what ------------------------------------------------------------------------------------------------
+
+def seconds(time):
+    """A time of a record, in whole seconds as signatures have them."""
+    whole = time.rstrip("Z").partition(".")[0]
+    parsed = datetime.datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S")
+    return int(parsed.replace(tzinfo=datetime.timezone.utc).timestamp())
+
+
+class Roster:
+    """Whose key has which role, as the newest issue says that the owner signed. Without an owner nobody is known."""
+
+    def __init__(self, repository):
+        self.members, self.issued, self.vouched = {}, None, set()
+        newest, unopened, no_key = None, None, None
+        for number in repository.numbers("roster"):
+            key = "roster/%d" % number
+            sealed = repository.read(key, RECORD_MAX)
+            digest = hashlib.sha256(sealed).hexdigest()
+            try:
+                issue = repository.record(key, "roster")
+            except NoKey as error:
+                # A backup key that was made later opens the later issues only.
+                if newest is not None:
+                    raise
+                unopened, no_key = (number, digest), error
+                continue
+            repository.id = repository.id or issue["repository"]
+            self.follow(issue, newest or unopened, key)
+            newest = (number, digest)
+        if newest is None:
+            raise no_key or Refused("the roster is missing, so that nobody's records count")
+        self.number = newest[0]
+        certificates = "\n".join(m["certificate"] for m in self.members.values())
+        repository.pgp.trust(certificates.encode("utf-8"), "roster/%d" % self.number)
+        self.hear(repository)
+
+    def follow(self, issue, before, key):
+        """Takes an issue that follows the one before."""
+        number, digest = before or (0, None)
+        if issue["number"] != number + 1 or key != "roster/%d" % issue["number"]:
+            raise Refused("roster/%d is missing, or another issue stands there: the chain of rosters is broken" % (number + 1))
+        if issue.get("previous") != digest:
+            raise Refused("%s does not follow the issue before it, which has another SHA-256 than it names" % key)
+        members = {m["fingerprint"]: m for m in issue["members"]}
+        if len(members) != len(issue["members"]):
+            raise Refused("%s names a key twice" % key)
+        for fingerprint, old in self.members.items():
+            if fingerprint not in members or members[fingerprint]["role"] != old["role"]:
+                raise Refused("%s lost the key %s, or changed its role" % (key, fingerprint))
+        self.members, self.issued = members, issue["issued"]
+
+    def hear(self, repository):
+        """Reads the owner's words for records of keys that were revoked."""
+        for name in repository.names("vouched"):
+            try:
+                self.vouched.update(repository.record("vouched/" + name, "vouched")["records"])
+            except (Damage, Refused, ValueError, KeyError) as error:
+                say("note: a word of the owner cannot be used, and the records that it stands for do not count: %s" % error)
+
+    def problem(self, record, signer, at):
+        """The reason why a good signature on a record does not count, whatever else is known; None if there is none."""
+        member, roles = self.members.get(signer), SIGNERS[record["holdfast"]]
+        if member is None:
+            return "signed by %s, a key that the roster does not name" % signer
+        if member["role"] not in roles:
+            return "signed by %s, a key of the role %s; only %s may sign it" % (signer, member["role"], " or ".join(roles))
+        if None not in (member.get("sites"), record.get("site")) and record["site"] not in member["sites"]:
+            return "signed by %s, which the roster does not have at the site %s" % (signer, shown(record["site"]))
+        if at < seconds(member["from"]) or (member.get("until") and at > seconds(member["until"])):
+            return "signed by %s outside the time that the roster gives this key" % signer
+        return None
+
+    def revoked(self, signer):
+        """The time at which a key was revoked as stolen, if it was."""
+        return self.members[signer].get("revoked")
 
 
 # --- the repository --------------------------------------------------------------------------------------------------
@@ -185,11 +297,24 @@ class Repository:
         self.pgp = OpenPgp(options)
         self.cache = max(2, options.cache)
         self.threads = max(1, options.threads)
-        self.id = None
+        self.allow_unsigned, self.accept_revoked = options.allow_unsigned, options.accept_revoked
+        self.id, self.roster, self.told = None, None, set()
         path = self.path("repository.pgp")
         if not os.path.exists(path):
             raise Refused("%s is no Holdfast repository: it has no repository.pgp (use --repository DIR)" % self.root)
-        self.id = self.record("repository.pgp", "repository")["repository"]
+        if not options.owner and not self.allow_unsigned and not self.pgp.command:
+            raise Refused("the owner's public key is needed to tell genuine records from forged ones: --owner owner.pub.asc, "
+                          "or its fingerprint if gpg has it")
+        self.owner = self.pgp.owner(options.owner) if options.owner and not self.pgp.command else set()
+        try:
+            self.id = self.record("repository.pgp", "repository")["repository"]
+        except NoKey:
+            # A backup key that was made later: the roster names the repository, too.
+            if not self.owner:
+                raise
+        if self.owner:
+            self.roster = Roster(self)
+            say("note: roster %d, issued %s, says whose records count" % (self.roster.number, self.roster.issued))
 
     def path(self, key):
         return os.path.join(self.root, *key.split("/"))
@@ -204,16 +329,78 @@ class Repository:
             raise Damage("%s is larger than any object of its kind" % key)
         return data
 
+    def names(self, directory):
+        """Names of the objects there. One with `#` is an unfinished upload."""
+        try:
+            return sorted(name for name in os.listdir(self.path(directory)) if "#" not in name)
+        except FileNotFoundError:
+            return []
+
+    def numbers(self, directory):
+        return sorted(int(n) for n in self.names(directory) if n.isdigit() and str(int(n)) == n)
+
     def record(self, key, kind):
-        plain = self.pgp.open_signed(self.read(key, RECORD_MAX), RECORD_MAX, key)
+        sealed = self.read(key, RECORD_MAX)
+        try:
+            plain, signer, at, problem = self.pgp.open_signed(sealed, RECORD_MAX)
+        except (Damage, Refused) as error:
+            raise type(error)("%s: %s" % (key, error))
+        self.judge(key, problem)
         record = json.loads(plain.decode("utf-8"))
-        if record.get("holdfast") != kind:
-            raise Refused("%s holds a %r record: it was put there by mistake or to deceive" % (key, record.get("holdfast")))
+        if not isinstance(record, dict) or record.get("holdfast") != kind:
+            raise Refused("%s holds no record of the kind %s: it was put there by mistake or to deceive" % (key, kind))
         if record["version"] > FORMAT_VERSION:
             raise Refused("%s has format version %d: use a newer restore.py" % (key, record["version"]))
         if self.id is not None and record["repository"] != self.id:
             raise Refused("%s belongs to another repository, %s" % (key, record["repository"]))
+        if not problem:
+            self.judge(key, self.intrusion(key, record, signer, at, hashlib.sha256(sealed).hexdigest()))
         return record
+
+    def judge(self, key, problem):
+        """Refuses a record with such a problem, or only warns if that was asked for."""
+        if problem and not self.allow_unsigned:
+            raise Refused("%s: %s (--allow-unsigned goes on all the same)" % (key, problem))
+        if problem:
+            self.warn("%s: %s. ANYBODY WHO COULD WRITE TO THIS REPOSITORY MAY HAVE MADE IT." % (key, problem))
+
+    def warn(self, text):
+        if text not in self.told:
+            self.told.add(text)
+            say("WARNING: %s" % text)
+
+    def intrusion(self, key, record, signer, at, digest):
+        """The reason why a good signature does not count, if it does not."""
+        if record["holdfast"] not in SIGNERS:
+            return None if signer in self.owner else "signed by %s, which is not the owner key" % signer
+        if self.roster is None:
+            return "signed by %s, and without --owner nobody can say whose key that is" % signer
+        problem = self.roster.problem(record, signer, at)
+        revoked = None if problem else self.roster.revoked(signer)
+        if revoked is None:
+            return problem
+        # The time in a signature is its maker's word. It counts if the owner or the scheduler saw the record as it is.
+        if at < seconds(revoked) and (digest in self.roster.vouched or self.is_named(record, digest)):
+            return None
+        theft = "signed by %s, a key that was revoked as stolen at %s: a thief may have made it, with any time in it" \
+            % (signer, revoked)
+        if not self.accept_revoked:
+            raise Refused("%s: %s. --accept-revoked takes it all the same: do so only for a backup that you know from before "
+                          "the theft, and look at what comes back with care" % (key, theft))
+        self.warn("%s: %s" % (key, theft))
+        return None
+
+    def is_named(self, record, digest):
+        """Tells whether the scheduler saw a manifest as it is: the restore point of its run names its SHA-256."""
+        if record["holdfast"] != "manifest":
+            return False
+        try:
+            point = self.record("runs/%s/restore-point" % record["run"], "restore-point")
+        except (Damage, Refused, ValueError, KeyError):
+            return False
+        good = [a["status"]["good"]["manifest"] for a in point["artefacts"]
+                if a["artefact"]["id"] == record["artefact"] and "good" in a["status"]]
+        return point["run"] == record["run"] and digest in good
 
     def ids(self):
         try:
@@ -614,9 +801,12 @@ def arguments():
     parser.add_argument("--homedir", metavar="DIR", help="gpg's home with the secret backup key")
     parser.add_argument("--passphrase-file", metavar="FILE",
                         help="where gpg finds the secret key's passphrase (default: gpg asks)")
-    parser.add_argument("--signer", action="append", default=[], metavar="FINGERPRINT",
-                        help="accept records signed by this key alone (the pipeline key; repeatable)")
-    parser.add_argument("--allow-unsigned", action="store_true", help="go on without a good signature: a last resort")
+    parser.add_argument("--owner", metavar="FILE", help="the owner's public key, or its fingerprint if gpg has it: it says "
+                        "whose records count")
+    parser.add_argument("--accept-revoked", action="store_true",
+                        help="take records of keys that were revoked as stolen, which a thief may have made")
+    parser.add_argument("--allow-unsigned", action="store_true",
+                        help="go on without a signature that counts, and without --owner: a last resort")
     parser.add_argument("--decrypt-with", metavar="COMMAND",
                         help="in place of gpg: reads a sealed object, writes the plaintext (profile rfc9580)")
     parser.add_argument("--cache", type=int, default=8, metavar="PACKS", help="packs kept in memory (default 8)")

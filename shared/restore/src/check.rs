@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use holdfast_format::{Digest, Level, ObjectKey, StreamFormat};
-use holdfast_sealing::Recipients;
 
 use crate::passes::each;
 use crate::progress::{Limits, Progress};
@@ -25,8 +24,6 @@ use survey::Survey;
 pub struct CheckOptions<'a> {
     /// Memory and threads.
     pub limits: Limits,
-    /// The recipients that every pack must be sealed to, if that is to be proven.
-    pub recipients: Option<&'a Recipients>,
     /// Further places to look for `pg_restore`.
     pub client_dirs: &'a [PathBuf],
     /// The object that stands where the manifest says that its predecessor is.
@@ -45,8 +42,8 @@ pub enum Previous {
 
 /// Checks an artefact whose manifest was read with a good signature. Blocks: call it on a thread that may.
 ///
-/// - `integrity`: every object is there with its size and SHA-256; contents can be read, and fit the packs and the manifest;
-///   the predecessor is the one that the manifest names.
+/// - `integrity`: every object is there with its size and SHA-256; every pack is sealed to all readers that the manifest
+///   names; contents can be read, and fit the packs and the manifest; the predecessor is the one that the manifest names.
 /// - `decrypt`: also, every pack opens; every chunk has its id, and the whole stream its digest; headers of a tar agree with
 ///   the contents; `pg_restore` reads a dump to its end. Each pack is read and decrypted once.
 /// - `restore` checks as `decrypt` does. Restoring is on the caller, who has the room for it: see
@@ -63,7 +60,7 @@ pub fn check(
 ) -> Result<CheckReport, CheckError> {
     let findings = Findings::default();
     check_previous(origin, options.previous, &findings);
-    let examined = Examined::new(origin.packs, options.recipients, &findings);
+    let examined = Examined::new(origin.packs, &origin.manifest.captured.readers, &findings);
     let inside = Origin {
         packs: &examined,
         ..origin
@@ -83,8 +80,7 @@ pub fn check(
             }
         },
     }
-    let recipients_proven = options.recipients.is_some() && examined.all_proven();
-    Ok(findings.report(progress.read(), recipients_proven))
+    Ok(findings.report(progress.read(), examined.all_proven()))
 }
 
 fn check_previous(origin: Origin<'_>, previous: Previous, findings: &Findings) {

@@ -88,6 +88,16 @@ pub enum KeyError {
         /// The file of the keys.
         origin: String,
     },
+    /// More than one certificate where one is needed.
+    #[error(
+        "{origin} holds several certificates, {}; leave the one that is meant in the file",
+        fingerprints.join(", ")
+    )]
+    SeveralCertificates {
+        /// The file of the certificates.
+        origin: String,
+        fingerprints: Vec<String>,
+    },
     /// The secret key is locked, and no passphrase was given.
     #[error("{origin}: the secret key {fingerprint} is locked; give its passphrase")]
     PassphraseNeeded {
@@ -126,6 +136,7 @@ impl Retryable for KeyError {
             | Self::NotSecret { .. }
             | Self::NotPublic { .. }
             | Self::SeveralKeys { .. }
+            | Self::SeveralCertificates { .. }
             | Self::PassphraseNeeded { .. }
             | Self::WrongPassphrase { .. }
             | Self::UserId

@@ -22,8 +22,10 @@ const USER_ID_LENGTH: usize = 200;
 pub enum KeyPurpose {
     /// Opens backups: an encryption subkey. Its secret part belongs to the operator and the verifier.
     Backup,
-    /// Signs records and reads metadata: a signing and an encryption subkey. Its secret part is on the services.
-    Pipeline,
+    /// Reads metadata: an encryption subkey. Its secret part is on the services.
+    Reader,
+    /// Signs: a signing subkey. The owner key and the keys of roles are such.
+    Signing,
 }
 
 /// A new key pair. `Debug` leaves the secret part out.
@@ -80,13 +82,11 @@ fn build(
         .set_creation_time(now)
         .set_primary_key_flags(KeyFlags::empty().set_certification())
         .add_userid(user_id);
-    if purpose == KeyPurpose::Pipeline {
-        builder = builder.add_signing_subkey();
-    }
-    builder
-        .add_subkey(encryption, None, None)
-        .set_password(passphrase.map(Password::from))
-        .generate()
+    builder = match purpose {
+        KeyPurpose::Backup | KeyPurpose::Reader => builder.add_subkey(encryption, None, None),
+        KeyPurpose::Signing => builder.add_signing_subkey(),
+    };
+    builder.set_password(passphrase.map(Password::from)).generate()
 }
 
 fn export(cert: &Cert, revocation: Signature) -> anyhow::Result<GeneratedKey> {

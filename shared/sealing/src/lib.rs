@@ -6,7 +6,7 @@
 //!   [`sign_and_seal`] makes the signed records (manifests, restore points).
 //! - [`SecretKeys`] open what was sealed. [`open_signed`] opens a record and insists on one good signature of a
 //!   [`TrustedSigners`] member.
-//! - [`generate`] makes a backup key or a pipeline key.
+//! - [`generate`] makes a key.
 //!
 //! Every sealed object is one complete OpenPGP message, so any OpenPGP program can open it without Holdfast. The
 //! [`Profile`] decides which programs: with [`Profile::Gnupg`], also GnuPG 2.2. The packet format is always pinned by the
@@ -36,7 +36,7 @@ pub use error::{KeyError, OpenError, SealError};
 pub use generate::{GeneratedKey, KeyPurpose, generate};
 pub use holdfast_format::Profile;
 pub use opening::Opening;
-pub use packets::recipients_of;
+pub use packets::{missing_readers, recipients_of};
 pub use recipients::Recipients;
 pub use seal::{PackSealer, seal, seal_stream};
 pub use secret::SecretKeys;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::anyhow;
 use sequoia_openpgp::{
-    KeyHandle, KeyID, Packet,
+    Fingerprint, KeyHandle, KeyID, Packet,
     packet::PKESK,
     parse::{Dearmor, PacketParserBuilder, PacketParserResult, Parse},
 };
@@ -21,6 +21,24 @@ pub fn recipients_of(sealed: &[u8]) -> Result<Vec<String>, OpenError> {
     contain(|| key_packets(sealed))
         .map(|packets| key_ids(&packets))
         .map_err(|source| OpenError::Damaged { source })
+}
+
+/// Returns those of `readers` that an object was *not* sealed to. They are fingerprints of encryption keys, as
+/// [`Recipients::readers`](crate::Recipients::readers) gives them. A beginning of the object suffices, and no secret key is
+/// needed.
+///
+/// # Errors
+/// [`OpenError::Damaged`] if the bytes are not the beginning of an encrypted message.
+pub fn missing_readers(sealed: &[u8], readers: &[String]) -> Result<Vec<String>, OpenError> {
+    let present = recipients_of(sealed)?;
+    let is_present = |reader: &str| id_of(reader).is_some_and(|id| present.contains(&id));
+    Ok(readers.iter().filter(|reader| !is_present(reader)).cloned().collect())
+}
+
+/// The id of the key with this fingerprint.
+fn id_of(fingerprint: &str) -> Option<String> {
+    let fingerprint: Fingerprint = fingerprint.parse().ok()?;
+    Some(KeyID::from(&fingerprint).to_hex())
 }
 
 /// Reads the PKESKs in front of the encryption container; at least one.

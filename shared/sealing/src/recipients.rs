@@ -1,13 +1,19 @@
 //! The public certificates that objects are sealed to.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use sequoia_openpgp::Cert;
 
 use crate::{
     KeyError, OpenError,
     certs::{self, Ability, BYTES, PublicKey, Sourced},
-    packets::recipients_of,
+    packets::missing_readers,
 };
 
 /// One certificate with the keys of it that are encrypted to.
@@ -58,6 +64,14 @@ impl Recipients {
             found.extend(certs::parse(BYTES, bytes)?);
         }
         Self::from_certs(found, now)
+    }
+
+    /// Loads the public part of a secret key, to seal to its holder.
+    ///
+    /// # Errors
+    /// As [`from_files`](Self::from_files), except that secret keys are expected.
+    pub fn of_secret_key(path: &Path, now: SystemTime) -> Result<Self, KeyError> {
+        Self::from_certs(certs::read(path)?, now)
     }
 
     pub(crate) fn from_certs(found: Vec<Sourced>, now: SystemTime) -> Result<Self, KeyError> {
@@ -111,6 +125,29 @@ impl Recipients {
         self.members.keys().cloned().collect()
     }
 
+    /// Upper-case hexadecimal fingerprints of the keys of these certificates that objects are sealed to, mostly subkeys,
+    /// sorted, without duplicates. A subkey that was replaced within its certificate makes another set: whoever has only the
+    /// new one does not open what was sealed before.
+    #[must_use]
+    pub fn readers(&self) -> Vec<String> {
+        let keys = self.members.values().flat_map(|member| &member.keys);
+        let mut all: Vec<String> = keys.map(|key| key.fingerprint().to_hex()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The certificates by fingerprint, sorted, each with those of [`readers`](Self::readers) that are keys of it.
+    #[must_use]
+    pub fn readers_of_each(&self) -> Vec<(String, Vec<String>)> {
+        let of = |member: &Arc<Recipient>| {
+            let mut readers: Vec<String> = member.keys.iter().map(|key| key.fingerprint().to_hex()).collect();
+            readers.sort();
+            (member.fingerprint.clone(), readers)
+        };
+        self.members.values().map(of).collect()
+    }
+
     /// Number of certificates; at least one.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -153,20 +190,13 @@ impl Recipients {
         Ok(())
     }
 
-    /// Returns the fingerprints of the certificates that a sealed object was *not* encrypted to. A beginning of the
-    /// object that holds its key packets suffices (64 KiB).
+    /// Returns those of [`readers`](Self::readers) that a sealed object was *not* encrypted to. A beginning of the object
+    /// that holds its key packets suffices (64 KiB).
     ///
     /// # Errors
     /// [`OpenError::Damaged`] if the bytes are not the beginning of an encrypted message.
     pub fn missing_in(&self, sealed: &[u8]) -> Result<Vec<String>, OpenError> {
-        let present = recipients_of(sealed)?;
-        let reached = |member: &Recipient| member.keys.iter().any(|key| present.contains(&key.keyid().to_hex()));
-        Ok(self
-            .members
-            .values()
-            .filter(|m| !reached(m))
-            .map(|m| m.fingerprint.clone())
-            .collect())
+        missing_readers(sealed, &self.readers())
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &Recipient> {

@@ -112,6 +112,24 @@ impl SecretKeys {
         all
     }
 
+    /// Upper-case hexadecimal fingerprints of the unlocked keys, mostly subkeys, sorted, without duplicates. What was sealed
+    /// to one of them can be opened.
+    #[must_use]
+    pub fn readers(&self) -> Vec<String> {
+        let keys = self.inner.holders.iter().flat_map(|holder| &holder.keys);
+        let mut all: Vec<String> = keys.map(|key| key.public().fingerprint().to_hex()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Returns the one key with this fingerprint, as [`readers`](Self::readers) gives it; `None` if it is not among these.
+    #[must_use]
+    pub fn only(&self, reader: &str) -> Option<Self> {
+        let holder = self.inner.holders.iter().find_map(|holder| holder.only(reader))?;
+        Some(Self::with(vec![holder]))
+    }
+
     /// Returns the number of secret-key operations done so far: one per distinct session key, unless more than 64 are
     /// in use.
     #[must_use]
@@ -224,6 +242,18 @@ impl fmt::Debug for SecretKeys {
 }
 
 impl Holder {
+    fn only(&self, reader: &str) -> Option<Self> {
+        let key = self
+            .keys
+            .iter()
+            .find(|key| key.public().fingerprint().to_hex() == reader)?;
+        Some(Self {
+            cert: self.cert.clone(),
+            keys: vec![key.clone()],
+            locked: Vec::new(),
+        })
+    }
+
     fn unlock(cert: Cert, origin: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
         let fingerprint = cert.fingerprint().to_hex();
         if !cert.is_tsk() {

@@ -1,8 +1,8 @@
-//! Signs records with the pipeline key.
+//! Signs records.
 
 use std::{fmt, io::Write, path::Path, sync::Arc, time::SystemTime};
 
-use sequoia_openpgp::{Cert, crypto::KeyPair, serialize::stream, types::HashAlgorithm};
+use sequoia_openpgp::{crypto::KeyPair, serialize::stream, types::HashAlgorithm};
 
 use crate::{
     KeyError, PackSealer, Profile, Recipients, SealError,
@@ -19,19 +19,17 @@ pub struct Signer {
 
 struct Inner {
     keypair: KeyPair,
-    cert: Cert,
     fingerprint: String,
     origin: String,
     expires: Option<SystemTime>,
-    recipients: Recipients,
 }
 
 impl Signer {
     /// Loads the one secret key in the file and unlocks its newest signing key.
     ///
     /// # Errors
-    /// [`KeyError`] if the file holds no secret key or several; if the key is expired at `now`, revoked, cannot sign or
-    /// has no encryption subkey; if the passphrase is missing or wrong.
+    /// [`KeyError`] if the file holds no secret key or several; if the key is expired at `now`, revoked or cannot sign; if
+    /// the passphrase is missing or wrong.
     pub fn from_file(path: &Path, passphrase: Option<&str>, now: SystemTime) -> Result<Self, KeyError> {
         Self::from_certs(certs::read(path)?, passphrase, now)
     }
@@ -60,16 +58,12 @@ impl Signer {
             return Err(KeyError::NotSecret { origin, fingerprint });
         };
         let keypair = unlock(key, passphrase).map_err(|fault| fault.into_error(&origin, &fingerprint))?;
-        let recipients = Recipients::from_certs(vec![(cert.clone(), origin.clone())], now)?;
-        let cert = cert.strip_secret_key_material();
         Ok(Self {
             inner: Arc::new(Inner {
                 keypair,
-                cert,
                 fingerprint,
                 origin,
                 expires,
-                recipients,
             }),
         })
     }
@@ -80,14 +74,10 @@ impl Signer {
         &self.inner.fingerprint
     }
 
-    /// The signer's own certificate, to seal to.
+    /// Returns the time at which the signing key expires; `None` means never. For warning ahead.
     #[must_use]
-    pub fn recipients(&self) -> Recipients {
-        self.inner.recipients.clone()
-    }
-
-    pub(crate) fn cert(&self) -> &Cert {
-        &self.inner.cert
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.inner.expires
     }
 
     fn check(&self, now: SystemTime) -> Result<(), SealError> {

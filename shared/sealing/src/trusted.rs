@@ -1,11 +1,14 @@
 //! The certificates whose signatures count.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sequoia_openpgp::{Cert, KeyHandle};
 
 use crate::{
-    KeyError, Recipients, Signer,
+    KeyError,
     certs::{self, BYTES, Sourced},
 };
 
@@ -29,28 +32,28 @@ impl TrustedSigners {
         Ok(Self::from_certs(found))
     }
 
+    /// Loads the one certificate in a file.
+    ///
+    /// # Errors
+    /// As [`from_files`](Self::from_files); [`KeyError::SeveralCertificates`].
+    pub fn one_from_file(path: &Path) -> Result<Self, KeyError> {
+        let one = Self::from_certs(certs::read(path)?);
+        let fingerprints = one.fingerprints();
+        if fingerprints.len() == 1 {
+            return Ok(one);
+        }
+        Err(KeyError::SeveralCertificates {
+            origin: path.display().to_string(),
+            fingerprints,
+        })
+    }
+
     /// Loads certificates like [`from_files`](Self::from_files), from the contents of one such file.
     ///
     /// # Errors
     /// As [`from_files`](Self::from_files).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
         Ok(Self::from_certs(certs::parse(BYTES, bytes)?))
-    }
-
-    /// Trusts the signatures of these certificates.
-    #[must_use]
-    pub fn from_recipients(recipients: &Recipients) -> Self {
-        Self {
-            certs: Arc::new(recipients.members().map(|member| member.cert.clone()).collect()),
-        }
-    }
-
-    /// Trusts the signatures of this signer.
-    #[must_use]
-    pub fn from_signer(signer: &Signer) -> Self {
-        Self {
-            certs: Arc::new(vec![signer.cert().clone()]),
-        }
     }
 
     fn from_certs(found: Vec<Sourced>) -> Self {

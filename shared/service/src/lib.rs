@@ -14,6 +14,7 @@ mod process;
 mod progress;
 mod proven_facts;
 mod reconcile;
+mod seen;
 mod serve;
 mod stage;
 
@@ -22,11 +23,13 @@ pub use harden::{HardenError, harden};
 pub use in_memory::is_in_memory;
 pub use job::JobError;
 pub use open::{
-    OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, secret_keys, target_place,
+    OpenError, bus_options, open_bus, open_place, open_repository, repository_keys, role_keys, secret_keys,
+    target_place,
 };
 pub use process::{exit_code, run_process, shutdown_signal};
 pub use progress::ProgressTeller;
 pub use proven_facts::{ProvenFacts, none_if_damaged, proven_facts};
 pub use reconcile::{Reconciler, unfinished};
+pub use seen::check_roster_seen;
 pub use serve::{Serving, serve};
 pub use stage::{Stage, WorkerSpec};

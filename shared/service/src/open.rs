@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use holdfast_bus::{Auth, Bus, BusError, BusOptions};
-use holdfast_config::{PlaceUrl, S3Options, Secret, Settings, Target};
+use holdfast_config::{Encryption, PlaceUrl, S3Options, Secret, Settings, Target};
 use holdfast_fault::{Retry, Retryable};
-use holdfast_format::PlaceName;
+use holdfast_format::{PlaceName, Role};
 use holdfast_repository::{Repository, RepositoryError, RepositoryKeys};
 use holdfast_sealing::{KeyError, Recipients, SecretKeys, Signer, TrustedSigners};
 use holdfast_storage::{Place, PlaceOptions, StorageError};
 use secrecy::SecretString;
+
+use crate::seen::check_roster_seen;
 
 /// The reason why something that the configuration names cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -160,15 +162,14 @@ pub fn secret_keys(settings: &Settings) -> Result<Option<SecretKeys>, KeyError> 
     SecretKeys::from_files(&section.secret_keys, passphrase).map(Some)
 }
 
-/// Reads the keys that services hold: public backup keys, and the pipeline key. Recipients that expire within 30 days are
-/// warned of; expired ones are refused.
+/// Reads the keys that services hold: public backup keys, the owner's certificate, the reader key, and those role keys that
+/// are there. Recipients that expire within 30 days are warned of; expired ones are refused.
 ///
 /// # Errors
 /// [`OpenError::Keys`], which names the setting, the file and the rule.
 pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError> {
     let section = &settings.encryption;
     let now = SystemTime::now();
-    let passphrase = section.pipeline_key_passphrase.as_ref().map(Secret::expose);
     let named = |setting| move |source| OpenError::Keys { setting, source };
     let recipients = Recipients::from_files(&section.recipients, now).map_err(named("encryption.recipients"))?;
     for (fingerprint, at) in recipients.expiring_before(now + Duration::from_secs(30 * 86_400)) {
@@ -179,22 +180,33 @@ pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError>
             "a backup key expires soon: add its successor to encryption.recipients"
         );
     }
-    let of_pipeline = named("encryption.pipeline_key");
-    let signer = Signer::from_file(&section.pipeline_key, passphrase, now).map_err(of_pipeline)?;
-    let pipeline = std::slice::from_ref(&section.pipeline_key);
-    let secret = SecretKeys::from_files(pipeline, passphrase).map_err(of_pipeline)?;
-    let mut trusted = TrustedSigners::from_signer(&signer);
-    if !section.trusted_signers.is_empty() {
-        let more = TrustedSigners::from_files(&section.trusted_signers);
-        trusted.add(&more.map_err(named("encryption.trusted_signers"))?);
-    }
+    let owner = TrustedSigners::one_from_file(&section.owner);
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    let reader_file = std::slice::from_ref(&section.reader_key);
+    let of_reader = named("encryption.reader_key");
     Ok(RepositoryKeys {
-        signer: Some(signer),
-        secret,
+        owner: owner.map_err(named("encryption.owner"))?,
+        signers: role_keys(section, now).map_err(named("encryption.role_keys"))?,
+        secret: SecretKeys::from_files(reader_file, passphrase).map_err(of_reader)?,
+        reader: Some(Recipients::of_secret_key(&section.reader_key, now).map_err(of_reader)?),
         recipients: Some(recipients),
-        trusted,
         profile: section.profile,
     })
+}
+
+/// Reads the secret role keys that are in their folder. An empty file, as Compose wants for a secret that is elsewhere, is
+/// none.
+///
+/// # Errors
+/// [`KeyError`], which names the file.
+pub fn role_keys(section: &Encryption, now: SystemTime) -> Result<Vec<Signer>, KeyError> {
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    let files = Role::ALL.iter().map(|role| section.role_key(*role));
+    let is_there = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|meta| meta.len() > 0);
+    files
+        .filter(is_there)
+        .map(|file| Signer::from_file(&file, passphrase, now))
+        .collect()
 }
 
 /// The repository that the configuration names, with its keys.
@@ -204,9 +216,10 @@ pub fn repository_keys(settings: &Settings) -> Result<RepositoryKeys, OpenError>
 pub async fn open_repository(settings: &Settings) -> Result<Repository, OpenError> {
     let keys = repository_keys(settings)?;
     let place = open_place(settings).await?;
-    Repository::open(place, keys)
-        .await
-        .map_err(|e| OpenError::Repository(Box::new(e)))
+    let fault = |error| OpenError::Repository(Box::new(error));
+    let repository = Repository::open(place, keys).await.map_err(fault)?;
+    check_roster_seen(&settings.state_dir, &repository).map_err(fault)?;
+    Ok(repository)
 }
 
 /// Makes a folder that only this user can look into.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use holdfast_config::{SecretSection, Settings};
+use holdfast_format::Role;
 use holdfast_telemetry::http::{self, Health};
 use tokio_util::sync::CancellationToken;
 
@@ -49,8 +50,9 @@ const NEEDED: [SecretSection; 3] = [
 ];
 
 /// Runs one service until it is told to end: loads the configuration (with the secrets that every service needs, and those of
-/// `further` alone), starts telemetry, opens repository and bus, and serves the stages that `stages` makes. It may tell its own health besides theirs.
-pub fn run_process<F>(service: &'static str, further: &[SecretSection], stages: F) -> ExitCode
+/// `further` alone), starts telemetry, opens repository and bus, and serves the stages that `stages` makes. It may tell its
+/// own health besides theirs. The service must have a key of its role.
+pub fn run_process<F>(service: &'static str, role: Role, further: &[SecretSection], stages: F) -> ExitCode
 where
     F: AsyncFnOnce(&Context, &Health) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
 {
@@ -59,10 +61,16 @@ where
         Ok(runtime) => runtime,
         Err(error) => return exit_code(Err(error.into())),
     };
-    exit_code(runtime.block_on(run(service, &args, further, stages)))
+    exit_code(runtime.block_on(run(service, role, &args, further, stages)))
 }
 
-async fn run<F>(service: &'static str, args: &ProcessArgs, further: &[SecretSection], stages: F) -> anyhow::Result<()>
+async fn run<F>(
+    service: &'static str,
+    role: Role,
+    args: &ProcessArgs,
+    further: &[SecretSection],
+    stages: F,
+) -> anyhow::Result<()>
 where
     F: AsyncFnOnce(&Context, &Health) -> anyhow::Result<Vec<Arc<dyn Stage>>>,
 {
@@ -74,6 +82,7 @@ where
         anyhow::anyhow!("nats.url is not set: a service of its own needs a NATS server; `holdfast up` runs without")
     })?;
     let cx = Context::open(settings.clone(), &bus_options(&settings, url.as_str(), service)).await?;
+    cx.repository.check_signs_as(role, &settings.site)?;
     let health = Health::default();
     let listening = match settings.telemetry.listen {
         Some(address) => Some(http::serve(address, health.clone(), cx.drain.clone().cancelled_owned()).await?),

@@ -124,7 +124,7 @@ impl Reader<'_> {
         };
         self.add(manifest.captured.finished, what);
         for verification in self.catalogue.verifications(artefact.id).await? {
-            if verification.good && verification.place == *repository.place().name() {
+            if verification.is_good() && verification.place == *repository.place().name() {
                 let what = What::ArtefactVerified {
                     artefact: artefact.id,
                     level: verification.level,
@@ -136,13 +136,13 @@ impl Reader<'_> {
     }
 }
 
-/// Takes a damaged record for a missing one, with a warning: one bad record of an earlier run must not keep others from
-/// going on. `holdfast doctor` and `holdfast verify --all` name it.
+/// Takes a record that cannot be used here for a missing one, with a warning: one record of an earlier run that is damaged, or
+/// that no key of this host opens, must not keep others from going on. `holdfast doctor` and `holdfast verify --all` name it.
 ///
 /// # Errors
 /// Any other error.
 pub fn none_if_damaged<T: Default>(error: RepositoryError) -> Result<T, RepositoryError> {
-    if !error.is_damage() {
+    if !error.is_unreadable() {
         return Err(error);
     }
     tracing::warn!(reason = %holdfast_fault::chain(&error), "a record is passed over");

@@ -1,5 +1,5 @@
 //! The dumper's question for databases in containers. The process that speaks to the engine answers it, sealed to the
-//! pipeline key that both have, so that no password stands in a message.
+//! reader key that both have, so that no password stands in a message.
 
 use std::time::Duration;
 

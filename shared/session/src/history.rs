@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use holdfast_format::PackId;
+use holdfast_format::{PackId, Profile};
 use holdfast_repository::{Latest, SealedManifest};
 use holdfast_service::JobError;
 use jiff::Timestamp;
@@ -44,7 +44,8 @@ impl History {
     }
 }
 
-/// The newest good artefact of the same name, if it is sealed to the same readers in the same way.
+/// The newest good artefact of the same name, if its packs are sealed to the same keys in the same way. The same
+/// certificates are not enough: a subkey may have been replaced within one of them.
 async fn parent(session: &Session) -> Result<Option<Parent>, JobError> {
     if session.expected.fresh || session.delivery >= WITHOUT_PARENT_FROM {
         return Ok(None);
@@ -54,12 +55,20 @@ async fn parent(session: &Session) -> Result<Option<Parent>, JobError> {
     let catalogue = &session.cx.catalogue;
     let newest = catalogue.newest(&session.source, artefact.kind, &artefact.name, run);
     let (recipients, profile) = session.cx.recipients()?;
-    let recipients = recipients.fingerprints();
-    let fits = |p: &SealedManifest| {
-        p.manifest.captured.recipients == recipients && p.manifest.captured.profile == profile.as_str()
+    let readers = recipients.readers();
+    let Some(newest) = newest.await? else {
+        return Ok(None);
     };
-    match newest.await?.filter(|newest| fits(newest)) {
-        Some(newest) => Ok(Parent::fetch(&session.cx, newest).await),
-        None => Ok(None),
+    if !fits(&newest, &readers, profile) {
+        let artefact = newest.manifest.captured.artefact;
+        tracing::info!(%artefact, "the newest backup is sealed to other keys or in another way, so it is no parent: all is stored anew");
+        return Ok(None);
     }
+    Ok(Parent::fetch(&session.cx, newest).await)
+}
+
+/// True if an artefact's packs are sealed to these keys, in this way.
+fn fits(newest: &SealedManifest, readers: &[String], profile: Profile) -> bool {
+    let captured = &newest.manifest.captured;
+    captured.readers == readers && captured.profile == profile.as_str()
 }

@@ -18,6 +18,10 @@ use crate::place::Place;
 pub enum Prefix {
     /// Every object of the format.
     All,
+    /// All issues of the roster.
+    Rosters,
+    /// The owner's words for records of revoked keys.
+    Vouched,
     /// All packs.
     Packs,
     /// All objects of all artefacts.
@@ -40,7 +44,9 @@ pub enum Prefix {
 
 /// The folders of the format. Only these are listed: a directory may hold more, such as `lost+found`, which nobody but
 /// root may enter.
-const FOLDERS: [Prefix; 7] = [
+const FOLDERS: [Prefix; 9] = [
+    Prefix::Rosters,
+    Prefix::Vouched,
     Prefix::Packs,
     Prefix::Artefacts,
     Prefix::Runs,
@@ -59,6 +65,8 @@ impl Prefix {
     fn path(self) -> Path {
         Path::from(match self {
             Self::All => String::new(),
+            Self::Rosters => "roster".to_owned(),
+            Self::Vouched => "vouched".to_owned(),
             Self::Packs => "packs".to_owned(),
             Self::Artefacts => "artefacts".to_owned(),
             Self::Artefact(id) => format!("artefacts/{id}"),

@@ -5,156 +5,264 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use holdfast_config::{Secret, Settings};
-use holdfast_sealing::{Profile, Recipients, SecretKeys, Signer, TrustedSigners, open_signed, seal, sign_and_seal};
+use holdfast_format::Role;
+use holdfast_sealing::{KeyError, Recipients, SecretKeys, Signer, TrustedSigners, seal};
 
+use super::readers::{self, AtHand, Unproven};
 use super::{Check, State};
 use crate::human;
 
 /// The time before a key's end from which on it is warned of.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
+/// The advice for a reader key that does not open what is sealed to it.
+const READER_ADVICE: &str = "take the file from a copy";
 /// The text that is sealed and opened as a test.
 const TEST: &[u8] = b"holdfast: a test message";
+/// The advice for a backup key that ends soon.
+const EXTEND: &str = "extend it, or add its successor to encryption.recipients";
+/// The advice for the reader key that ends soon.
+const EXTEND_READER: &str = "extend it, and put the new export in its place: from then on nothing is written any more";
+/// The advice for a role key that ends soon.
+const ROTATE: &str = "make its successor with `holdfast keys rotate`: from then on this role writes nothing any more";
 
-/// Looks at every key that the configuration names.
+/// The keys that a configuration names, looked at.
+pub(crate) struct Looked {
+    pub(crate) checks: Vec<Check>,
+    /// The secret backup keys that could be loaded.
+    pub(crate) at_hand: Vec<AtHand>,
+    /// Everyone whom backups are sealed to, if all of them can be.
+    pub(crate) recipients: Option<Recipients>,
+}
+
+/// Looks at every key that the configuration names, and proves what can be proven with the secret keys on this host.
 pub(crate) fn all(settings: &Settings) -> Vec<Check> {
+    let Looked {
+        mut checks,
+        at_hand,
+        recipients,
+    } = each(settings);
+    if let Some(recipients) = recipients {
+        let profile = settings.encryption.profile;
+        checks.extend(readers::prove(&recipients, profile, &at_hand, Unproven::Told));
+    }
+    checks
+}
+
+/// Looks at every key that the configuration names, one by one.
+pub(crate) fn each(settings: &Settings) -> Looked {
     let section = &settings.encryption;
     let now = SystemTime::now();
     let mut checks: Vec<Check> = section.recipients.iter().map(|path| recipient(path, now)).collect();
-    checks.extend(pipeline(settings, now));
-    for path in &section.trusted_signers {
-        let name = format!("encryption.trusted_signers {}", path.display());
-        checks.push(match TrustedSigners::from_files(std::slice::from_ref(path)) {
-            Ok(signers) => Check::ok(name, signers.fingerprints().join(", ")),
-            Err(error) => Check::error(name, &error),
-        });
-    }
-    checks.extend(backup(settings, now));
-    if section.recipients.len() == 1 && super::is_good(&checks) {
+    checks.push(owner(&section.owner));
+    checks.extend(reader(settings, now));
+    checks.extend(roles(settings, now));
+    let recipients = Recipients::from_files(&section.recipients, now).ok();
+    let at_hand = backup(settings, &mut checks);
+    checks.extend(unfit(recipients.as_ref(), &at_hand));
+    if recipients.as_ref().is_some_and(|all| all.len() == 1) && super::is_good(&checks) {
         checks.push(Check::warn(
             "encryption.recipients",
             "only one backup key: if its secret part is lost, so is every backup",
             "make a second one for an offline copy (`holdfast keys generate backup --name offline`) and name it too",
         ));
     }
-    checks
+    Looked {
+        checks,
+        at_hand,
+        recipients,
+    }
 }
 
 fn recipient(path: &Path, now: SystemTime) -> Check {
-    let name = format!("encryption.recipients {}", path.display());
+    let name = of_recipient(path);
     let recipients = match Recipients::from_files(&[path.to_owned()], now) {
         Ok(recipients) => recipients,
         Err(error) => return Check::error(name, &error),
     };
-    let found = recipients.fingerprints().join(", ");
-    match recipients.expiring_before(now + SOON).first() {
-        None => Check::ok(name, found),
-        Some((fingerprint, at)) => {
-            let at = jiff::Timestamp::try_from(*at).map(human::time).unwrap_or_default();
-            Check::warn(
-                name,
-                format!("{fingerprint} expires at {at}"),
-                "extend it, or add its successor to encryption.recipients",
-            )
-        }
+    let ends = ending(&name, &recipients.expiring_before(now + SOON), EXTEND);
+    ends.unwrap_or_else(|| Check::ok(name, recipients.fingerprints().join(", ")))
+}
+
+fn of_recipient(path: &Path) -> String {
+    format!("encryption.recipients {}", path.display())
+}
+
+/// Warns of keys that end soon.
+fn ending(name: &str, keys: &[(String, SystemTime)], advice: &str) -> Option<Check> {
+    let end = |(fingerprint, at): &(String, SystemTime)| {
+        let at = jiff::Timestamp::try_from(*at).map(human::time).unwrap_or_default();
+        format!("{fingerprint} expires at {at}")
+    };
+    let ends: Vec<String> = keys.iter().map(end).collect();
+    (!ends.is_empty()).then(|| Check::warn(name, ends.join("; "), advice))
+}
+
+/// Returns the end of a signing key, if it is before `until`.
+fn end_of_signer(signer: &Signer, until: SystemTime) -> Vec<(String, SystemTime)> {
+    let end = signer.expires().filter(|at| *at < until);
+    end.map(|at| (signer.fingerprint().to_owned(), at))
+        .into_iter()
+        .collect()
+}
+
+/// Tells of the keys that have ended or end soon: without them, nothing is backed up any more. Other faults are for
+/// [`all`] to tell.
+pub(crate) fn ends(settings: &Settings) -> Vec<Check> {
+    let section = &settings.encryption;
+    let now = SystemTime::now();
+    let end_of = |path: &PathBuf| {
+        let loaded = Recipients::from_files(std::slice::from_ref(path), now);
+        let keys = loaded.map(|recipients| recipients.expiring_before(now + SOON));
+        ended(&of_recipient(path), keys, EXTEND)
+    };
+    let mut checks: Vec<Check> = section.recipients.iter().filter_map(end_of).collect();
+    let reader = Recipients::of_secret_key(&section.reader_key, now);
+    let keys = reader.map(|reader| reader.expiring_before(now + SOON));
+    checks.extend(ended(&of_reader(settings), keys, EXTEND_READER));
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    for path in role_files(settings) {
+        let signer = Signer::from_file(&path, passphrase, now);
+        let keys = signer.map(|signer| end_of_signer(&signer, now + SOON));
+        checks.extend(ended(&of_role(&path), keys, ROTATE));
+    }
+    checks
+}
+
+/// Tells of keys that end soon, or that did not load since they have ended.
+fn ended(name: &str, keys: Result<Vec<(String, SystemTime)>, KeyError>, advice: &str) -> Option<Check> {
+    match keys {
+        Ok(keys) => ending(name, &keys, advice),
+        Err(error @ KeyError::Expired { .. }) => Some(Check::error(name, &error)),
+        Err(_) => None,
     }
 }
 
-fn pipeline(settings: &Settings, now: SystemTime) -> Vec<Check> {
+fn owner(path: &Path) -> Check {
+    let name = format!("encryption.owner {}", path.display());
+    match TrustedSigners::one_from_file(path) {
+        Ok(owner) => Check::ok(name, owner.fingerprints().join(", ")),
+        Err(error) => Check::error(name, &error),
+    }
+}
+
+fn of_reader(settings: &Settings) -> String {
+    format!("encryption.reader_key {}", settings.encryption.reader_key.display())
+}
+
+fn reader(settings: &Settings, now: SystemTime) -> Vec<Check> {
     let section = &settings.encryption;
-    let path = &section.pipeline_key;
-    let name = format!("encryption.pipeline_key {}", path.display());
-    let passphrase = section.pipeline_key_passphrase.as_ref().map(Secret::expose);
-    let loaded = Signer::from_file(path, passphrase, now)
-        .and_then(|signer| Ok((signer, SecretKeys::from_files(std::slice::from_ref(path), passphrase)?)));
-    let (signer, secret) = match loaded {
+    let path = &section.reader_key;
+    let name = of_reader(settings);
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    let loaded = SecretKeys::from_files(std::slice::from_ref(path), passphrase)
+        .and_then(|secret| Ok((secret, Recipients::of_secret_key(path, now)?)));
+    let (secret, public) = match loaded {
         Ok(both) => both,
         Err(error) => return vec![Check::error(name, &error)],
     };
-    let mut checks = vec![match signs_and_opens(&signer, &secret, settings.encryption.profile) {
-        Ok(()) => Check::ok(
+    let opened = seal(&public, section.profile, TEST)
+        .map_err(|error| holdfast_fault::chain(&error).to_string())
+        .and_then(|sealed| {
+            let opened = secret.open(&sealed, TEST.len());
+            opened.map_err(|error| holdfast_fault::chain(&error).to_string())
+        });
+    let mut checks = vec![match opened {
+        Ok(text) if text == TEST => Check::ok(
             &name,
-            format!("{}: signs and opens a test message", signer.fingerprint()),
+            format!("{}: opens a test message", public.fingerprints().join(", ")),
         ),
-        Err(why) => Check::fail(
-            &name,
-            why,
-            "take it from a copy; if there is none, make a new one (`holdfast keys generate pipeline`), name this one's public part in \
-             trusted_signers, and begin a new repository: the old one still restores, but takes nothing new",
-        ),
+        Ok(_) => Check::fail(&name, "a test message came back changed", READER_ADVICE),
+        Err(why) => Check::fail(&name, why, READER_ADVICE),
     }];
+    checks.extend(ending(&name, &public.expiring_before(now + SOON), EXTEND_READER));
     checks.extend(exposed(&name, path));
     checks
 }
 
-fn signs_and_opens(signer: &Signer, secret: &SecretKeys, profile: Profile) -> Result<(), String> {
-    let said = |error: &dyn std::error::Error| holdfast_fault::chain(error).to_string();
-    let sealed = sign_and_seal(signer, &signer.recipients(), profile, TEST).map_err(|e| said(&e))?;
-    let opened =
-        open_signed(secret, &TrustedSigners::from_signer(signer), &sealed, sealed.len()).map_err(|e| said(&e))?;
-    if opened.plaintext == TEST {
-        Ok(())
-    } else {
-        Err("a test message came back changed".to_owned())
-    }
+fn of_role(path: &Path) -> String {
+    format!("encryption.role_keys {}", path.display())
 }
 
-fn backup(settings: &Settings, now: SystemTime) -> Vec<Check> {
-    let section = &settings.verifier;
+/// Returns the files of those role keys that are on this host.
+fn role_files(settings: &Settings) -> Vec<PathBuf> {
+    let files = Role::ALL.iter().map(|role| settings.encryption.role_key(*role));
+    files
+        .filter(|path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0))
+        .collect()
+}
+
+/// Looks at each role key that is on this host.
+fn roles(settings: &Settings, now: SystemTime) -> Vec<Check> {
+    let section = &settings.encryption;
     let passphrase = section.passphrase.as_ref().map(Secret::expose);
     let mut checks = Vec::new();
+    for path in role_files(settings) {
+        let name = of_role(&path);
+        let signer = match Signer::from_file(&path, passphrase, now) {
+            Ok(signer) => signer,
+            Err(error) => {
+                checks.push(Check::error(&name, &error));
+                continue;
+            }
+        };
+        let ends = ending(&name, &end_of_signer(&signer, now + SOON), ROTATE);
+        checks.push(ends.unwrap_or_else(|| Check::ok(&name, signer.fingerprint().to_owned())));
+        checks.extend(exposed(&name, &path));
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok(
+            "encryption.role_keys",
+            format!("none in {}: this host writes no records", section.role_keys.display()),
+        ));
+    }
+    checks
+}
+
+/// Loads the secret backup keys that the configuration names.
+fn backup(settings: &Settings, checks: &mut Vec<Check>) -> Vec<AtHand> {
+    let section = &settings.verifier;
+    let passphrase = section.passphrase.as_ref().map(Secret::expose);
+    let mut at_hand = Vec::new();
     for path in &section.secret_keys {
         let name = format!("verifier.secret_keys {}", path.display());
         match SecretKeys::from_files(std::slice::from_ref(path), passphrase) {
-            Ok(secret) => checks.push(matching(&name, settings, &secret, now)),
-            Err(error) => checks.push(Check::error(&name, &error)),
+            Ok(keys) => {
+                checks.push(Check::ok(&name, keys.fingerprints().join(", ")));
+                checks.extend(exposed(&name, path));
+                at_hand.push(AtHand { name, keys });
+            }
+            Err(error) => {
+                checks.push(Check::error(&name, &error));
+                checks.extend(exposed(&name, path));
+            }
         }
-        checks.extend(exposed(&name, path));
     }
     if section.secret_keys.is_empty() {
         let found = "none on this host: it cannot read its own backups, and verifies their integrity alone";
         checks.push(Check::ok("verifier.secret_keys", found));
     }
-    checks
+    at_hand
 }
 
-/// Checks that the secret key opens what is sealed to the recipients.
-fn matching(name: &str, settings: &Settings, secret: &SecretKeys, now: SystemTime) -> Check {
-    let Ok(recipients) = Recipients::from_files(&settings.encryption.recipients, now) else {
-        return Check::ok(
-            name,
-            format!(
-                "{} (not tried: the recipients cannot be used)",
-                secret.fingerprints().join(", ")
-            ),
-        );
-    };
-    let opened = seal(&recipients, settings.encryption.profile, TEST)
-        .map_err(|error| holdfast_fault::chain(&error).to_string())
-        .and_then(|sealed| {
-            secret
-                .open(&sealed, TEST.len())
-                .map_err(|error| holdfast_fault::chain(&error).to_string())
-        });
-    match opened {
-        Ok(text) if text == TEST => Check::ok(
-            name,
-            format!("{}: opens a test message", secret.fingerprints().join(", ")),
-        ),
-        Ok(_) => Check::fail(
-            name,
-            "a test message came back changed",
-            "the key file is damaged: take it from a copy",
-        ),
-        Err(why) => Check::fail(
-            name,
-            format!("does not open what is sealed to encryption.recipients: {why}"),
-            "name the secret part of one of the recipients",
-        ),
+/// Tells of secret keys none of which opens what is sealed today. Some may be there for older backups alone.
+fn unfit(recipients: Option<&Recipients>, at_hand: &[AtHand]) -> Option<Check> {
+    let today = recipients?.readers();
+    let opens = |known: &AtHand| known.keys.readers().iter().any(|reader| today.contains(reader));
+    if at_hand.is_empty() || at_hand.iter().any(opens) {
+        return None;
     }
+    Some(Check::fail(
+        "verifier.secret_keys",
+        format!(
+            "none of them opens what is sealed to encryption.recipients: that takes the secret key {}",
+            today.join(" or ")
+        ),
+        "name the secret part of one of the recipients, as it is now",
+    ))
 }
 
 /// A secret key that others on this host can read. Root's group can read everything anyway.
-fn exposed(name: &str, path: &PathBuf) -> Option<Check> {
+fn exposed(name: &str, path: &Path) -> Option<Check> {
     let file = std::fs::metadata(path).ok()?;
     let mode = file.permissions().mode();
     let others = if file.gid() == 0 { 0o027 } else { 0o077 };

@@ -1,6 +1,7 @@
 //! The repository and its targets: reachable, writable, and what their clocks and disks say.
 
 use holdfast_config::{PlaceUrl, Settings, Target};
+use holdfast_format::Role;
 use holdfast_repository::{Catalogue, Repository};
 use holdfast_service::{open_place, repository_keys, target_place};
 use holdfast_storage::Place;
@@ -31,8 +32,9 @@ pub(crate) async fn all(settings: &Settings) -> Vec<Check> {
                     Ok(opened) => {
                         checks.push(Check::ok(
                             &name,
-                            format!("opens with the pipeline key, id {}", opened.id()),
+                            format!("opens with the reader key, id {}", opened.id()),
                         ));
+                        checks.extend(roles(settings, &opened));
                         checks.extend(records(&name, &opened).await);
                         repository = Some(opened);
                     }
@@ -66,6 +68,20 @@ fn retention(settings: &Settings) -> Option<Check> {
         "no schedule verifies: what nobody verified lets nothing older go, so places grow",
         "give a [[schedule]] verify = \"decrypt\", or \"integrity\" where there is no secret key",
     ))
+}
+
+/// Checks that the services of this host have keys that the roster lets sign. With a NATS server of its own each service may
+/// have its host, so a host is asked for the roles only of which it has a key.
+fn roles(settings: &Settings, repository: &Repository) -> Vec<Check> {
+    let section = &settings.encryption;
+    let is_alone = settings.nats.url.is_none();
+    let has_file = |role: Role| std::fs::metadata(section.role_key(role)).is_ok_and(|file| file.len() > 0);
+    let services = Role::ALL.iter().filter(|role| **role != Role::Operator);
+    let wanted = services.filter(|role| is_alone || has_file(**role));
+    wanted
+        .filter_map(|role| repository.check_signs_as(*role, &settings.site).err())
+        .map(|error| Check::error("encryption.role_keys", &error))
+        .collect()
 }
 
 /// Checks that the records of all runs can be read.

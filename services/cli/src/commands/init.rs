@@ -9,14 +9,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use clap::Args;
 use holdfast_config::{PlaceUrl, SecretSection, Settings};
-use holdfast_format::{ObjectKey, Site};
+use holdfast_format::{Member, ObjectKey, Role, Site};
 use holdfast_repository::Repository;
 use holdfast_restore::{RESTORE_MD, RESTORE_PY};
-use holdfast_sealing::{KeyPurpose, Recipients, generate};
+use holdfast_sealing::{KeyPurpose, Recipients, Signer, generate};
 use holdfast_service::{open_place, repository_keys};
 
-use crate::commands::keys::{make_private_dir, refuse_existing, write, write_new};
 use crate::error::file_error;
+use crate::key_files::{make_private_dir, member_of_file, refuse_existing, write, write_new};
 use crate::logs::Logs;
 use crate::output::Output;
 use crate::{CliError, Exit, Global};
@@ -94,22 +94,40 @@ struct Folder<'a> {
 }
 
 /// The keys that were there before.
-#[derive(Clone, Copy)]
 struct Present {
-    pipeline: bool,
-    backup: bool,
+    /// Names of keys whose public part was there.
+    public: Vec<String>,
     backup_secret: bool,
+}
+
+/// Returns the names of all keys that a deployment has, each with its purpose.
+fn key_names() -> impl Iterator<Item = (&'static str, KeyPurpose)> {
+    let roles = Role::ALL.iter().map(|role| (role.as_str(), KeyPurpose::Signing));
+    let others = [
+        ("owner", KeyPurpose::Signing),
+        ("reader", KeyPurpose::Reader),
+        ("backup", KeyPurpose::Backup),
+    ];
+    others.into_iter().chain(roles)
 }
 
 impl Present {
     /// Looks into a folder; an empty file, as Compose wants for a secret that is elsewhere, is no key.
     fn in_folder(keys: &Path) -> Self {
         let is_key = |name: &str| fs::metadata(keys.join(name)).is_ok_and(|file| file.is_file() && file.len() > 0);
+        let is_there = |name: &&str| is_key(&format!("{name}.pub.asc"));
         Self {
-            pipeline: is_key("pipeline.sec.asc"),
-            backup: is_key("backup.pub.asc"),
+            public: key_names()
+                .map(|(name, _)| name)
+                .filter(is_there)
+                .map(String::from)
+                .collect(),
             backup_secret: is_key("backup.sec.asc"),
         }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.public.iter().any(|known| known == name)
     }
 }
 
@@ -127,7 +145,19 @@ async fn make(args: &InitArgs, new: &Folder<'_>, made: &mut Made) -> Result<Repo
         &Settings::environment(),
         &[SecretSection::Repository, SecretSection::Encryption],
     )?;
-    make_repository(&settings, made).await
+    let members = members(keys, args.site.as_ref())?;
+    let owner = Signer::from_file(&keys.join("owner.sec.asc"), None, SystemTime::now());
+    let owner = owner.map_err(|error| CliError::keys("the owner key cannot sign the first roster", error))?;
+    make_repository(&settings, owner, members, made).await
+}
+
+/// Returns the members of the first roster: the keys of all roles. The producer's is for the site, if one is named.
+fn members(keys: &Path, site: Option<&Site>) -> Result<Vec<Member>, CliError> {
+    let member = |role: &Role| {
+        let sites = site.filter(|_| *role == Role::Producer).map(|site| vec![site.clone()]);
+        member_of_file(&keys.join(format!("{role}.pub.asc")), *role, sites)
+    };
+    Role::ALL.iter().map(member).collect()
 }
 
 /// Makes the keys that are neither there nor given.
@@ -139,11 +169,11 @@ fn make_keys(args: &InitArgs, new: &Folder<'_>, made: &mut Made) -> Result<(), C
         made.paths.extend(files.into_iter().map(PathBuf::from));
         Ok(())
     };
-    if !new.present.pipeline {
-        key("pipeline", KeyPurpose::Pipeline)?;
-    }
-    if args.recipients.is_empty() && !new.present.backup {
-        key("backup", KeyPurpose::Backup)?;
+    for (name, purpose) in key_names() {
+        let is_given = purpose == KeyPurpose::Backup && !args.recipients.is_empty();
+        if !is_given && !new.present.has(name) {
+            key(name, purpose)?;
+        }
     }
     Ok(())
 }
@@ -194,11 +224,16 @@ fn template(args: &InitArgs, new: &Folder<'_>) -> Result<Template, CliError> {
         state_dir,
         repository,
         recipients,
-        secret_elsewhere: new.present.backup && !new.present.backup_secret,
+        secret_elsewhere: new.present.has("backup") && !new.present.backup_secret,
     })
 }
 
-async fn make_repository(settings: &Settings, made: &mut Made) -> Result<Repository, CliError> {
+async fn make_repository(
+    settings: &Settings,
+    owner: Signer,
+    members: Vec<Member>,
+    made: &mut Made,
+) -> Result<Repository, CliError> {
     if let Some(path) = settings.repository.url.directory() {
         let new = !path.exists();
         // Parents too: this is the one moment at which a missing directory is no missing mount.
@@ -208,12 +243,18 @@ async fn make_repository(settings: &Settings, made: &mut Made) -> Result<Reposit
         }
     }
     let place = open_place(settings).await?;
-    let keys = repository_keys(settings)?;
-    let repository = Repository::create(place, keys, jiff::Timestamp::now()).await?;
+    let mut keys = repository_keys(settings)?;
+    keys.signers.push(owner);
+    let repository = Repository::create(place, keys, members, jiff::Timestamp::now()).await?;
     let written = write_guides(&repository).await;
     if written.is_err() {
         // Without its guides it is half-made, and it was made just now.
-        for key in [ObjectKey::RestoreGuide, ObjectKey::RestoreScript, ObjectKey::Repository] {
+        for key in [
+            ObjectKey::RestoreGuide,
+            ObjectKey::RestoreScript,
+            ObjectKey::Roster(1),
+            ObjectKey::Repository,
+        ] {
             if let Err(error) = repository.place().delete(&key).await {
                 tracing::warn!(object = %key, reason = %holdfast_fault::chain(&error), "an object of the new repository could not be removed again");
             }
@@ -262,30 +303,34 @@ fn next_steps(args: &InitArgs, new: &Folder<'_>, repository: &Repository) -> Str
     let keys = new.keys.display();
     let verb = |present| if present { "uses" } else { "made" };
     let mut text = format!(
-        "made {config}\n{} {keys}/pipeline.sec.asc, pipeline.pub.asc\nmade the repository {} at {}\n",
-        verb(new.present.pipeline),
+        "made {config}\n{} the keys of owner, reader and all roles in {keys}\nmade the repository {} at {}\n",
+        verb(new.present.has("owner")),
         repository.id(),
         repository.place().describe()
     );
-    if args.recipients.is_empty() && (!new.present.backup || new.present.backup_secret) {
+    let has_backup = new.present.has("backup");
+    if args.recipients.is_empty() && (!has_backup || new.present.backup_secret) {
         text.push_str(&format!(
             "{} {keys}/backup.sec.asc, backup.pub.asc\n\n\
              What to do next:\n\
              1. Say what to back up: edit {config}, then run `holdfast doctor`.\n\
-             2. Keep {keys}/backup.sec.asc and {keys}/pipeline.pub.asc offline, in two places: with them and any copy of\n   \
-                the repository everything can be restored; without backup.sec.asc nothing can.\n\
-             3. Then remove backup.sec.asc from this host and from [verifier] in {config}: whoever takes the host over\n   \
+             2. Take two files away from this host, each to two places offline:\n   \
+                {keys}/backup.sec.asc    it alone decrypts: without it nothing can be restored;\n   \
+                {keys}/owner.sec.asc     it says whose records count: with it a stolen key is revoked.\n   \
+                Keep owner.pub.asc with them: a restore on another machine needs it.\n\
+             3. Then remove both from this host, and backup.sec.asc from [verifier] in {config}: whoever takes the host over\n   \
                 cannot read its backups. While it is here, backups can be verified here by decrypting them.\n\
              4. Make a second key for an offline copy: `holdfast keys generate backup --name offline --dir {keys}`, and add\n   \
                 {keys}/offline.pub.asc to encryption.recipients.\n\
              5. `holdfast run --verify` makes the first backup.\n",
-            verb(new.present.backup)
+            verb(has_backup)
         ));
     } else {
         text.push_str(&format!(
             "\nWhat to do next:\n\
              1. Say what to back up: edit {config}, then run `holdfast doctor`.\n\
-             2. Keep {keys}/pipeline.pub.asc with your secret keys: both are needed for a restore on another machine.\n\
+             2. Take {keys}/owner.sec.asc away from this host, to two places offline: with it a stolen key is revoked.\n   \
+                Keep owner.pub.asc with your secret keys: a restore on another machine needs it.\n\
              3. `holdfast run --verify=integrity` makes the first backup. To verify by decrypting, name a secret key in [verifier].\n"
         ));
     }
@@ -319,12 +364,13 @@ mod tests {
     fn keys_that_were_made_before_are_used_and_missing_ones_made() {
         let dir = tempfile::tempdir().unwrap();
         let keys = dir.path().join("keys");
-        assert_eq!(holdfast(&keys, &["keys", "generate", "pipeline"]), Exit::Good);
+        assert_eq!(holdfast(&keys, &["keys", "generate", "reader"]), Exit::Good);
         let before = contents(&keys);
         assert_eq!(holdfast(dir.path(), &["init"]), Exit::Good);
         let after = contents(&keys);
         assert!(before.iter().all(|file| after.contains(file)), "the key was touched");
-        assert_eq!(after.len(), 6);
+        // Public, secret, and certificate of revocation, of owner, reader, backup and six roles.
+        assert_eq!(after.len(), 27);
         assert!(dir.path().join("repository/repository.pgp").is_file());
     }
 
@@ -346,7 +392,7 @@ mod tests {
     fn keys_outlive_an_init_that_fails() {
         let dir = tempfile::tempdir().unwrap();
         let keys = dir.path().join("keys");
-        assert_eq!(holdfast(&keys, &["keys", "generate", "pipeline"]), Exit::Good);
+        assert_eq!(holdfast(&keys, &["keys", "generate", "reader"]), Exit::Good);
         let before = contents(&keys);
         fs::write(dir.path().join("repository"), "a file is no place").unwrap();
         assert_ne!(holdfast(dir.path(), &["init"]), Exit::Good);

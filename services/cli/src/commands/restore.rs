@@ -72,7 +72,7 @@ pub(crate) struct FromArgs {
     #[arg(long, value_name = "PLACE", value_parser = parse::place, conflicts_with = "repository")]
     pub(crate) place: Option<PlaceName>,
     /// Read from this repository, without any configuration: a directory or s3://bucket/prefix. Needs --key, and the
-    /// public pipeline key beside it or as --signer. S3 credentials are taken from AWS_ACCESS_KEY_ID and its kin.
+    /// owner's public key beside it or as --owner. S3 credentials are taken from AWS_ACCESS_KEY_ID and its kin.
     #[arg(long, value_name = "URL", requires = "keys")]
     pub(crate) repository: Option<String>,
     #[command(flatten)]
@@ -147,7 +147,7 @@ impl FromArgs {
         let settings = access::load(global, sections)?;
         let logs = Logs::start(global, Some(&settings), None)?;
         let keys = self.keys.need(Some(&settings))?;
-        let access = Access::open_with(&settings, self.place.as_ref(), Some(&keys), &self.keys.signers).await?;
+        let access = Access::open_with(&settings, self.place.as_ref(), Some(&keys), self.keys.owner.as_deref()).await?;
         Ok(OpenPlace {
             settings: Some(settings),
             access,

@@ -1,7 +1,9 @@
 //! `holdfast show`: one artefact or one run in full.
 
 use clap::Args;
-use holdfast_format::{ArtefactKind, Failure, Hold, ImageInUse, Manifest, PlaceName, RunId, Verification, VolumeInfo};
+use holdfast_format::{
+    ArtefactKind, Failure, Hold, ImageInUse, Manifest, PlaceName, RunId, Verdict, Verification, VolumeInfo,
+};
 use holdfast_repository::{Catalogue, SealedManifest};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -73,7 +75,8 @@ pub(crate) async fn run(global: &Global, args: &ShowArgs) -> Result<Exit, CliErr
         }
         what => {
             let found = resolve::artefact(&access.catalogue, what, &ArtefactKind::ALL).await?;
-            let verifications = access.catalogue.verifications(found.manifest.captured.artefact).await?;
+            let id = found.manifest.captured.artefact;
+            let (verifications, _) = access.catalogue.readable_verifications(id).await?;
             let verifications = verifications.iter().map(|v| (**v).clone()).collect();
             let shown = ShownArtefact {
                 place,
@@ -233,6 +236,7 @@ fn artefact_text(out: Output, sealed: &SealedManifest, verifications: &[Verifica
         add_volume(&mut lines, volume);
     }
     lines.add("sealed to", captured.recipients.join(", "));
+    lines.add("readers", captured.readers.join(", "));
     let tools = captured.tools.iter().map(|(name, version)| format!("{name} {version}"));
     lines.add("made with", tools.collect::<Vec<_>>().join(", "));
     for warning in &m.warnings.first {
@@ -289,10 +293,10 @@ fn verifications_text(out: Output, verifications: &[Verification]) -> String {
     }
     let mut table = Table::new(&["verified", "place", "level", "result", ">read"]);
     for v in verifications {
-        let result = if v.good {
-            "good".to_owned()
-        } else {
-            format!("BAD: {}", human::count(v.total_findings, "finding"))
+        let result = match v.verdict {
+            Verdict::Good => "good".to_owned(),
+            Verdict::Damaged => format!("BAD: {}", human::count(v.total_findings, "finding")),
+            Verdict::Unknown => "unknown: it could not be judged".to_owned(),
         };
         let time = human::time(v.finished);
         let read = human::bytes(v.bytes_read);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::access::{self, Access, READING};
 use crate::age::{self, Age, Limits};
+use crate::checks::{self, Check};
 use crate::logs::Logs;
 use crate::output::{Output, Table};
 use crate::overview::{self, Row, RunView, Unreadable};
@@ -36,6 +37,8 @@ struct Report {
     sources: Vec<SourceStatus>,
     unfinished: Vec<Unfinished>,
     unreadable: Vec<Unreadable>,
+    /// Keys that have ended or end within 30 days.
+    keys: Vec<Check>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +114,7 @@ pub(crate) async fn run(global: &Global, args: &StatusArgs) -> Result<Exit, CliE
         sources,
         unfinished: unfinished.collect(),
         unreadable,
+        keys: checks::keys::ends(&settings),
     };
     Output::new(args.json).print(&report, |out| text(out, &report));
     Ok(Exit::good_if(report.good))
@@ -270,6 +274,17 @@ fn text(out: Output, report: &Report) -> String {
             "{} cannot be read: {}\n",
             unreadable.what,
             human::shown(&unreadable.problem)
+        ));
+    }
+    for key in &report.keys {
+        let advice = key
+            .advice
+            .as_deref()
+            .map_or_else(String::new, |advice| format!(": {advice}"));
+        text.push_str(&format!(
+            "{}: {}{advice}\n",
+            human::shown(&key.check),
+            human::shown(&key.found)
         ));
     }
     text

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use holdfast_config::Settings;
-use holdfast_format::{ArtefactId, ArtefactKind, Finding, Level, PlaceName, RunId, SourceName};
+use holdfast_format::{ArtefactId, ArtefactKind, Finding, Level, PlaceName, RunId, SourceName, Verdict};
 use holdfast_repository::{Catalogue, SealedManifest};
 use holdfast_sealing::SecretKeys;
 use holdfast_verifier::{Checked, VerifyError, VerifyOptions, record, verify_artefact};
@@ -63,8 +63,11 @@ struct Line {
     source: Option<SourceName>,
     kind: Option<&'static str>,
     name: Option<String>,
-    /// `good`, `bad`, or `unknown` if it came to no result, which says nothing about the artefact.
+    /// `good`, `bad`, or `unknown` if it could not be judged, which says nothing about the artefact.
     result: &'static str,
+    /// True if it could not be judged because a key is not at hand.
+    #[serde(skip)]
+    lacks_key: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     findings: Vec<Finding>,
@@ -80,7 +83,13 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CliE
     let _logs = Logs::start(global, Some(&settings), None)?;
     let keys = args.keys.load(Some(&settings))?;
     let level = level(args, &settings, keys.is_some())?;
-    let access = Access::open_with(&settings, args.place.as_ref(), keys.as_ref(), &args.keys.signers).await?;
+    let access = Access::open_with(
+        &settings,
+        args.place.as_ref(),
+        keys.as_ref(),
+        args.keys.owner.as_deref(),
+    )
+    .await?;
     let scratch = tempfile::tempdir().map_err(|error| CliError::because("make a temporary folder", error))?;
     let job = Job {
         settings: &settings,
@@ -112,7 +121,18 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CliE
         unreadable,
     };
     Output::new(args.json).print(&report, |out| text(out, &report));
-    Ok(Exit::good_if(report.good))
+    Ok(exit(&report))
+}
+
+/// Returns the exit code. Where nothing bad was found and something could not be judged for want of a key, the keys are at
+/// fault, as where there is none at all.
+fn exit(report: &Report) -> Exit {
+    let bad = report.artefacts.iter().any(|line| line.result == "bad");
+    let lacks_key = report.artefacts.iter().any(|line| line.lacks_key);
+    if lacks_key && !bad && report.unreadable.is_empty() {
+        return Exit::Usage;
+    }
+    Exit::good_if(report.good)
 }
 
 fn level(args: &VerifyArgs, settings: &Settings, has_key: bool) -> Result<Level, CliError> {
@@ -228,14 +248,20 @@ impl Job<'_> {
                 false
             }
         };
+        let lacks_key = v.verdict == Verdict::Unknown;
         Line {
             artefact: v.artefact,
             run: None,
             source: None,
             kind: checked.kind.map(|kind| kind.as_str()),
             name: None,
-            result: if v.good { "good" } else { "bad" },
-            reason: None,
+            result: match v.verdict {
+                Verdict::Good => "good",
+                Verdict::Damaged => "bad",
+                Verdict::Unknown => "unknown",
+            },
+            lacks_key,
+            reason: lacks_key.then(|| checked.reason()),
             findings: v.findings.clone(),
             total_findings: v.total_findings,
             bytes_read: v.bytes_read,
@@ -261,6 +287,7 @@ fn unknown(artefact: ArtefactId, error: &VerifyError) -> Line {
         kind: None,
         name: None,
         result: "unknown",
+        lacks_key: false,
         reason: Some(holdfast_fault::chain(error).to_string()),
         findings: Vec::new(),
         total_findings: 0,
@@ -302,29 +329,41 @@ fn text(out: Output, report: &Report) -> String {
     }
     let mut text = out.table(&table);
     for line in &report.artefacts {
-        for finding in &line.findings {
-            text.push_str(&format!(
-                "{}: {}\n",
-                human::shown(&finding.object),
-                human::shown(&finding.problem)
-            ));
-        }
-        let untold = line.total_findings.saturating_sub(line.findings.len() as u64);
-        if untold > 0 {
-            text.push_str(&format!("and {untold} more of artefact {}\n", line.artefact));
-        }
-        if let Some(reason) = &line.reason {
-            text.push_str(&format!("no result: {}\n", human::shown(reason)));
-        }
+        text.push_str(&line_text(line));
     }
     for unreadable in &report.unreadable {
         text.push_str(&format!("{}: {}\n", unreadable.what, human::shown(&unreadable.problem)));
     }
-    let good = report.artefacts.iter().filter(|line| line.result == "good").count();
+    let with = |result: &str| report.artefacts.iter().filter(|line| line.result == result).count();
+    let unknown = match with("unknown") {
+        0 => String::new(),
+        unknown => format!(", {unknown} could not be judged"),
+    };
     text + &format!(
-        "{good} of {} good, at place {}, level {}\n",
+        "{} of {} good{unknown}, at place {}, level {}\n",
+        with("good"),
         report.artefacts.len(),
         report.place,
         report.level
     )
+}
+
+/// The findings of an artefact, or why it could not be judged.
+fn line_text(line: &Line) -> String {
+    if let Some(reason) = &line.reason {
+        return format!("artefact {}: no result: {}\n", line.artefact, human::shown(reason));
+    }
+    let mut text = String::new();
+    for finding in &line.findings {
+        text.push_str(&format!(
+            "{}: {}\n",
+            human::shown(&finding.object),
+            human::shown(&finding.problem)
+        ));
+    }
+    let untold = line.total_findings.saturating_sub(line.findings.len() as u64);
+    if untold > 0 {
+        text.push_str(&format!("and {untold} more of artefact {}\n", line.artefact));
+    }
+    text
 }

@@ -77,8 +77,8 @@ async fn the_contents_are_one_frame_that_states_its_size() {
     host.run(&close_of(&attempt)).await.unwrap();
     let stored = host.stored(ObjectKey::Contents(attempt.artefact()));
     // Metadata is sealed to the services as well.
-    let pipeline = &host.bed.ring.pipeline.secret_armored;
-    let keys = holdfast_sealing::SecretKeys::from_bytes(pipeline.as_bytes(), None).unwrap();
+    let reader = &host.bed.ring.reader.secret_armored;
+    let keys = holdfast_sealing::SecretKeys::from_bytes(reader.as_bytes(), None).unwrap();
     let frame = keys.open(&stored, 1 << 20).unwrap();
     let stated = zstd::zstd_safe::get_frame_content_size(&frame).unwrap();
     assert_eq!(stated, Some(plain));

@@ -147,6 +147,7 @@ async fn every_recipient_can_open_a_pack() {
     host.run_with(&cx, &close_of(&attempt)).await.unwrap();
     let sealed = cx.repository.manifest(attempt.artefact()).await.unwrap().unwrap();
     assert_eq!(sealed.manifest.captured.recipients, recipients.fingerprints());
+    assert_eq!(sealed.manifest.captured.readers, recipients.readers());
 }
 
 #[tokio::test]
@@ -169,6 +170,32 @@ async fn a_pack_that_somebody_else_put_for_other_readers_is_refused_and_nothing_
     assert!(attempt.receipt(pack).unwrap().is_none());
     assert!(host.staged_pack(&attempt, pack).exists());
     assert_eq!(host.stored(ObjectKey::Pack(pack)), foreign);
+}
+
+#[tokio::test]
+async fn a_pack_is_not_sealed_to_other_keys_than_its_capture_counts_on() {
+    let host = Sealing::new().await;
+    let attempt = host.capture(run(1), noise(1000, 1)).await;
+    let pack = host.only_pack(&attempt);
+    let other = generate(KeyPurpose::Backup, "other", None, SystemTime::now()).unwrap();
+    let files = [other.public_armored.clone().into_bytes()];
+    let recipients = Recipients::from_bytes(&files, SystemTime::now()).unwrap();
+    let keys = RepositoryKeys {
+        recipients: Some(recipients.clone()),
+        ..host.bed.ring.service()
+    };
+    // An encryptor that was started before or after the keys were changed.
+    let cx = with_keys(&host, keys).await;
+    let reason = failed(host.run_with(&cx, &seal(&attempt, pack)).await);
+    assert!(
+        reason.contains("Restart all services") && reason.contains(&recipients.readers()[0]),
+        "{reason}"
+    );
+    assert!(!host.is_stored(ObjectKey::Pack(pack)) && attempt.receipt(pack).unwrap().is_none());
+    host.run(&seal(&attempt, pack)).await.unwrap();
+    let reason = failed(host.run_with(&cx, &close_of(&attempt)).await);
+    assert!(reason.contains("Restart all services"), "{reason}");
+    assert!(!host.is_stored(ObjectKey::Contents(attempt.artefact())));
 }
 
 #[tokio::test]

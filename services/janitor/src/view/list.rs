@@ -77,7 +77,11 @@ impl Inventory {
             ObjectKey::Tombstone(run) => self.tombstones.push(run),
             ObjectKey::Hold(run) => drop(self.holds.insert(run, (object, modified))),
             // These objects lie at the top of the place, below none of the prefixes.
-            ObjectKey::RestoreGuide | ObjectKey::RestoreScript | ObjectKey::Repository => {}
+            ObjectKey::RestoreGuide
+            | ObjectKey::RestoreScript
+            | ObjectKey::Repository
+            | ObjectKey::Roster(_)
+            | ObjectKey::Vouched(_) => {}
         }
     }
 

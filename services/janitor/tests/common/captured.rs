@@ -3,7 +3,7 @@
 use holdfast_capture::{Packer, PackerOptions, Watch, capture_stream};
 use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, ContentsRef, ContentsWriter, Damaged, Level, ObjectKey, PackRef, PointStatus,
-    RunId, SourceName, Verification,
+    RunId, SourceName, Verdict, Verification,
 };
 use holdfast_repository::ContentsPut;
 use holdfast_restore::{CheckOptions, Limits, OpenArtefact, Previous, Progress, check};
@@ -35,11 +35,10 @@ impl Bed {
         self.list(run, &source, artefact).await;
         let info = self.repository.info();
         let recipients = self.keys.recipients.clone().unwrap();
-        let fingerprints = recipients.fingerprints();
         let options = PackerOptions {
             params: info.chunker.clone(),
             key: info.chunk_key.clone(),
-            namer: info.chunk_key.pack_namer(artefact.id, "gnupg", &fingerprints),
+            namer: info.chunk_key.pack_namer(artefact.id, "gnupg", &recipients.readers()),
             parent: None,
             bad: std::collections::HashSet::new(),
         };
@@ -79,7 +78,8 @@ impl Bed {
             panic!("other contents were there")
         };
         let mut manifest = manifest(artefact, run, source, self.clock.now(), packs);
-        manifest.captured.recipients = fingerprints;
+        manifest.captured.recipients = recipients.fingerprints();
+        manifest.captured.readers = recipients.readers();
         manifest.captured.stream = packed.stream(artefact.kind.stream_format());
         manifest.captured.new = packed.new;
         manifest.contents = ContentsRef {
@@ -100,7 +100,6 @@ impl Bed {
         let checked = tokio::task::spawn_blocking(move || {
             let options = CheckOptions {
                 limits: Limits::default(),
-                recipients: None,
                 client_dirs: &[],
                 previous: Previous::NotLooked,
             };
@@ -124,7 +123,11 @@ impl Bed {
             run: None,
             place: name(LOCAL),
             level: Level::Decrypt,
-            good: report.is_good(),
+            verdict: if report.is_good() {
+                Verdict::Good
+            } else {
+                Verdict::Damaged
+            },
             findings: Vec::new(),
             total_findings: report.total,
             started: self.clock.now(),

@@ -5,22 +5,23 @@
 pub mod captured;
 mod cases;
 mod records;
+#[path = "../../../../shared/repository/tests/common/ring.rs"]
+mod ring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use holdfast_config::Settings;
 use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef, PlaceName,
-    PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verification,
+    PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verdict, Verification,
 };
 use holdfast_janitor::{Applied, Places, RetentionPlan, apply_place, plan_place};
 use holdfast_repository::{Repository, RepositoryKeys};
-use holdfast_sealing::{KeyPurpose, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
+use holdfast_sealing::SecretKeys;
 use holdfast_storage::{Place, PlaceOptions, Prefix};
 use holdfast_telemetry::clock::{Clock, ManualClock};
 use jiff::SignedDuration;
@@ -31,29 +32,12 @@ use uuid::Uuid;
 #[allow(unused_imports, reason = "each test binary uses some")]
 pub use cases::{LOCAL, WEEK, expired, has_refused, hold, pack, three};
 use records::{digest, manifest, settings};
+use ring::Ring;
 
 pub const S3: &str = "s3";
 
 pub fn name(place: &str) -> PlaceName {
     place.parse().unwrap()
-}
-
-/// Makes a deployment's keys, and the secret part of its backup key.
-fn keys() -> (RepositoryKeys, SecretKeys) {
-    let key = |purpose, name| generate(purpose, name, None, SystemTime::now()).unwrap();
-    let backup = key(KeyPurpose::Backup, "backup");
-    let pipeline = key(KeyPurpose::Pipeline, "pipeline");
-    let secret = pipeline.secret_armored.as_bytes();
-    let signer = Signer::from_bytes(secret, None, SystemTime::now()).unwrap();
-    let opening = SecretKeys::from_bytes(backup.secret_armored.as_bytes(), None).unwrap();
-    let keys = RepositoryKeys {
-        trusted: TrustedSigners::from_signer(&signer),
-        signer: Some(signer),
-        secret: SecretKeys::from_bytes(secret, None).unwrap(),
-        recipients: Some(Recipients::from_bytes(&[backup.public_armored.into_bytes()], SystemTime::now()).unwrap()),
-        profile: Profile::Gnupg,
-    };
-    (keys, opening)
 }
 
 async fn open(place: &str, path: &Path) -> Place {
@@ -79,10 +63,14 @@ impl Bed {
             std::fs::create_dir_all(dir.path().join(place)).unwrap();
         }
         let settings = settings(dir.path(), retention);
-        let (keys, backup) = keys();
+        let ring = Ring::new();
+        let keys = ring.service();
+        let backup = SecretKeys::from_bytes(ring.backup.secret_armored.as_bytes(), None).unwrap();
         let clock = ManualClock::new("2026-06-01T02:00:00Z".parse().unwrap());
         let place = open("local", &dir.path().join("local")).await;
-        let repository = Repository::create(place, keys.clone(), clock.now()).await.unwrap();
+        let repository = Repository::create(place, keys.clone(), ring.members(), clock.now())
+            .await
+            .unwrap();
         Self {
             dir,
             keys,
@@ -327,7 +315,7 @@ impl Bed {
             run: None,
             place: name(place),
             level,
-            good,
+            verdict: if good { Verdict::Good } else { Verdict::Damaged },
             findings: Vec::new(),
             total_findings: 0,
             started: self.clock.now(),

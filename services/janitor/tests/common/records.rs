@@ -17,7 +17,8 @@ pub(super) fn settings(dir: &Path, retention: &str) -> Arc<Settings> {
         url = "local"
         [encryption]
         recipients = ["backup.pub.asc"]
-        pipeline_key = "pipeline.asc"
+        owner = "owner.asc"
+        reader_key = "reader.asc"
         [[target]]
         name = "s3"
         url = "s3"

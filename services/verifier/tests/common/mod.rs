@@ -89,7 +89,7 @@ where
         namer: info.chunk_key.pack_namer(
             holdfast_format::ArtefactId::from_bytes([9; 16]),
             "gnupg",
-            &recipients.fingerprints(),
+            &recipients.readers(),
         ),
         parent: None,
         bad: HashSet::new(),
@@ -125,6 +125,7 @@ where
     manifest.packs.clone_from(&packs);
     manifest.captured = Captured {
         recipients: recipients.fingerprints(),
+        readers: recipients.readers(),
         stream: packed.stream(artefact.kind.stream_format()),
         new: packed.new,
         counts,

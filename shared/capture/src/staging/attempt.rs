@@ -91,6 +91,25 @@ impl Attempt {
         self.number
     }
 
+    /// Records the keys that every pack of this attempt is to be sealed to, by fingerprint. First, before any pack: capture
+    /// and encryptor read the keys each for themselves.
+    ///
+    /// # Errors
+    /// [`StagingError`]: superseded, or the filesystem refuses.
+    pub fn put_readers(&self, readers: &[String]) -> Result<(), StagingError> {
+        let json = self.encode(files::READERS, &readers)?;
+        files::write(self.dir.as_fd(), files::READERS, &json).map_err(|e| self.fault("write", files::READERS, e))
+    }
+
+    /// Returns the keys that every pack of this attempt is to be sealed to; `None` if the attempt does not say.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they do not read.
+    pub fn readers(&self) -> Result<Option<Vec<String>>, StagingError> {
+        let json = files::read(self.dir.as_fd(), files::READERS).map_err(|e| self.fault("read", files::READERS, e))?;
+        json.map(|json| self.decode(files::READERS, &json)).transpose()
+    }
+
     /// Compresses a pack and stages it as [`put_pack`](Self::put_pack) does. Processors bound how many are compressed at a
     /// time, in all attempts of this process.
     ///

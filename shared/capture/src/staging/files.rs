@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
 pub(super) const PACK: &str = ".pack";
 pub(super) const RECEIPT: &str = ".receipt";
 pub(super) const RECEIPTS: &str = "receipts";
+pub(super) const READERS: &str = "readers.json";
 pub(super) const CONTENTS: &str = "contents.zst";
 pub(super) const PRECOPY: &str = "precopy.zst";
 pub(super) const DRAFT: &str = "draft.json";

@@ -1,8 +1,8 @@
-//! `[encryption]`: the recipients of backups, and the pipeline's own key.
+//! `[encryption]`: the recipients of backups, and the keys of owner, reader and roles.
 
 use std::path::PathBuf;
 
-use holdfast_format::Profile;
+use holdfast_format::{Profile, Role};
 use serde::Serialize;
 
 use crate::secret::Secret;
@@ -15,13 +15,15 @@ pub struct Encryption {
     pub recipients: Vec<PathBuf>,
     /// `gnupg` or `rfc9580`. Default: `gnupg`.
     pub profile: Profile,
-    /// The file with the deployment's own key, which signs records and reads metadata. Required.
-    pub pipeline_key: PathBuf,
-    /// The passphrase of `pipeline_key` (or `pipeline_key_passphrase_file`), if the key is locked.
-    pub pipeline_key_passphrase: Option<Secret>,
-    /// Files with further certificates whose signatures are accepted, such as those of former pipeline keys. Default:
-    /// none.
-    pub trusted_signers: Vec<PathBuf>,
+    /// The file with the owner's public certificate, whose roster says whose records count. Required.
+    pub owner: PathBuf,
+    /// The file with the secret reader key, which reads metadata and signs nothing. Required.
+    pub reader_key: PathBuf,
+    /// The folder with the secret keys of roles: `producer.sec.asc` and so on, of which each service needs its own.
+    /// Default: the folder of `reader_key`.
+    pub role_keys: PathBuf,
+    /// The passphrase of the reader key and the role keys (or `passphrase_file`), if they are locked.
+    pub passphrase: Option<Secret>,
     /// The level of zstd compression, 1 to 19. Default: 2.
     pub compression_level: i32,
 }
@@ -33,18 +35,27 @@ impl Encryption {
             table.fault("recipients", "must name at least one certificate");
         }
         let profile = table.or("profile", Profile::default());
-        let pipeline_key = table.required("pipeline_key");
-        let pipeline_key_passphrase = table.secret("pipeline_key_passphrase");
-        let trusted_signers = table.or("trusted_signers", Vec::new());
+        let owner = table.required("owner");
+        let reader_key: Option<PathBuf> = table.required("reader_key");
+        let beside = reader_key.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+        let role_keys = table.or("role_keys", beside.unwrap_or_default());
+        let passphrase = table.secret("passphrase");
         let compression_level = table.number("compression_level", 2, 1, 19);
         table.finish();
         Some(Self {
             recipients: recipients?,
             profile,
-            pipeline_key: pipeline_key?,
-            pipeline_key_passphrase,
-            trusted_signers,
+            owner: owner?,
+            reader_key: reader_key?,
+            role_keys,
+            passphrase,
             compression_level,
         })
+    }
+
+    /// Returns the file of a role's secret key, whether it is there or not.
+    #[must_use]
+    pub fn role_key(&self, role: Role) -> PathBuf {
+        self.role_keys.join(format!("{role}.sec.asc"))
     }
 }

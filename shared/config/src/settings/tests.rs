@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_format::{Class, Level, PlaceName, Profile, SourceName};
+use holdfast_format::{Class, Level, PlaceName, Profile, Role, SourceName};
 use tempfile::TempDir;
 
 use crate::{
@@ -23,7 +23,8 @@ const LEAST: &str = r#"
 url = "/var/backups/holdfast"
 [encryption]
 recipients = ["keys/backup.pub.asc"]
-pipeline_key = "keys/pipeline.asc"
+owner = "keys/owner.pub.asc"
+reader_key = "keys/reader.asc"
 "#;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -90,7 +91,12 @@ fn the_least_configuration_has_the_defaults() {
         Some(Path::new("/var/backups/holdfast"))
     );
     assert_eq!(settings.encryption.recipients, [dir.path().join("keys/backup.pub.asc")]);
-    assert_eq!(settings.encryption.pipeline_key, dir.path().join("keys/pipeline.asc"));
+    assert_eq!(settings.encryption.owner, dir.path().join("keys/owner.pub.asc"));
+    assert_eq!(settings.encryption.reader_key, dir.path().join("keys/reader.asc"));
+    assert_eq!(
+        settings.encryption.role_key(Role::Janitor),
+        dir.path().join("keys/janitor.sec.asc")
+    );
     assert_eq!(
         (settings.encryption.profile, settings.encryption.compression_level),
         (Profile::Gnupg, 2)
@@ -124,9 +130,10 @@ secret_access_key_file = "s3.key"
 [encryption]
 recipients = ["a.asc", "/keys/b.asc"]
 profile = "rfc9580"
-pipeline_key = "pipeline.asc"
-pipeline_key_passphrase = "SECRET2"
-trusted_signers = ["old.asc"]
+owner = "owner.asc"
+reader_key = "reader.asc"
+role_keys = "roles"
+passphrase = "SECRET2"
 compression_level = 19
 [staging]
 dir = "/run/holdfast"

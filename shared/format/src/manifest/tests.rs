@@ -49,6 +49,7 @@ fn whole() -> Manifest {
             attempt: 2,
             class: Class::Monthly,
             recipients: vec!["AB".to_owned(), "CD".to_owned()],
+            readers: vec!["1A".to_owned(), "1B".to_owned(), "2C".to_owned()],
             tools: BTreeMap::from([("pg_dump".to_owned(), "16.3".to_owned())]),
             stream: Stream {
                 format: StreamFormat::PgDump,
@@ -179,7 +180,7 @@ fn a_manifest_of_the_first_release_is_read() {
 fn a_manifest_that_lacks_a_field_or_has_one_twice_is_refused_and_one_that_has_more_is_read() {
     let key = ObjectKey::Manifest(ArtefactId::from_bytes([1; 16]));
     let decoded = |json: String| decode::<Manifest>(None, &key, json.as_bytes());
-    for field in ["run", "sequence", "stream", "contents", "packs"] {
+    for field in ["run", "sequence", "readers", "stream", "contents", "packs"] {
         let without = SMALL.replacen(&format!("\"{field}\":"), "\"unknown\":", 1);
         assert!(decoded(without).is_err(), "{field} is missing");
     }

@@ -2,66 +2,23 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod ring;
+
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use holdfast_format::{
     Artefact, ArtefactKind, Captured, Content, ContentsRef, ContentsWriter, Digest, Extent, Level, Manifest, NewBytes,
-    PackId, PackRef, RunId, Verification,
+    PackId, PackRef, RunId, Verdict, Verification,
 };
-use holdfast_repository::{ContentsPut, Repository, RepositoryKeys, SealedManifest};
-use holdfast_sealing::{GeneratedKey, KeyPurpose, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
+use holdfast_repository::{ContentsPut, Repository, SealedManifest};
+use holdfast_sealing::Profile;
 use holdfast_storage::{Place, PlaceOptions, Put};
 use jiff::Timestamp;
+pub use ring::Ring;
 use tempfile::TempDir;
 use url::Url;
 use uuid::Uuid;
-
-/// The keys of one deployment.
-pub struct Ring {
-    pub backup: GeneratedKey,
-    pub pipeline: GeneratedKey,
-}
-
-impl Ring {
-    pub fn new() -> Self {
-        let key = |purpose, name| generate(purpose, name, None, SystemTime::now()).unwrap();
-        Self {
-            backup: key(KeyPurpose::Backup, "backup"),
-            pipeline: key(KeyPurpose::Pipeline, "pipeline"),
-        }
-    }
-
-    /// The keys of a service: it signs, and reads metadata.
-    pub fn service(&self) -> RepositoryKeys {
-        let secret = self.pipeline.secret_armored.as_bytes();
-        let signer = Signer::from_bytes(secret, None, SystemTime::now()).unwrap();
-        RepositoryKeys {
-            trusted: TrustedSigners::from_signer(&signer),
-            signer: Some(signer),
-            secret: SecretKeys::from_bytes(secret, None).unwrap(),
-            recipients: Some(self.recipients()),
-            profile: Profile::Gnupg,
-        }
-    }
-
-    /// The keys of a host that restores: the backup key's secret part, and whom to trust.
-    pub fn restorer(&self) -> RepositoryKeys {
-        RepositoryKeys {
-            signer: None,
-            secret: SecretKeys::from_bytes(self.backup.secret_armored.as_bytes(), None).unwrap(),
-            recipients: None,
-            trusted: TrustedSigners::from_bytes(self.pipeline.public_armored.as_bytes()).unwrap(),
-            profile: Profile::Gnupg,
-        }
-    }
-
-    pub fn recipients(&self) -> Recipients {
-        let public = self.backup.public_armored.clone().into_bytes();
-        Recipients::from_bytes(&[public], SystemTime::now()).unwrap()
-    }
-}
 
 pub async fn directory(name: &str, path: &Path) -> Place {
     let options = PlaceOptions {
@@ -83,7 +40,9 @@ impl Bed {
         let ring = Ring::new();
         let scratch = TempDir::new().unwrap();
         let place = directory("local", &scratch.path().join("place")).await;
-        let repository = Repository::create(place, ring.service(), now()).await.unwrap();
+        let repository = Repository::create(place, ring.service(), ring.members(), now())
+            .await
+            .unwrap();
         Self {
             ring,
             scratch,
@@ -199,7 +158,7 @@ pub fn verification(artefact: &Artefact, place: &str, n: u64, level: Level, good
         run: None,
         place: place.parse().unwrap(),
         level,
-        good,
+        verdict: if good { Verdict::Good } else { Verdict::Damaged },
         findings: Vec::new(),
         total_findings: 0,
         started: at,

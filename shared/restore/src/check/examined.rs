@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use holdfast_format::{ObjectKey, PackId, PackRef};
-use holdfast_sealing::Recipients;
+use holdfast_sealing::missing_readers;
 
 use super::findings::Findings;
 use crate::passes::lock;
@@ -16,18 +16,19 @@ const HEAD: usize = 64 << 10;
 
 pub(super) struct Examined<'a> {
     packs: &'a dyn PackSource,
-    recipients: Option<&'a Recipients>,
+    /// The keys that every pack is sealed to, as the manifest says.
+    readers: &'a [String],
     findings: &'a Findings,
-    /// The packs that were looked at, each with true if it is sealed to all recipients.
+    /// The packs that were looked at, each with true if it is sealed to all readers.
     seen: Mutex<BTreeMap<PackId, bool>>,
     opened: Mutex<BTreeSet<PackId>>,
 }
 
 impl<'a> Examined<'a> {
-    pub(super) fn new(packs: &'a dyn PackSource, recipients: Option<&'a Recipients>, findings: &'a Findings) -> Self {
+    pub(super) fn new(packs: &'a dyn PackSource, readers: &'a [String], findings: &'a Findings) -> Self {
         Self {
             packs,
-            recipients,
+            readers,
             findings,
             seen: Mutex::default(),
             opened: Mutex::default(),
@@ -39,21 +40,21 @@ impl<'a> Examined<'a> {
         lock(&self.opened).contains(&pack.id)
     }
 
-    /// True if every pack that was asked for came, and is sealed to all recipients.
+    /// True if the manifest names readers, and every pack that was asked for came and is sealed to all of them.
     pub(super) fn all_proven(&self) -> bool {
-        lock(&self.seen).values().all(|proven| *proven)
+        !self.readers.is_empty() && lock(&self.seen).values().all(|proven| *proven)
     }
 
     fn is_proven(&self, pack: &PackRef, sealed: &[u8]) -> bool {
-        let Some(recipients) = self.recipients else {
-            return false;
-        };
         // What is no sealed object at all, opening it will tell.
-        let Ok(missing) = recipients.missing_in(&sealed[..sealed.len().min(HEAD)]) else {
+        let Ok(missing) = missing_readers(&sealed[..sealed.len().min(HEAD)], self.readers) else {
             return false;
         };
         if !missing.is_empty() && !lock(&self.seen).contains_key(&pack.id) {
-            let problem = format!("is not sealed to {}, which could not open it", missing.join(", "));
+            let problem = format!(
+                "is not sealed to the key {}, though the manifest names it: who has no other key cannot open it",
+                missing.join(", ")
+            );
             self.findings.add(ObjectKey::Pack(pack.id), problem, true);
         }
         missing.is_empty()

@@ -41,9 +41,11 @@ pub struct CheckReport {
     pub findings: Vec<CheckFinding>,
     /// The number of findings.
     pub total: u64,
+    /// The number of those that are damage. The others are objects that could not be judged.
+    pub damaged: u64,
     /// Sealed bytes of packs read.
     pub bytes_read: u64,
-    /// True if recipients were given, and every pack is sealed to each of them.
+    /// True if the manifest names readers, and every pack is sealed to each of them.
     pub recipients_proven: bool,
 }
 
@@ -54,10 +56,10 @@ impl CheckReport {
         self.total == 0
     }
 
-    /// True if an object is damaged, and not just unreadable for lack of a key.
+    /// True if an object is damaged, and not just closed to the keys at hand.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.findings.iter().any(|finding| finding.damage)
+        self.damaged > 0
     }
 }
 
@@ -91,23 +93,35 @@ impl Retryable for CheckError {
 
 /// Findings of all threads.
 #[derive(Default)]
-pub(super) struct Findings(Mutex<(Vec<CheckFinding>, u64)>);
+pub(super) struct Findings(Mutex<Found>);
+
+#[derive(Default)]
+struct Found {
+    told: Vec<CheckFinding>,
+    total: u64,
+    damaged: u64,
+}
 
 impl Findings {
     pub(super) fn add(&self, object: ObjectKey, problem: String, damage: bool) {
-        let mut inner = lock(&self.0);
-        inner.1 += 1;
-        if inner.0.len() < TOLD {
-            inner.0.push(CheckFinding {
-                object,
-                problem,
-                damage,
-            });
+        let mut found = lock(&self.0);
+        found.total += 1;
+        found.damaged += u64::from(damage);
+        if found.told.len() >= TOLD {
+            // Damage is told before what could only not be judged.
+            let less = found.told.iter().position(|finding| damage && !finding.damage);
+            let Some(less) = less else { return };
+            found.told.swap_remove(less);
         }
+        found.told.push(CheckFinding {
+            object,
+            problem,
+            damage,
+        });
     }
 
     pub(super) fn count(&self) -> u64 {
-        lock(&self.0).1
+        lock(&self.0).total
     }
 
     /// A finding, if the pack is at fault or a key is missing; else there is no result.
@@ -148,13 +162,13 @@ impl Findings {
     }
 
     pub(super) fn report(&self, bytes_read: u64, recipients_proven: bool) -> CheckReport {
-        let mut inner = lock(&self.0);
-        let mut findings = std::mem::take(&mut inner.0);
-        let total = inner.1;
+        let found = std::mem::take(&mut *lock(&self.0));
+        let mut findings = found.told;
         findings.sort_by(|a, b| a.object.cmp(&b.object));
         CheckReport {
             findings,
-            total,
+            total: found.total,
+            damaged: found.damaged,
             bytes_read,
             recipients_proven,
         }

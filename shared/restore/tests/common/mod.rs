@@ -3,39 +3,25 @@
 
 pub(crate) mod archive;
 pub(crate) mod cluster;
+#[path = "../../../repository/tests/common/ring.rs"]
+mod ring;
 
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, Captured, ChunkKey, Content, ContentsRef, ContentsWriter, Digest, Entry,
     Extent, Manifest, ObjectKey, PackId, PackRef, PlaceName, RunId, Stream,
 };
-use holdfast_repository::{ContentsPut, Repository, RepositoryKeys};
+use holdfast_repository::{ContentsPut, Repository};
 use holdfast_restore::OpenArtefact;
-use holdfast_sealing::{KeyPurpose, PackSealer, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate};
+use holdfast_sealing::{PackSealer, Profile, Recipients, SecretKeys};
 use holdfast_storage::{Place, PlaceOptions};
+pub(crate) use ring::Ring;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-
-/// Armoured keys.
-pub(crate) struct Keys {
-    pub(crate) backup: String,
-    pub(crate) pipeline: String,
-}
-
-impl Keys {
-    pub(crate) fn generate() -> Self {
-        let make = |purpose| generate(purpose, "test", None, SystemTime::now()).unwrap();
-        Self {
-            backup: make(KeyPurpose::Backup).secret_armored.to_string(),
-            pipeline: make(KeyPurpose::Pipeline).secret_armored.to_string(),
-        }
-    }
-}
 
 pub(crate) struct Repo {
     pub(crate) runtime: Runtime,
@@ -50,26 +36,18 @@ pub(crate) struct Repo {
 
 impl Repo {
     pub(crate) fn new() -> Self {
-        Self::with(&Keys::generate())
+        Self::with(&Ring::new())
     }
 
-    pub(crate) fn with(keys: &Keys) -> Self {
+    pub(crate) fn with(ring: &Ring) -> Self {
         let runtime = Runtime::new().unwrap();
         let root = TempDir::new().unwrap();
         let scratch = TempDir::new().unwrap();
-        let signer = Signer::from_bytes(keys.pipeline.as_bytes(), None, SystemTime::now()).unwrap();
-        let recipients = Recipients::from_bytes(&[keys.backup.clone().into_bytes()], SystemTime::now()).unwrap();
-        let repository_keys = RepositoryKeys {
-            trusted: TrustedSigners::from_signer(&signer),
-            signer: Some(signer),
-            secret: SecretKeys::from_bytes(keys.pipeline.as_bytes(), None).unwrap(),
-            recipients: Some(recipients.clone()),
-            profile: Profile::Gnupg,
-        };
+        let recipients = ring.recipients();
         let url = url::Url::from_directory_path(root.path()).unwrap();
         let repository = runtime.block_on(async {
             let place = Place::open(PlaceName::local(), PlaceOptions::new(url)).await.unwrap();
-            Repository::create(place, repository_keys, jiff::Timestamp::now())
+            Repository::create(place, ring.service(), ring.members(), jiff::Timestamp::now())
                 .await
                 .unwrap()
         });
@@ -78,7 +56,7 @@ impl Repo {
             root,
             scratch,
             repository,
-            secret: SecretKeys::from_bytes(keys.backup.as_bytes(), None).unwrap(),
+            secret: SecretKeys::from_bytes(ring.backup.secret_armored.as_bytes(), None).unwrap(),
             sealer: PackSealer::new(&recipients, Profile::Gnupg).unwrap(),
             recipients,
         }
@@ -261,6 +239,7 @@ impl<'r> Draft<'r> {
             started: "2026-11-24T02:00:01Z".parse().unwrap(),
             finished: "2026-11-24T02:00:05Z".parse().unwrap(),
             recipients: repo.recipients.fingerprints(),
+            readers: repo.recipients.readers(),
             tools: self.tools,
             stream: Stream {
                 format: kind.stream_format(),
@@ -283,7 +262,7 @@ impl Repo {
         let mut namer = self.key().pack_namer(
             holdfast_format::ArtefactId::from_bytes([9; 16]),
             "gnupg",
-            &self.recipients.fingerprints(),
+            &self.recipients.readers(),
         );
         namer.add(u32::try_from(plain.len()).unwrap(), self.key().chunk_id(plain));
         let id: PackId = namer.id();

@@ -1,16 +1,16 @@
 use holdfast_fault::Retryable as _;
 use holdfast_format::{ArtefactKind, Digest, Level, ObjectKey};
 use holdfast_restore::{CheckError, CheckOptions, CheckReport, Previous, Progress, check};
-use holdfast_sealing::{Recipients, SecretKeys};
+use holdfast_sealing::SecretKeys;
 
 use crate::common::archive::{Spec, everything, tree};
-use crate::common::{Draft, Keys, Repo, noise, pack_key};
+use crate::common::{Draft, Repo, Ring, noise, pack_key};
+
+/// A key that no pack is sealed to.
+const STRANGER: &str = "0123456789ABCDEF0123456789ABCDEF01234567";
 
 fn run(repo: &Repo, id: holdfast_format::ArtefactId, level: Level) -> CheckReport {
-    let options = CheckOptions {
-        recipients: Some(&repo.recipients),
-        ..CheckOptions::default()
-    };
+    let options = CheckOptions::default();
     check(repo.open(id).origin(), level, options, &Progress::default()).unwrap()
 }
 
@@ -96,7 +96,7 @@ fn what_only_decrypting_shows_is_found() {
 fn without_the_key_nothing_is_called_damaged() {
     let repo = Repo::new();
     let id = tree(&repo, &[Spec::dir(".")]);
-    let other = SecretKeys::from_bytes(Keys::generate().backup.as_bytes(), None).unwrap();
+    let other = SecretKeys::from_bytes(Ring::new().backup.secret_armored.as_bytes(), None).unwrap();
     let artefact = repo.open_with(id, other);
     let report = check(
         artefact.origin(),
@@ -113,21 +113,39 @@ fn without_the_key_nothing_is_called_damaged() {
 }
 
 #[test]
-fn a_pack_that_a_recipient_cannot_open_and_a_forked_chain_are_found() {
+fn damage_is_told_among_packs_that_only_could_not_be_judged() {
+    let repo = Repo::new();
+    let id = tree(&repo, &[Spec::dir("."), Spec::file("x", noise(300_000, 3))]);
+    let other = SecretKeys::from_bytes(Ring::new().backup.secret_armored.as_bytes(), None).unwrap();
+    let artefact = repo.open_with(id, other);
+    let flipped = pack_key(&artefact, 2);
+    repo.flip(&flipped);
+    let options = CheckOptions::default();
+    let report = check(artefact.origin(), Level::Decrypt, options, &Progress::default()).unwrap();
+    assert!(report.is_damaged() && !report.is_good());
+    assert_eq!(
+        (report.damaged, report.total),
+        (1, artefact.manifest().packs.len() as u64)
+    );
+    let damaged: Vec<_> = report.findings.iter().filter(|found| found.damage).collect();
+    assert_eq!(damaged.len(), 1);
+    assert_eq!(damaged[0].object, flipped);
+}
+
+#[test]
+fn a_pack_that_a_reader_of_the_manifest_cannot_open_and_a_forked_chain_are_found() {
     let repo = Repo::new();
     let mut draft = Draft::new(&repo, 48 << 10, 10_000);
     draft.add(&Spec::dir("."));
     draft.adjust = |manifest| {
+        manifest.captured.readers.push(STRANGER.to_owned());
         manifest.captured.previous = Some(holdfast_format::Predecessor {
             artefact: holdfast_format::ArtefactId::from_bytes([9; 16]),
             sha256: Digest::from_bytes([1; 32]),
         });
     };
     let id = draft.close_tar(ArtefactKind::Directory, "x");
-    let second = Recipients::from_bytes(&[Keys::generate().backup.into_bytes()], std::time::SystemTime::now()).unwrap();
-    let both = repo.recipients.union(&second);
     let options = CheckOptions {
-        recipients: Some(&both),
         previous: Previous::Found(Digest::from_bytes([2; 32])),
         ..CheckOptions::default()
     };
@@ -135,7 +153,9 @@ fn a_pack_that_a_recipient_cannot_open_and_a_forked_chain_are_found() {
     let report = check(artefact.origin(), Level::Integrity, options, &Progress::default()).unwrap();
     let problems: String = report.findings.iter().map(|f| f.problem.clone()).collect();
     assert!(
-        problems.contains(&second.fingerprints()[0]) && problems.contains("rolled back"),
+        problems.contains(STRANGER)
+            && !problems.contains(&repo.recipients.readers()[0])
+            && problems.contains("rolled back"),
         "{problems}"
     );
     assert!(!report.recipients_proven);

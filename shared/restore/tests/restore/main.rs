@@ -11,5 +11,6 @@ mod files;
 mod hostile;
 mod retry;
 mod script;
+mod script_trust;
 mod stream;
 mod upload;

@@ -5,12 +5,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use holdfast_format::{ArtefactId, ArtefactKind, ObjectKey};
+use holdfast_format::{ArtefactId, ArtefactKind, ObjectKey, Role};
 use holdfast_restore::{Limits, Progress, RESTORE_MD, RESTORE_PY, compare_files};
+use holdfast_sealing::{GeneratedKey, Profile, seal};
 use tempfile::TempDir;
 
 use crate::common::archive::{Spec, everything, tree};
-use crate::common::{Draft, Keys, Repo, noise, overwrite, pack_key};
+use crate::common::{Draft, Repo, Ring, noise, overwrite, pack_key};
 
 /// A directory that GnuPG does not complain about.
 fn private() -> TempDir {
@@ -20,15 +21,16 @@ fn private() -> TempDir {
     dir
 }
 
-/// A GnuPG home with a backup key and a pipeline key, and a directory with three programs.
-struct Kit {
+/// A GnuPG home with a secret backup key that GnuPG made and nothing else, a directory with three programs, and the
+/// owner's public key in a file.
+pub(crate) struct Kit {
     home: TempDir,
     bin: TempDir,
-    pipeline: String,
+    owner: PathBuf,
 }
 
 impl Kit {
-    fn new() -> (Self, Keys) {
+    pub(crate) fn new() -> (Self, Ring) {
         let home = private();
         let bin = private();
         for (name, program) in [("gpg", "gpg"), ("zstd", "zstd"), ("python3", "python3")] {
@@ -36,21 +38,20 @@ impl Kit {
             let found = found.iter().find(|path| path.exists()).expect(program);
             symlink(found, bin.path().join(name)).unwrap();
         }
-        let mut kit = Self {
+        let kit = Self {
+            owner: bin.path().join("owner.pub.asc"),
             home,
             bin,
-            pipeline: String::new(),
         };
-        let backup = kit.make_key("backup");
-        kit.pipeline = kit.make_key("pipeline");
-        let secret = |id: &str| kit.gpg(&["--armor", "--export-secret-keys", id]);
-        let keys = Keys {
-            backup: secret(&backup),
-            pipeline: secret(&kit.pipeline),
-        };
-        // Only the public half of the pipeline key is at hand when things are restored.
-        kit.gpg(&["--yes", "--delete-secret-keys", &kit.pipeline]);
-        (kit, keys)
+        let fingerprint = kit.make_key("backup");
+        let ring = Ring::around(GeneratedKey {
+            public_armored: kit.gpg(&["--armor", "--export", &fingerprint]),
+            secret_armored: kit.gpg(&["--armor", "--export-secret-keys", &fingerprint]).into(),
+            revocation_armored: String::new(),
+            fingerprint,
+        });
+        fs::write(&kit.owner, &ring.owner.public_armored).unwrap();
+        (kit, ring)
     }
 
     fn gpg(&self, args: &[&str]) -> String {
@@ -78,7 +79,8 @@ impl Kit {
         fingerprint
     }
 
-    fn run_in(&self, home: &Path, repo: &Repo, args: &[&str]) -> Output {
+    /// Runs the script with these arguments alone.
+    fn run_bare(&self, home: &Path, repo: &Repo, args: &[&str]) -> Output {
         let script = repo.path(&ObjectKey::RestoreScript);
         if !script.exists() {
             fs::write(&script, RESTORE_PY).unwrap();
@@ -94,6 +96,11 @@ impl Kit {
             .unwrap()
     }
 
+    fn run_in(&self, home: &Path, repo: &Repo, args: &[&str]) -> Output {
+        let owner = ["--owner", self.owner.to_str().unwrap()];
+        self.run_bare(home, repo, &[&owner, args].concat())
+    }
+
     fn run(&self, repo: &Repo, args: &[&str]) -> Output {
         self.run_in(self.home.path(), repo, args)
     }
@@ -104,16 +111,32 @@ impl Kit {
         assert!(output.status.success(), "{args:?}: {}", said(&output));
         output.stdout
     }
+
+    /// Runs the script, which must end with this code and say these words.
+    pub(crate) fn expect(&self, repo: &Repo, args: &[&str], code: i32, words: &[&str]) {
+        says(&self.run(repo, args), code, words);
+    }
+}
+
+/// Checks the end of the script and its words.
+fn says(output: &Output, code: i32, words: &[&str]) {
+    let said = said(output) + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in {said}");
+    }
 }
 
 impl Drop for Kit {
     fn drop(&mut self) {
-        let _ = Command::new("gpgconf")
-            .arg("--homedir")
-            .arg(self.home.path())
-            .args(["--kill", "all"])
-            .status();
+        end_agents(self.home.path());
     }
+}
+
+/// Ends the processes that GnuPG keeps for a home.
+fn end_agents(home: &Path) {
+    let mut end = Command::new("gpgconf");
+    let _ = end.arg("--homedir").arg(home).args(["--kill", "all"]).status();
 }
 
 fn said(output: &Output) -> String {
@@ -122,8 +145,8 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn a_repository_restores_with_gpg_zstd_and_python_alone() {
-    let (kit, keys) = Kit::new();
-    let repo = Repo::with(&keys);
+    let (kit, ring) = Kit::new();
+    let repo = Repo::with(&ring);
     let files = tree(&repo, &everything());
     let mut draft = Draft::new(&repo, 30_000, 4_000);
     draft.dump(&noise(300_000, 1));
@@ -136,7 +159,7 @@ fn a_repository_restores_with_gpg_zstd_and_python_alone() {
     let stream = draft.stream.clone();
     let dump = draft.store(ArtefactKind::Database, "shop", Vec::new());
 
-    let listed = String::from_utf8(kit.good(&repo, &["--signer", &kit.pipeline, "list"])).unwrap();
+    let listed = String::from_utf8(kit.good(&repo, &["list"])).unwrap();
     for word in [
         &files.to_string(),
         &dump.to_string(),
@@ -205,51 +228,43 @@ fn same(repo: &Repo, id: &str, to: &Path) {
 
 #[test]
 fn damage_keys_and_signatures_are_told_apart() {
-    let (kit, keys) = Kit::new();
-    let repo = Repo::with(&keys);
+    let (kit, ring) = Kit::new();
+    let repo = Repo::with(&ring);
     let id = tree(&repo, &[Spec::dir("."), Spec::file("x", noise(200_000, 1))]);
     let artefact = repo.open(id);
     let id = id.to_string();
     let expect = |args: &[&str], home: &Path, code: i32, words: &[&str]| {
-        let output = kit.run_in(home, &repo, args);
-        let said = said(&output) + &String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        for word in words {
-            assert!(said.contains(word), "{args:?}: {word:?} is not in {said}");
-        }
+        says(&kit.run_in(home, &repo, args), code, words);
     };
     let home = kit.home.path().to_owned();
-    let other = "0123456789ABCDEF0123456789ABCDEF01234567";
-    expect(&["--signer", other, "list"], &home, 4, &["not the --signer"]);
     expect(&["verify", &id[..3]], &home, 4, &["artefacts; `list` shows them"]);
 
-    // Without the public pipeline key; and without any secret key.
-    let bare = private();
-    let secret = bare.path().join("secret.asc");
-    fs::write(&secret, &keys.backup).unwrap();
-    let import = Command::new("gpg")
-        .env("GNUPGHOME", bare.path())
-        .args(["--batch", "--quiet", "--import"])
-        .arg(&secret)
-        .status()
-        .unwrap();
-    assert!(import.success());
-    expect(&["list"], bare.path(), 4, &["gpg does not know"]);
-    expect(
-        &["--allow-unsigned", "verify", &id],
-        bare.path(),
-        0,
-        &["WARNING", "good:"],
+    let bare = |args: &[&str], code: i32, words: &[&str]| says(&kit.run_bare(&home, &repo, args), code, words);
+    // Without the owner's key; with another; with its fingerprint, which gpg then must know.
+    bare(&["list"], 4, &["the owner's public key is needed", "--owner"]);
+    bare(&["--allow-unsigned", "verify", &id], 0, &["WARNING", "good:"]);
+    let stranger = kit.bin.path().join("stranger.asc");
+    fs::write(&stranger, &ring.roles[&Role::Producer].public_armored).unwrap();
+    bare(
+        &["--owner", stranger.to_str().unwrap(), "list"],
+        4,
+        &["repository.pgp", "signed by"],
     );
+    bare(
+        &["--owner", &ring.owner.fingerprint, "list"],
+        4,
+        &["lacks the key", "owner.pub.asc"],
+    );
+    kit.gpg(&["--import", kit.owner.to_str().unwrap()]);
+    bare(
+        &["--owner", &ring.owner.fingerprint.to_lowercase(), "verify", &id],
+        0,
+        &["good:"],
+    );
+    // Without any secret key.
     let empty = private();
     expect(&["list"], empty.path(), 4, &["none of the secret keys"]);
-    for dir in [bare.path(), empty.path()] {
-        let _ = Command::new("gpgconf")
-            .arg("--homedir")
-            .arg(dir)
-            .args(["--kill", "all"])
-            .status();
-    }
+    end_agents(empty.path());
 
     // A locked key: the passphrase is in a file, or is wrong.
     let locked = private();
@@ -263,17 +278,12 @@ fn damage_keys_and_signatures_are_told_apart() {
             .unwrap();
         assert!(status.success(), "{args:?}");
     };
-    let pipeline = locked.path().join("pipeline.asc");
-    fs::write(&pipeline, &keys.pipeline).unwrap();
-    let backup = holdfast_sealing::SecretKeys::from_bytes(keys.backup.as_bytes(), None)
-        .unwrap()
-        .fingerprints();
+    let secret = locked.path().join("secret.asc");
+    fs::write(&secret, &*ring.backup.secret_armored).unwrap();
     gpg(&["--import", secret.to_str().unwrap()], locked.path());
-    gpg(&["--import", pipeline.to_str().unwrap()], locked.path());
-    gpg(&["--delete-secret-keys", &kit.pipeline], locked.path());
     let passphrase = locked.path().join("passphrase");
     fs::write(&passphrase, "open sesame").unwrap();
-    lock(locked.path(), &backup[0]);
+    lock(locked.path(), &ring.backup.fingerprint);
     let file = passphrase.to_str().unwrap().to_owned();
     expect(
         &["--passphrase-file", &file, "verify", &id],
@@ -281,18 +291,10 @@ fn damage_keys_and_signatures_are_told_apart() {
         0,
         &["good:"],
     );
-    let _ = Command::new("gpgconf")
-        .arg("--homedir")
-        .arg(locked.path())
-        .args(["--kill", "all"])
-        .status();
+    end_agents(locked.path());
     fs::write(&passphrase, "wrong").unwrap();
     expect(&["--passphrase-file", &file, "list"], locked.path(), 4, &["passphrase"]);
-    let _ = Command::new("gpgconf")
-        .arg("--homedir")
-        .arg(locked.path())
-        .args(["--kill", "all"])
-        .status();
+    end_agents(locked.path());
 
     let flipped = pack_key(&artefact, 0);
     let gone = pack_key(&artefact, 2);
@@ -314,7 +316,7 @@ fn damage_keys_and_signatures_are_told_apart() {
     );
     expect(&["verify", &id], &home, 4, &["another artefact"]);
     // A manifest that nobody signed.
-    let sealed = holdfast_sealing::seal(&repo.recipients, holdfast_sealing::Profile::Gnupg, b"{}").unwrap();
+    let sealed = seal(&repo.recipients, Profile::Gnupg, b"{}").unwrap();
     overwrite(
         &repo.path(&ObjectKey::Manifest(artefact.manifest().captured.artefact)),
         &sealed,
@@ -349,8 +351,8 @@ fn lock(home: &Path, key: &str) {
 #[test]
 fn hostile_trees_do_not_leave_the_directory() {
     use holdfast_format::EntryKind;
-    let (kit, keys) = Kit::new();
-    let repo = Repo::with(&keys);
+    let (kit, ring) = Kit::new();
+    let repo = Repo::with(&ring);
     let id = tree(
         &repo,
         &[
@@ -380,16 +382,22 @@ fn hostile_trees_do_not_leave_the_directory() {
 
 #[test]
 fn the_guide_names_commands_that_exist() {
-    let (kit, keys) = Kit::new();
-    let repo = Repo::with(&keys);
+    let (kit, ring) = Kit::new();
+    let repo = Repo::with(&ring);
     let help = String::from_utf8(kit.good(&repo, &["--help"])).unwrap();
     for command in ["list", "verify", "stream", "extract"] {
         assert!(
-            help.contains(command) && RESTORE_MD.contains(&format!("restore.py {command}")),
+            help.contains(command) && RESTORE_MD.contains(&format!("restore.py --owner ../owner.pub.asc {command}")),
             "{command}"
         );
     }
-    for option in ["--passphrase-file", "--signer", "--allow-unsigned", "--decrypt-with"] {
+    for option in [
+        "--passphrase-file",
+        "--owner",
+        "--accept-revoked",
+        "--allow-unsigned",
+        "--decrypt-with",
+    ] {
         assert!(help.contains(option) && RESTORE_MD.contains(option), "{option}");
     }
 }

@@ -4,7 +4,7 @@ use holdfast_restore::{Limits, PackFault, Progress, Selection, StreamError, Stre
 use holdfast_sealing::SecretKeys;
 
 use crate::common::archive::{everything, tree};
-use crate::common::{Draft, Keys, Repo, noise, pack_key};
+use crate::common::{Draft, Repo, Ring, noise, pack_key};
 
 fn read(repo: &Repo, id: holdfast_format::ArtefactId, limits: Limits) -> Result<(Vec<u8>, Streamed), StreamError> {
     let mut out = Vec::new();
@@ -138,7 +138,7 @@ fn a_missing_key_is_no_damage() {
     let mut draft = Draft::new(&repo, 30_000, 4_000);
     draft.dump(b"text");
     let id = draft.store(ArtefactKind::Globals, "globals", Vec::new());
-    let other = SecretKeys::from_bytes(Keys::generate().backup.as_bytes(), None).unwrap();
+    let other = SecretKeys::from_bytes(Ring::new().backup.secret_armored.as_bytes(), None).unwrap();
     let artefact = repo.open_with(id, other);
     let progress = Progress::default();
     let result = write_stream(

@@ -103,13 +103,13 @@ fn an_export_of_secret_subkeys_alone_opens_but_does_not_sign() {
 }
 
 #[test]
-fn gpg_verifies_what_a_generated_pipeline_key_signed() {
-    let pipeline = Pair::new(KeyPurpose::Pipeline);
+fn gpg_verifies_what_a_generated_key_signed() {
+    let signing = generate(KeyPurpose::Signing, "Signing", None, SystemTime::now()).unwrap();
     let reader = GnupgKey::rsa3072();
     let gpg = reader.home();
-    gpg.import(pipeline.key.public_armored.as_bytes(), "");
-    let everyone = reader.recipients().union(&pipeline.recipients);
-    let sealed = sign_and_seal(&pipeline.signer(), &everyone, Profile::Gnupg, b"manifest").unwrap();
+    gpg.import(signing.public_armored.as_bytes(), "");
+    let signer = Signer::from_bytes(signing.secret_armored.as_bytes(), None, SystemTime::now()).unwrap();
+    let sealed = sign_and_seal(&signer, &reader.recipients(), Profile::Gnupg, b"manifest").unwrap();
     let opened = gpg.decrypt(&sealed, "");
     assert!(opened.success, "{}", opened.status);
     assert_eq!(opened.plaintext, b"manifest");
@@ -119,7 +119,7 @@ fn gpg_verifies_what_a_generated_pipeline_key_signed() {
         .find(|line| line.contains("VALIDSIG"))
         .expect("a valid signature")
         .to_owned();
-    assert!(valid.ends_with(&pipeline.key.fingerprint), "{valid}");
+    assert!(valid.ends_with(&signing.fingerprint), "{valid}");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn gpg_imports_generated_keys_and_opens_with_them() {
     for (purpose, passphrase) in [
         (KeyPurpose::Backup, None),
         (KeyPurpose::Backup, Some("geheim")),
-        (KeyPurpose::Pipeline, Some("geheim")),
+        (KeyPurpose::Reader, Some("geheim")),
     ] {
         let key = generate(
             purpose,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use holdfast_sealing::{
-    KeyError, KeyPurpose, OpenError, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate, seal,
+    KeyError, KeyPurpose, OpenError, Profile, Recipients, SecretKeys, Signer, TrustedSigners, generate,
+    missing_readers, seal,
 };
 use sequoia_openpgp::{
     Cert, Packet,
@@ -157,9 +158,74 @@ fn revoked_and_unfit_recipients_are_refused() {
     assert!(matches!(error, KeyError::Invalid { .. }), "{error:?}");
 }
 
+/// Returns a certificate with two encryption subkeys, and their fingerprints.
+fn two_subkeys() -> (Cert, [String; 2]) {
+    let (cert, _) = CertBuilder::new()
+        .set_creation_time(SystemTime::now() - Duration::from_secs(60))
+        .add_storage_encryption_subkey()
+        .add_subkey(KeyFlags::empty().set_storage_encryption(), None, None)
+        .generate()
+        .unwrap();
+    let subkeys: Vec<String> = cert
+        .keys()
+        .subkeys()
+        .map(|key| key.key().fingerprint().to_hex())
+        .collect();
+    (cert, subkeys.try_into().unwrap())
+}
+
+/// Returns the certificate with one of its subkeys.
+fn with_only(cert: &Cert, subkey: &str) -> Cert {
+    cert.clone()
+        .retain_subkeys(|key| key.key().fingerprint().to_hex() == subkey)
+}
+
+#[test]
+fn a_subkey_that_replaces_another_within_its_certificate_makes_other_readers() {
+    let (cert, [old, new]) = two_subkeys();
+    let of = |cert: &Cert| Recipients::from_bytes(&[cert.to_vec().unwrap()], SystemTime::now()).unwrap();
+    let before = of(&with_only(&cert, &old));
+    let after = of(&with_only(&cert, &new));
+    assert_eq!(before.fingerprints(), after.fingerprints());
+    assert_eq!(before.readers(), [old.as_str()]);
+    assert_eq!(after.readers(), [new.as_str()]);
+    // While both are alive, both are sealed to, and each opens it alone.
+    let mut both = vec![old.clone(), new.clone()];
+    both.sort();
+    assert_eq!(of(&cert).readers(), both);
+    assert_eq!(
+        of(&cert).readers_of_each(),
+        [(cert.fingerprint().to_hex(), both.clone())]
+    );
+    let sealed = seal(&of(&cert), Profile::Gnupg, b"data").unwrap();
+    let all = SecretKeys::from_bytes(&cert.as_tsk().to_vec().unwrap(), None).unwrap();
+    for reader in &both {
+        let alone = all.only(reader).unwrap();
+        assert_eq!(alone.readers(), [reader.as_str()]);
+        assert_eq!(alone.open(&sealed, 100).unwrap(), b"data");
+        let other = seal(&of(&with_only(&cert, reader)), Profile::Gnupg, b"data").unwrap();
+        assert!(alone.open(&other, 100).is_ok());
+    }
+    assert!(all.only(&cert.fingerprint().to_hex()).is_none());
+
+    let secret = with_only(&cert, &new).as_tsk().to_vec().unwrap();
+    let secret = SecretKeys::from_bytes(&secret, None).unwrap();
+    assert!(secret.readers().contains(&new) && !secret.readers().contains(&old));
+    for profile in [Profile::Gnupg, Profile::Rfc9580] {
+        let sealed = seal(&before, profile, b"data").unwrap();
+        assert_eq!(after.missing_in(&sealed).unwrap(), [new.as_str()]);
+        assert_eq!(of(&cert).missing_in(&sealed).unwrap(), [new.as_str()]);
+        assert!(before.missing_in(&sealed).unwrap().is_empty());
+        assert!(matches!(secret.open(&sealed, 100), Err(OpenError::NoKey { .. })));
+        // What is no fingerprint is nobody's.
+        let odd = ["", "AB", "not hex", "ABC"].map(str::to_owned);
+        assert_eq!(missing_readers(&sealed, &odd).unwrap(), odd);
+    }
+}
+
 #[test]
 fn a_public_key_is_no_secret_key() {
-    let pair = Pair::new(KeyPurpose::Pipeline);
+    let pair = Pair::that_signs_and_opens();
     let public = pair.key.public_armored.as_bytes();
     assert!(matches!(
         SecretKeys::from_bytes(public, None),
@@ -177,8 +243,8 @@ fn a_signer_is_one_live_signing_key() {
     let backup = Pair::new(KeyPurpose::Backup);
     let error = Signer::from_bytes(backup.key.secret_armored.as_bytes(), None, now).unwrap_err();
     assert!(matches!(error, KeyError::NoSigningKey { .. }), "{error:?}");
-    let one = Pair::new(KeyPurpose::Pipeline);
-    let two = Pair::new(KeyPurpose::Pipeline);
+    let one = Pair::that_signs_and_opens();
+    let two = Pair::that_signs_and_opens();
     let both = format!("{}\n{}", &*one.key.secret_armored, &*two.key.secret_armored);
     assert!(matches!(
         Signer::from_bytes(both.as_bytes(), None, now),
@@ -190,10 +256,28 @@ fn a_signer_is_one_live_signing_key() {
         Err(KeyError::Expired { .. })
     ));
     let dir = TempDir::new().unwrap();
-    let path = written(&dir, "pipeline.sec.asc", one.key.secret_armored.as_bytes());
+    let path = written(&dir, "producer.sec.asc", one.key.secret_armored.as_bytes());
     let signer = Signer::from_file(&path, None, now).unwrap();
     assert_eq!(signer.fingerprint(), one.key.fingerprint);
-    assert_eq!(signer.recipients().fingerprints(), [one.key.fingerprint.as_str()]);
+}
+
+#[test]
+fn an_owner_is_one_certificate() {
+    let one = Pair::that_signs_and_opens();
+    let two = Pair::that_signs_and_opens();
+    let dir = TempDir::new().unwrap();
+    let path = written(&dir, "owner.pub.asc", one.key.public_armored.as_bytes());
+    assert_eq!(
+        TrustedSigners::one_from_file(&path).unwrap().fingerprints(),
+        [one.key.fingerprint.as_str()]
+    );
+    let both = format!("{}\n{}", one.key.public_armored, two.key.public_armored);
+    let path = written(&dir, "owners.pub.asc", both.as_bytes());
+    let refused = TrustedSigners::one_from_file(&path);
+    assert!(
+        matches!(&refused, Err(KeyError::SeveralCertificates { fingerprints, .. }) if fingerprints.len() == 2),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -255,7 +339,7 @@ fn a_subkey_that_stays_locked_says_so() {
 #[test]
 fn generated_keys_do_not_expire_and_have_checked_names() {
     let now = SystemTime::now();
-    let key = generate(KeyPurpose::Pipeline, "Pipeline", None, now).unwrap();
+    let key = generate(KeyPurpose::Reader, "Reader", None, now).unwrap();
     let loaded = recipients(&key.public_armored);
     assert!(
         loaded

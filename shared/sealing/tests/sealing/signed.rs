@@ -5,9 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use holdfast_sealing::{
-    KeyPurpose, OpenError, Opened, Profile, Recipients, SecretKeys, TrustedSigners, open_signed, seal, sign_and_seal,
-};
+use holdfast_sealing::{KeyPurpose, OpenError, Opened, Profile, TrustedSigners, open_signed, seal, sign_and_seal};
 use sequoia_openpgp::{
     Cert, Packet, PacketPile,
     crypto::KeyPair,
@@ -91,19 +89,19 @@ fn signed_at(opened: Result<Opened, OpenError>) -> SystemTime {
 
 #[test]
 fn a_record_opens_with_its_signer_and_time() {
-    let pipeline = Pair::new(KeyPurpose::Pipeline);
+    let maker = Pair::that_signs_and_opens();
     let backup = Pair::new(KeyPurpose::Backup);
-    let signer = pipeline.signer();
-    let everyone = signer.recipients().union(&backup.recipients);
+    let signer = maker.signer();
+    let everyone = maker.recipients.union(&backup.recipients);
     for profile in [Profile::Gnupg, Profile::Rfc9580] {
         for size in [0, 1000, 3 * MIB] {
             let plaintext = noise(size);
             let sealed = sign_and_seal(&signer, &everyone, profile, &plaintext).unwrap();
-            for keys in [&pipeline.secret, &backup.secret] {
-                let trusted = TrustedSigners::from_signer(&signer);
+            for keys in [&maker.secret, &backup.secret] {
+                let trusted = maker.trusted();
                 let opened = open_signed(keys, &trusted, &sealed, size).unwrap();
                 assert!(opened.plaintext == plaintext);
-                assert_eq!(opened.signer, pipeline.key.fingerprint);
+                assert_eq!(opened.signer, maker.key.fingerprint);
                 let age = SystemTime::now().duration_since(opened.signed_at).unwrap();
                 assert!(age < Duration::from_secs(300), "{age:?}");
                 assert!(keys.open(&sealed, size).unwrap() == plaintext);
@@ -114,38 +112,38 @@ fn a_record_opens_with_its_signer_and_time() {
 
 #[test]
 fn the_limit_holds_for_records() {
-    let pipeline = Pair::new(KeyPurpose::Pipeline);
-    let trusted = TrustedSigners::from_recipients(&pipeline.recipients);
+    let maker = Pair::that_signs_and_opens();
+    let trusted = maker.trusted();
     for size in [100, 3 * MIB] {
-        let sealed = sign_and_seal(&pipeline.signer(), &pipeline.recipients, Profile::Gnupg, &noise(size)).unwrap();
-        let refused = open_signed(&pipeline.secret, &trusted, &sealed, size - 1);
+        let sealed = sign_and_seal(&maker.signer(), &maker.recipients, Profile::Gnupg, &noise(size)).unwrap();
+        let refused = open_signed(&maker.secret, &trusted, &sealed, size - 1);
         assert!(matches!(refused, Err(OpenError::TooLarge { .. })), "{refused:?}");
     }
 }
 
 #[test]
 fn unsigned_and_unknown_are_told_apart() {
-    let pipeline = Pair::new(KeyPurpose::Pipeline);
-    let stranger = Pair::new(KeyPurpose::Pipeline);
-    let trusted = TrustedSigners::from_recipients(&pipeline.recipients);
+    let maker = Pair::that_signs_and_opens();
+    let stranger = Pair::that_signs_and_opens();
+    let trusted = maker.trusted();
     for profile in [Profile::Gnupg, Profile::Rfc9580] {
         for size in [10, 3 * MIB] {
-            let unsigned = seal(&pipeline.recipients, profile, &noise(size)).unwrap();
-            let refused = open_signed(&pipeline.secret, &trusted, &unsigned, size);
+            let unsigned = seal(&maker.recipients, profile, &noise(size)).unwrap();
+            let refused = open_signed(&maker.secret, &trusted, &unsigned, size);
             assert!(matches!(refused, Err(OpenError::NotSigned)), "{refused:?}");
-            let foreign = sign_and_seal(&stranger.signer(), &pipeline.recipients, profile, &noise(size)).unwrap();
-            let refused = open_signed(&pipeline.secret, &trusted, &foreign, size);
+            let foreign = sign_and_seal(&stranger.signer(), &maker.recipients, profile, &noise(size)).unwrap();
+            let refused = open_signed(&maker.secret, &trusted, &foreign, size);
             assert!(
                 matches!(&refused, Err(OpenError::UnknownSigner { signers }) if signers.len() == 1),
                 "{refused:?}"
             );
             let mut both = trusted.clone();
-            both.add(&TrustedSigners::from_recipients(&stranger.recipients));
+            both.add(&stranger.trusted());
             assert_eq!(
-                open_signed(&pipeline.secret, &both, &foreign, size).unwrap().signer,
+                open_signed(&maker.secret, &both, &foreign, size).unwrap().signer,
                 stranger.key.fingerprint
             );
-            let nobody = open_signed(&pipeline.secret, &TrustedSigners::default(), &foreign, size);
+            let nobody = open_signed(&maker.secret, &TrustedSigners::default(), &foreign, size);
             assert!(matches!(nobody, Err(OpenError::UnknownSigner { .. })));
         }
     }
@@ -153,14 +151,14 @@ fn unsigned_and_unknown_are_told_apart() {
 
 #[test]
 fn a_tampered_record_is_damaged_and_another_key_is_no_key() {
-    let pipeline = Pair::new(KeyPurpose::Pipeline);
+    let maker = Pair::that_signs_and_opens();
     let other = Pair::new(KeyPurpose::Backup);
-    let trusted = TrustedSigners::from_recipients(&pipeline.recipients);
-    let sealed = sign_and_seal(&pipeline.signer(), &pipeline.recipients, Profile::Gnupg, &noise(2000)).unwrap();
+    let trusted = maker.trusted();
+    let sealed = sign_and_seal(&maker.signer(), &maker.recipients, Profile::Gnupg, &noise(2000)).unwrap();
     for at in (sealed.len() - 2000..sealed.len()).step_by(97) {
         let mut altered = sealed.clone();
         altered[at] ^= 4;
-        let refused = open_signed(&pipeline.secret, &trusted, &altered, MIB);
+        let refused = open_signed(&maker.secret, &trusted, &altered, MIB);
         assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{at}: {refused:?}");
     }
     let refused = open_signed(&other.secret, &trusted, &sealed, MIB);
@@ -169,7 +167,7 @@ fn a_tampered_record_is_damaged_and_another_key_is_no_key() {
 
 #[test]
 fn a_signature_over_other_bytes_is_bad() {
-    let reader = Pair::new(KeyPurpose::Pipeline);
+    let reader = Pair::that_signs_and_opens();
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let mut signed = Vec::new();
     let signer = Signer::new(Message::new(&mut signed), forge.keypair())
@@ -199,7 +197,7 @@ fn a_signature_over_other_bytes_is_bad() {
 
 #[test]
 fn two_signatures_are_one_too_many() {
-    let reader = Pair::new(KeyPurpose::Pipeline);
+    let reader = Pair::that_signs_and_opens();
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let sealed = forge.signed(|signer| signer.add_signer(forge.keypair()).unwrap());
     let refused = open_signed(&reader.secret, &forge.trusted(), &sealed, 100);
@@ -208,7 +206,7 @@ fn two_signatures_are_one_too_many() {
 
 #[test]
 fn a_record_made_for_another_reader_cannot_be_passed_on() {
-    let reader = Pair::new(KeyPurpose::Pipeline);
+    let reader = Pair::that_signs_and_opens();
     let other = Pair::new(KeyPurpose::Backup);
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let other = Cert::from_bytes(other.key.public_armored.as_bytes()).unwrap();
@@ -242,7 +240,7 @@ fn an_expired_signer_is_judged_at_signing_time() {
 
 #[test]
 fn a_reader_whose_clock_is_behind_can_still_restore() {
-    let reader = Pair::new(KeyPurpose::Pipeline);
+    let reader = Pair::that_signs_and_opens();
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let tomorrow = SystemTime::now() + 24 * HOUR;
     let sealed = forge.signed(|signer| signer.creation_time(tomorrow));
@@ -311,7 +309,7 @@ fn sha1_never_counts_whatever_time_the_signature_states() {
 
 #[test]
 fn a_signature_around_the_encryption_does_not_count() {
-    let reader = Pair::new(KeyPurpose::Pipeline);
+    let reader = Pair::that_signs_and_opens();
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let inner = seal(&reader.recipients, Profile::Gnupg, b"record").unwrap();
     let mut outer = Vec::new();
@@ -327,7 +325,7 @@ fn a_signature_around_the_encryption_does_not_count() {
 
 #[test]
 fn a_nested_or_wrapped_record_is_refused() {
-    let reader = Pair::new(KeyPurpose::Pipeline);
+    let reader = Pair::that_signs_and_opens();
     let forge = Forge::new(reader.key.secret_armored.as_bytes(), &reader);
     let inner = sign_and_seal(&reader.signer(), &reader.recipients, Profile::Gnupg, b"record").unwrap();
     let nested = forge.encrypt(|mut message| {
@@ -350,13 +348,8 @@ fn a_nested_or_wrapped_record_is_refused() {
 }
 
 #[test]
-fn recipients_and_secret_keys_agree_on_who_signed() {
-    let pipeline = Pair::new(KeyPurpose::Pipeline);
-    let keys = SecretKeys::from_bytes(pipeline.key.secret_armored.as_bytes(), None).unwrap();
-    let public = Recipients::from_bytes(&[pipeline.key.public_armored.as_bytes().to_vec()], SystemTime::now()).unwrap();
-    assert_eq!(keys.fingerprints(), public.fingerprints());
-    assert_eq!(
-        TrustedSigners::from_recipients(&public).fingerprints(),
-        keys.fingerprints()
-    );
+fn recipients_secret_keys_and_signers_name_a_key_alike() {
+    let maker = Pair::that_signs_and_opens();
+    assert_eq!(maker.secret.fingerprints(), maker.recipients.fingerprints());
+    assert_eq!(maker.trusted().fingerprints(), maker.secret.fingerprints());
 }

@@ -9,12 +9,13 @@ use std::{
     time::SystemTime,
 };
 
-use holdfast_sealing::{GeneratedKey, KeyPurpose, Recipients, SecretKeys, Signer, generate};
+use holdfast_sealing::{GeneratedKey, KeyPurpose, Recipients, SecretKeys, Signer, TrustedSigners, generate};
+use sequoia_openpgp::{cert::CertBuilder, serialize::SerializeInto};
 use tempfile::TempDir;
 
 pub(crate) const MIB: usize = 1024 * 1024;
 
-/// A backup or pipeline key in all its forms.
+/// A key in all its forms.
 pub(crate) struct Pair {
     pub(crate) key: GeneratedKey,
     pub(crate) recipients: Recipients,
@@ -23,7 +24,24 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new(purpose: KeyPurpose) -> Self {
-        let key = generate(purpose, "Test <test@example.org>", None, SystemTime::now()).unwrap();
+        Self::of(generate(purpose, "Test <test@example.org>", None, SystemTime::now()).unwrap())
+    }
+
+    /// A key that signs and opens, as people bring them from elsewhere.
+    pub(crate) fn that_signs_and_opens() -> Self {
+        let (cert, _) = CertBuilder::general_purpose(Some("Test <test@example.org>"))
+            .generate()
+            .unwrap();
+        let text = |armoured: Vec<u8>| String::from_utf8(armoured).unwrap();
+        Self::of(GeneratedKey {
+            public_armored: text(cert.armored().to_vec().unwrap()),
+            secret_armored: text(cert.as_tsk().armored().to_vec().unwrap()).into(),
+            revocation_armored: String::new(),
+            fingerprint: cert.fingerprint().to_hex(),
+        })
+    }
+
+    fn of(key: GeneratedKey) -> Self {
         let recipients = recipients(&key.public_armored);
         let secret = SecretKeys::from_bytes(key.secret_armored.as_bytes(), None).unwrap();
         Self {
@@ -31,6 +49,10 @@ impl Pair {
             recipients,
             secret,
         }
+    }
+
+    pub(crate) fn trusted(&self) -> TrustedSigners {
+        TrustedSigners::from_bytes(self.key.public_armored.as_bytes()).unwrap()
     }
 
     pub(crate) fn signer(&self) -> Signer {

@@ -38,10 +38,14 @@ pub fn settings(bed: &Bed, nats: &Server, more: &str) -> Arc<Settings> {
     let dir = bed.scratch.path();
     write_private(&dir.join("backup.pub.asc"), &bed.ring.backup.public_armored);
     write_private(&dir.join("backup.asc"), &bed.ring.backup.secret_armored);
-    write_private(&dir.join("pipeline.asc"), &bed.ring.pipeline.secret_armored);
+    write_private(&dir.join("owner.pub.asc"), &bed.ring.owner.public_armored);
+    write_private(&dir.join("reader.sec.asc"), &bed.ring.reader.secret_armored);
+    for (role, key) in &bed.ring.roles {
+        write_private(&dir.join(format!("{role}.sec.asc")), &key.secret_armored);
+    }
     let text = format!(
         "site = \"{}\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
-         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[nats]\nurl = \"{}\"\n{more}",
+         recipients = [\"backup.pub.asc\"]\nowner = \"owner.pub.asc\"\nreader_key = \"reader.sec.asc\"\n[nats]\nurl = \"{}\"\n{more}",
         site(),
         dir.join("place").display(),
         nats.url()

@@ -101,6 +101,8 @@ impl Open {
     ) -> Result<Self, JobError> {
         let stop = session.lost.child_token();
         let ending = stop.clone().drop_guard();
+        let (recipients, _) = session.cx.recipients()?;
+        attempt.attempt.put_readers(&recipients.readers())?;
         let contents = attempt.attempt.contents()?;
         let mut options = options(&session, &history)?;
         let indexing = match &history.parent {
@@ -213,7 +215,7 @@ fn options(session: &Session, history: &History) -> Result<PackerOptions, JobErr
     let (recipients, profile) = session.cx.recipients()?;
     let namer = info
         .chunk_key
-        .pack_namer(session.artefact.id, profile.as_str(), &recipients.fingerprints());
+        .pack_namer(session.artefact.id, profile.as_str(), &recipients.readers());
     Ok(PackerOptions {
         params: info.chunker.clone(),
         key: info.chunk_key.clone(),
@@ -286,6 +288,7 @@ fn draft(
         class: session.class,
         profile: profile.as_str().to_owned(),
         recipients: recipients.fingerprints(),
+        readers: recipients.readers(),
         tools: facts.tools,
         stream: packed.stream(artefact.kind.stream_format()),
         new: packed.new,

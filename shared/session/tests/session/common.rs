@@ -13,8 +13,8 @@ use holdfast_bus::{Delivery, Disposition, Handler, Queued, WorkerOptions};
 use holdfast_capture::{Attempt, Receipt, Staging, capture_stream};
 use holdfast_events::{Job, What, Work, WorkStage};
 use holdfast_format::{Artefact, ArtefactKind, ContentsRef, Expected, ObjectKey, RunId, SourceKind, SourceName};
-use holdfast_repository::{ContentsPut, SealedManifest};
-use holdfast_sealing::Profile;
+use holdfast_repository::{ContentsPut, Repository, SealedManifest};
+use holdfast_sealing::{Profile, Recipients};
 use holdfast_service::{Context, JobError};
 use holdfast_session::{Input, Session, SourceFacts};
 use holdfast_tests::nats::Server;
@@ -191,11 +191,15 @@ fn names_below(dir: &Path) -> Vec<String> {
 
 /// Seals what is staged, as the encryptor would.
 pub async fn seal_packs(bed: &Bed, attempt: &Attempt) {
+    seal_packs_to(bed, attempt, &bed.ring.recipients()).await;
+}
+
+async fn seal_packs_to(bed: &Bed, attempt: &Attempt, recipients: &Recipients) {
     let mut frame = Vec::new();
     for id in attempt.unsealed().unwrap() {
         assert!(attempt.read_pack_into(id, &mut frame).unwrap());
         let plain = zstd::zstd_safe::get_frame_content_size(&frame).ok().flatten();
-        let sealed = holdfast_sealing::seal(&bed.ring.recipients(), Profile::Gnupg, &frame).unwrap();
+        let sealed = holdfast_sealing::seal(recipients, Profile::Gnupg, &frame).unwrap();
         let receipt = Receipt {
             size: sealed.len() as u64,
             sha256: digest(&sealed),
@@ -209,13 +213,27 @@ pub async fn seal_packs(bed: &Bed, attempt: &Attempt) {
 
 /// Seals an attempt and closes its artefact, as the encryptor would.
 pub async fn close(bed: &Bed, attempt: &Attempt) -> Arc<SealedManifest> {
-    seal_packs(bed, attempt).await;
+    close_at(&bed.repository, bed, attempt, &bed.ring.recipients()).await
+}
+
+/// Seals an attempt to these recipients, and closes its artefact in the repository of a context.
+pub async fn close_with(cx: &Context, bed: &Bed, attempt: &Attempt, recipients: &Recipients) -> Arc<SealedManifest> {
+    close_at(&cx.repository, bed, attempt, recipients).await
+}
+
+async fn close_at(
+    repository: &Repository,
+    bed: &Bed,
+    attempt: &Attempt,
+    recipients: &Recipients,
+) -> Arc<SealedManifest> {
+    seal_packs_to(bed, attempt, recipients).await;
     let artefact = attempt.artefact();
     let mut lines = Vec::new();
     std::io::Read::read_to_end(&mut attempt.read_contents().unwrap().unwrap(), &mut lines).unwrap();
     let file = bed.scratch.path().join(format!("contents-of-{artefact}"));
     std::fs::write(&file, zstd::bulk::compress(&lines, 3).unwrap()).unwrap();
-    let ContentsPut::Stored { size, sha256 } = bed.repository.put_contents(artefact, &file).await.unwrap() else {
+    let ContentsPut::Stored { size, sha256 } = repository.put_contents(artefact, &file).await.unwrap() else {
         panic!("other contents were there");
     };
     let contents = ContentsRef {
@@ -226,7 +244,7 @@ pub async fn close(bed: &Bed, attempt: &Attempt) -> Arc<SealedManifest> {
     let draft = attempt.draft().unwrap().expect("the attempt is whole");
     let manifest = draft.manifest(&attempt.receipts().unwrap(), contents).unwrap();
     let key = ObjectKey::Manifest(artefact);
-    bed.repository.write(&key, &manifest).await.unwrap();
+    repository.write(&key, &manifest).await.unwrap();
     attempt.discard().unwrap();
-    bed.repository.manifest(artefact).await.unwrap().unwrap()
+    repository.manifest(artefact).await.unwrap().unwrap()
 }

@@ -1,13 +1,16 @@
-//! The artefact whose chunks a capture references: the newest good one, if its readers are ours.
+//! The artefact whose chunks a capture references: the newest good one, if it is sealed to the keys of today.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::common::{Host, PACK, artefact, close, context, delivery, expected, noise, now, run, stream};
+use crate::common::{Host, PACK, artefact, close, close_with, context, delivery, expected, noise, now, run, stream};
 use holdfast_capture::Draft;
 use holdfast_format::{Expected, Level, ObjectKey};
 use holdfast_repository::{Repository, SealedManifest};
+use holdfast_sealing::{Recipients, SecretKeys};
 use holdfast_service::Context;
 use holdfast_session::Session;
+use holdfast_tests::gnupg;
 
 /// Bytes that several captures have in common.
 fn common_bytes() -> Vec<u8> {
@@ -95,6 +98,51 @@ async fn an_artefact_that_is_sealed_to_other_readers_is_no_parent() {
     let cx = Context::with(cx.settings.clone(), repository, cx.bus.clone()).unwrap();
     let draft = again(&host, &cx, &expected(run(3)), 1).await;
     assert!(is_stored_anew(&draft), "{draft:?}");
+}
+
+/// A context whose backups are sealed to this certificate, and the certificate as recipients.
+async fn sealing_to(host: &Host, certificate: &str) -> (Context, Recipients) {
+    let files = [certificate.as_bytes().to_vec()];
+    let recipients = Recipients::from_bytes(&files, SystemTime::now()).unwrap();
+    let mut keys = host.bed.ring.service();
+    keys.recipients = Some(recipients.clone());
+    let place = host.bed.repository.place().clone();
+    let repository = Repository::open(place, keys).await.unwrap();
+    let cx = Context::with(host.cx.settings.clone(), repository, host.cx.bus.clone()).unwrap();
+    (cx, recipients)
+}
+
+#[tokio::test]
+async fn a_parent_that_is_sealed_to_a_subkey_replaced_since_is_none_and_what_is_stored_opens_with_the_new_one_alone() {
+    let host = Host::new().await;
+    let operator = gnupg::Home::new().unwrap();
+    let (cx, before) = sealing_to(&host, &operator.public().unwrap()).await;
+    let old = SecretKeys::from_bytes(operator.newest_secret().unwrap().as_bytes(), None).unwrap();
+    again(&host, &cx, &expected(run(1)), 1).await;
+    close_with(&cx, &host.bed, &host.attempt(run(1)), &before).await;
+    let draft = again(&host, &cx, &expected(run(2)), 1).await;
+    assert_eq!(draft.captured.parent, Some(artefact(run(1)).id));
+    assert_eq!(draft.captured.readers, before.readers());
+
+    operator.replace_subkey().unwrap();
+    let (cx, after) = sealing_to(&host, &operator.public().unwrap()).await;
+    assert_eq!(
+        before.fingerprints(),
+        after.fingerprints(),
+        "the certificate is the same"
+    );
+    let draft = again(&host, &cx, &expected(run(3)), 1).await;
+    assert!(is_stored_anew(&draft), "{draft:?}");
+    assert_eq!(draft.captured.readers, after.readers());
+    let sealed = close_with(&cx, &host.bed, &host.attempt(run(3)), &after).await;
+    let new = SecretKeys::from_bytes(operator.newest_secret().unwrap().as_bytes(), None).unwrap();
+    for pack in &sealed.manifest.packs {
+        let bytes = std::fs::read(host.bed.file(ObjectKey::Pack(pack.id))).unwrap();
+        assert!(new.open(&bytes, PACK * 2).is_ok() && old.open(&bytes, PACK * 2).is_err());
+    }
+    // With the same keys as before, the newest is a parent again.
+    let draft = again(&host, &cx, &expected(run(4)), 1).await;
+    assert_eq!(draft.captured.parent, Some(artefact(run(3)).id));
 }
 
 #[tokio::test]

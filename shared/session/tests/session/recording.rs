@@ -85,7 +85,9 @@ async fn a_capture_is_told_from_its_beginning_to_its_seals() {
         (ArtefactKind::Directory, "files")
     );
     assert_eq!(draft.captured.tools["probe"], "7");
-    assert_eq!(draft.captured.recipients, host.bed.ring.recipients().fingerprints());
+    let recipients = host.bed.ring.recipients();
+    assert_eq!(draft.captured.recipients, recipients.fingerprints());
+    assert_eq!(draft.captured.readers, recipients.readers());
     assert_eq!((draft.captured.parent, draft.captured.previous), (None, None));
     let packs = attempt.unsealed().unwrap();
     assert_eq!(packs.len(), 2);

@@ -10,12 +10,12 @@ use holdfast_session::{StagingFolderError, open_staging, staging_dir};
 
 fn settings(dir: &Path, staging: &str) -> Settings {
     let file = dir.join("holdfast.toml");
-    for name in ["backup.pub.asc", "pipeline.asc"] {
+    for name in ["backup.pub.asc", "owner.pub.asc", "reader.sec.asc"] {
         std::fs::write(dir.join(name), "not read here").unwrap();
     }
     let text = format!(
         "site = \"here\"\nstate_dir = \"state\"\n[repository]\nurl = \"{}\"\n[encryption]\n\
-         recipients = [\"backup.pub.asc\"]\npipeline_key = \"pipeline.asc\"\n[staging]\n{staging}",
+         recipients = [\"backup.pub.asc\"]\nowner = \"owner.pub.asc\"\nreader_key = \"reader.sec.asc\"\n[staging]\n{staging}",
         dir.join("place").display(),
     );
     std::fs::write(&file, text).unwrap();

@@ -67,7 +67,10 @@ url = @REPOSITORY@
 [encryption]
 # Whoever holds the secret part of any of these can restore. Two or more are wise: one in use, one offline.
 recipients = [@RECIPIENTS@]
-pipeline_key = "keys/pipeline.sec.asc"
+# The owner's roster says whose records count; the reader key opens metadata; each service signs with the key of its role.
+owner = "keys/owner.pub.asc"
+reader_key = "keys/reader.sec.asc"
+role_keys = "keys"
 # profile = "rfc9580"               # several times faster; read by `sq`, not by GnuPG 2.2
 
 [verifier]

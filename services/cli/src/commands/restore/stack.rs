@@ -280,7 +280,7 @@ async fn find(from: &OpenPlace, which: &Which) -> Result<(Arc<RestorePoint>, Str
         match catalogue.restore_point(run).await {
             Ok(Some(point)) if point.complete && holds_stack(&point, name) => return Ok((point, name.clone())),
             Ok(_) => {}
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_unreadable() => {
                 tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "a run cannot be read and is passed over");
             }
             Err(error) => return Err(error.into()),

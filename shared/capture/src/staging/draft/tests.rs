@@ -34,6 +34,7 @@ fn draft() -> Draft {
             attempt: 2,
             class: Class::Weekly,
             recipients: vec!["AB".to_owned()],
+            readers: vec!["1A".to_owned()],
             tools: BTreeMap::from([("tar".to_owned(), "1".to_owned())]),
             stream: Stream {
                 format: StreamFormat::Tar,

@@ -49,7 +49,8 @@ listen = "9464"
             "2 colour: is not a known key",
             "4 repository.url: must be a directory, \"file:///directory\" or \"s3://bucket/prefix\"",
             "5 repository.regoin: is not a known key; did you mean `region`?",
-            "6 encryption.pipeline_key: is required",
+            "6 encryption.owner: is required",
+            "6 encryption.reader_key: is required",
             "7 encryption.recipients: must name at least one certificate",
             "8 encryption.profile: must be one of gnupg, rfc9580",
             "9 encryption.compression_level: must be between 1 and 19",
@@ -99,12 +100,12 @@ daily = "7d"
     assert_eq!(
         faults(load(&text)),
         [
-            "12 directory[0].name: must be unique: another source (postgres[0].name) is named `main` too",
-            "14 directory[0].exclude[0]: must be a pattern with * ? [..]: invalid range pattern",
-            "18 schedule[0].sources[0]: must name a configured source; did you mean `main`?",
-            "19 schedule[0].timeout: must be shorter than janitor.grace",
-            "20 schedule[0].sync_offsite: must not be true without a [[target]]",
-            "21 retention.locl: must be `local` or the name of a target; did you mean `local`?",
+            "13 directory[0].name: must be unique: another source (postgres[0].name) is named `main` too",
+            "15 directory[0].exclude[0]: must be a pattern with * ? [..]: invalid range pattern",
+            "19 schedule[0].sources[0]: must name a configured source; did you mean `main`?",
+            "20 schedule[0].timeout: must be shorter than janitor.grace",
+            "21 schedule[0].sync_offsite: must not be true without a [[target]]",
+            "22 retention.locl: must be `local` or the name of a target; did you mean `local`?",
         ]
     );
 }
@@ -130,10 +131,10 @@ daily = "7d"
     assert_eq!(
         faults(load(&text)),
         [
-            "8 postgres[0].url: is required",
-            "13 schedule[0].sources[2]: must name a configured source",
-            "14 target[0].url: is required",
-            "18 retention.s 3: must be `local` or the name of a target",
+            "9 postgres[0].url: is required",
+            "14 schedule[0].sources[2]: must name a configured source",
+            "15 target[0].url: is required",
+            "19 retention.s 3: must be `local` or the name of a target",
         ]
     );
 }

@@ -69,7 +69,7 @@ fn a_secret_and_its_file_are_one_too_many() {
     secret_file(dir.path(), "secret", "b", 0o600);
     assert_eq!(
         faults(Settings::load(&path, &BTreeMap::new())),
-        ["8 verifier.passphrase: must not be given together with `passphrase_file`"]
+        ["9 verifier.passphrase: must not be given together with `passphrase_file`"]
     );
 }
 
