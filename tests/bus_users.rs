@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use holdfast_events::{EVENTS_STREAM, Fact, Job, Outcome, Subjects, WORK_STREAM, What, Work, WorkStage};
 use holdfast_format::{
-    ArtefactId, Class, Digest, FailureSubject, Level, PackId, PlaceName, RunId, Site, SourceKind, SourceName, Stage,
-    SubjectPrefix,
+    ArtefactId, BusUser, Class, Digest, FailureSubject, Level, PackId, PlaceName, RunId, Site, SourceKind, SourceName,
+    Stage, SubjectPrefix,
 };
 use holdfast_tests::tools;
 
@@ -207,7 +207,15 @@ fn everybody() -> Vec<&'static str> {
 /// Returns the rights to publish of the messages that the code builds.
 fn to_publish(subjects: &Subjects) -> Rights {
     let mut rights = Rights::new();
-    allow(&mut rights, subjects.trigger(), &["operator", "gate"]);
+    for user in everybody() {
+        let own: &[&'static str] = if ["operator", "gate"].contains(&user) {
+            &[user]
+        } else {
+            &[]
+        };
+        allow(&mut rights, subjects.trigger(&BusUser::new(user)), own);
+    }
+    allow(&mut rights, "holdfast.trigger", &[]);
     for job in jobs() {
         let users = [askers(&job), vec!["operator"]].concat();
         let work = Work {
@@ -237,6 +245,9 @@ fn to_publish(subjects: &Subjects) -> Rights {
     allow(&mut rights, subjects.ask_docker(&site()), &["dumper"]);
     for nobodys in ["$SYS.REQ.SERVER.PING", "_INBOX.somebody.1", "other.trigger"] {
         allow(&mut rights, nobodys, &[]);
+    }
+    for somebodys in ["gate", "operator", "dumper"] {
+        allow(&mut rights, format!("{}.1.1", BusUser::new(somebodys).inbox()), &[]);
     }
     rights.extend(to_ask_the_server(subjects));
     rights
@@ -355,11 +366,21 @@ fn to_hear(subjects: &Subjects) -> Rights {
             outcome: Outcome::Complete,
         },
     };
-    allow(&mut rights, "_INBOX.mine.>", &everybody());
-    allow(&mut rights, subjects.trigger(), &["operator"]);
+    for user in everybody() {
+        let inbox = BusUser::new(user).inbox();
+        for own in [format!("{inbox}.1.*"), format!("{inbox}.>")] {
+            allow(&mut rights, own, &[user]);
+        }
+    }
+    // Inboxes of clients that know nothing of users, and of everybody at once.
+    for nobodys in ["_INBOX.>", "_INBOX.1.*", "*.1.*", "*.>"] {
+        allow(&mut rights, nobodys, &[]);
+    }
+    allow(&mut rights, subjects.all_triggers(), &["operator"]);
+    allow(&mut rights, subjects.trigger(&BusUser::gate()), &["operator"]);
     allow(
         &mut rights,
-        format!("{} scheduler", subjects.trigger()),
+        format!("{} scheduler", subjects.all_triggers()),
         &["scheduler", "operator"],
     );
     allow(&mut rights, subjects.all_work(), &["operator"]);

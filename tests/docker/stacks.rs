@@ -143,7 +143,7 @@ fn a_gate_waits_for_the_proof_over_nats() -> Result<()> {
         });
         let mut answer = Vec::new();
         wait_until("somebody answers", DEADLINE, || {
-            match client.request("holdfast.trigger", request.to_string().as_bytes()) {
+            match client.request("holdfast.trigger.gate", request.to_string().as_bytes()) {
                 Ok(found) => answer = found,
                 // The answer is not there yet.
                 Err(_) => return Ok(false),

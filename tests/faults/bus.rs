@@ -126,7 +126,7 @@ fn poisoned_work_is_parked_and_holds_nothing_up() -> Result<()> {
     for (number, poison) in poisons.iter().enumerate() {
         client.publish(&format!("holdfast.work.sync.test.offsite.poison.{number}"), poison)?;
         client.publish(&format!("holdfast.event.run.started.{number}"), poison)?;
-        client.publish("holdfast.trigger", poison)?;
+        client.publish("holdfast.trigger.operator", poison)?;
     }
     setup.trigger()?;
     setup.wait_for_end(&mut services, 1)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_config::Settings;
-use holdfast_format::{Class, PlaceName, Reason, SourceName};
+use holdfast_format::{AskedBy, Class, PlaceName, Reason, SourceName};
 use holdfast_scheduler::{Calendar, Known, Schedule, Start, expect, longest_gap, new_run_id, trigger_of};
 use jiff::{SignedDuration, Timestamp};
 
@@ -95,6 +95,7 @@ impl Limits {
                 run: new_run_id(now),
                 now,
                 reason: Reason::Manual,
+                requester: AskedBy::Schedule(schedule.name.clone()),
                 class: Class::Daily,
             };
             let (Ok(of), Ok(expected)) = (Schedule::of(schedule), expect(&trigger_of(schedule), &known, start)) else {

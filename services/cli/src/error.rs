@@ -80,7 +80,9 @@ pub enum CliError {
 
 fn refusal_text(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::Invalid(why) | Refusal::NotReady(why) => why.clone(),
+        Refusal::Invalid(why) | Refusal::NotReady(why) | Refusal::NotAllowed(why) | Refusal::AskAgain(why) => {
+            why.clone()
+        }
         Refusal::Overlap(run) => format!("run {run} of the same sources has not ended"),
     }
 }
@@ -140,6 +142,10 @@ impl CliError {
                 "wait for its end (`holdfast show RUN` tells how far it is), or ask for other sources"
             }
             Self::Trigger(Refusal::NotReady(_)) => "`holdfast doctor` looks at keys, places and sources one by one",
+            Self::Trigger(Refusal::NotAllowed(_)) => {
+                "what each user of NATS may ask for is said by [[requester]] in the scheduler's configuration"
+            }
+            Self::Trigger(Refusal::AskAgain(_)) => "ask again",
             Self::Bus(error) if matches!(**error, BusError::NobodyAnswers | BusError::NotInTime { .. }) => {
                 "start `holdfast up` or the scheduler service on a host that uses this NATS server"
             }

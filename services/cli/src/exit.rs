@@ -67,7 +67,8 @@ impl From<&CliError> for Exit {
             CliError::Failed { .. } => Self::Failures,
             CliError::Trigger(refusal) => match refusal {
                 Refusal::Invalid(_) | Refusal::NotReady(_) => Self::Usage,
-                Refusal::Overlap(_) => Self::Refused,
+                Refusal::Overlap(_) | Refusal::NotAllowed(_) => Self::Refused,
+                Refusal::AskAgain(_) => Self::NoAnswer,
             },
             CliError::Open(error) => of_open(error),
             CliError::Staging(error) => of_staging(error),
@@ -173,6 +174,8 @@ mod tests {
             (CliError::Trigger(Refusal::Invalid("x".into())), Exit::Usage),
             (CliError::Trigger(Refusal::NotReady("x".into())), Exit::Usage),
             (CliError::Trigger(Refusal::Overlap(run)), Exit::Refused),
+            (CliError::Trigger(Refusal::NotAllowed("x".into())), Exit::Refused),
+            (CliError::Trigger(Refusal::AskAgain("x".into())), Exit::NoAnswer),
             (BusError::NobodyAnswers.into(), Exit::NoAnswer),
             (
                 BusError::NotInTime {

@@ -26,6 +26,7 @@ mod logs;
 mod output;
 mod overview;
 mod parse;
+mod person;
 mod progress;
 mod resolve;
 

@@ -84,6 +84,7 @@ pub fn trigger_of(configured: &Configured) -> Trigger {
         fresh: false,
         timeout_seconds: Some(seconds),
         run: None,
+        person: None,
         wait: false,
     }
 }

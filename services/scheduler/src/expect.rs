@@ -2,7 +2,7 @@
 
 use holdfast_events::{Refusal, Trigger};
 use holdfast_format::{
-    Class, Expected, ExpectedSource, Level, PlaceName, Reason, RunId, Site, SourceKind, SourceName, Steps,
+    AskedBy, Class, Expected, ExpectedSource, Level, PlaceName, Reason, RunId, Site, SourceKind, SourceName, Steps,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -60,6 +60,8 @@ pub struct Start {
     pub now: Timestamp,
     /// The reason for the run: a request or a schedule.
     pub reason: Reason,
+    /// The requester of the run.
+    pub requester: AskedBy,
     /// The class by the calendar. A class in the request overrides it.
     pub class: Class,
 }
@@ -99,6 +101,7 @@ pub fn expect(trigger: &Trigger, known: &Known, start: Start) -> Result<Expected
         run: start.run,
         created: start.now,
         reason: start.reason,
+        requester: start.requester,
         site: known.site.clone(),
         backup_type: backup_type.to_owned(),
         stack,

@@ -12,10 +12,12 @@ mod configured;
 mod due;
 mod expect;
 mod gap;
+mod policy;
 mod process;
 mod recorder;
 mod run_ids;
 mod scheduler;
+mod waiting;
 
 pub use calendar::{Calendar, CalendarError};
 pub use configured::trigger_of;

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_bus::BusError;
+use holdfast_bus::{Answer, Asked, BusError};
 use holdfast_events::{Fact, Job, Outcome, Refusal, Trigger, TriggerReply, Work};
-use holdfast_format::{Class, Expected, ObjectKey, Reason, RunId, ScheduleName, SourceName};
+use holdfast_format::{
+    AskedBy, BusUser, Class, Expected, Finished, ObjectKey, Reason, RunId, ScheduleName, SourceName,
+};
 use holdfast_service::{Context, JobError, none_if_damaged, unfinished};
 use holdfast_telemetry::failpoint;
 use holdfast_telemetry::http::Health;
@@ -19,8 +21,10 @@ use crate::class::{Past, class_for};
 use crate::configured::trigger_of;
 use crate::due::{Due, Schedule, Watch};
 use crate::expect::{Known, Start, expect, overlaps};
+use crate::policy;
 use crate::recorder::Recorder;
 use crate::run_ids::{new_run_id, run_id};
+use crate::waiting::Waiting;
 
 /// The longest pause between two looks at the calendar. The clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -29,6 +33,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The interval at which a requester's run is checked for its end.
 const END_EVERY: Duration = Duration::from_secs(1);
+
+/// The milliseconds of an hour, for which the runs of a requester are counted.
+const HOUR_MS: u64 = 3_600_000;
 
 /// The number of failures in an answer, and the length of each in characters. An answer must fit into a message.
 const FAILURES_MAX: usize = 50;
@@ -44,6 +51,8 @@ const SLOTS: usize = 2_000;
 /// Starts runs and keeps their record.
 pub struct Scheduler {
     cx: Context,
+    /// The requesters who wait for the ends of runs.
+    waiting: Waiting,
     /// Allows one start at a time: two at once could both find no overlap.
     starting: tokio::sync::Mutex<()>,
 }
@@ -54,6 +63,7 @@ impl Scheduler {
     pub fn new(cx: &Context) -> Arc<Self> {
         Arc::new(Self {
             cx: cx.clone(),
+            waiting: Waiting::default(),
             starting: tokio::sync::Mutex::new(()),
         })
     }
@@ -64,6 +74,7 @@ impl Scheduler {
     pub fn serve(self: Arc<Self>, follow_calendar: bool, health: &Health) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().record());
+        tasks.spawn(self.clone().tell_ends());
         if follow_calendar {
             tasks.spawn(self.clone().tick());
         }
@@ -91,95 +102,129 @@ impl Scheduler {
     async fn serve_triggers(self: Arc<Self>) -> Result<(), BusError> {
         let bus = self.cx.bus.clone();
         let drain = self.cx.drain.clone();
-        let answer = move |trigger: Trigger| {
-            let scheduler = self.clone();
-            async move {
-                match scheduler.start(&trigger, Reason::Manual).await {
-                    Ok(run) if trigger.wait => scheduler.ended(run).await,
-                    Ok(run) => TriggerReply::Started(run),
-                    Err(refusal) => TriggerReply::Refused(refusal),
-                }
-            }
-        };
+        let answer = move |asked: Asked| self.clone().answer(asked);
         bus.serve_triggers(answer, drain).await
     }
 
+    /// Starts the run that a user asks for, and returns the answer.
+    async fn answer(self: Arc<Self>, asked: Asked) -> Answer {
+        let wait = asked.trigger.wait;
+        let user = asked.user.clone();
+        let started = self.start(asked).await;
+        match started {
+            Ok(run) if wait => Answer::AtEnd(Box::pin(async move { self.end_of(run, user).await })),
+            Ok(run) => Answer::Now(TriggerReply::Started(run)),
+            Err(refusal) => {
+                tracing::warn!(%user, ?refusal, "a request for a run was refused");
+                Answer::Now(TriggerReply::Refused(refusal))
+            }
+        }
+    }
+
     /// Waits for the end of a run, and returns the answer for the requester.
-    async fn ended(&self, run: RunId) -> TriggerReply {
+    async fn end_of(&self, run: RunId, user: BusUser) -> TriggerReply {
+        let end = self.waiting.end_of(run, user);
+        tokio::select! {
+            reply = end => reply,
+            () = self.cx.drain.cancelled() => {
+                let why = format!("the scheduler ends before run {run}: ask again with this run's id");
+                TriggerReply::Refused(Refusal::AskAgain(why))
+            }
+        }
+    }
+
+    /// Tells those who wait of the ends of runs, until the process drains.
+    async fn tell_ends(self: Arc<Self>) {
         let mut every = tokio::time::interval(END_EVERY);
         loop {
             tokio::select! {
-                () = self.cx.drain.cancelled() => {
-                    let why = format!("the scheduler ends before run {run}: ask again with this run's id");
-                    return TriggerReply::Refused(Refusal::NotReady(why));
-                }
+                () = self.cx.drain.cancelled() => return,
                 _ = every.tick() => {}
             }
-            match self.cx.catalogue.finished(run).await {
-                Ok(Some(finished)) => {
-                    let first = finished.failures.iter().take(FAILURES_MAX);
-                    return TriggerReply::Finished {
-                        run,
-                        complete: finished.outcome == Outcome::Complete.as_str(),
-                        failures: first.map(|why| why.chars().take(FAILURE_CHARS).collect()).collect(),
-                    };
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(
+            for run in self.waiting.runs() {
+                match self.cx.catalogue.finished(run).await {
+                    Ok(Some(finished)) => self.waiting.tell(run, &reply_of(&finished)),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(
                         %run, reason = %holdfast_fault::chain(&error),
                         "the end of a run cannot be looked for yet; trying again"
-                    );
+                    ),
                 }
             }
         }
     }
 
-    /// Starts a run on request, and returns its id.
+    /// Starts the run that a user asks for, and returns its id.
     ///
     /// # Errors
     /// [`Refusal`], which says why the run was not started.
-    pub async fn start(&self, trigger: &Trigger, reason: Reason) -> Result<RunId, Refusal> {
+    async fn start(&self, asked: Asked) -> Result<RunId, Refusal> {
+        let Asked { user, trigger } = asked;
+        let rights = self.cx.settings.requester(&user);
+        policy::check(&trigger, &user, rights.as_ref())?;
         let now = self.cx.now();
-        let run = trigger.run.unwrap_or_else(|| new_run_id(now));
-        self.start_as(run, trigger, reason, &TimeZone::system(), now).await
+        let start = Start {
+            run: trigger.run.unwrap_or_else(|| new_run_id(now)),
+            now,
+            reason: Reason::Manual,
+            requester: AskedBy::User {
+                name: user,
+                person: trigger.person.clone(),
+            },
+            class: Class::Daily,
+        };
+        self.start_as(start, &trigger, &TimeZone::system()).await
     }
 
-    async fn start_as(
-        &self,
-        run: RunId,
-        trigger: &Trigger,
-        reason: Reason,
-        zone: &TimeZone,
-        now: Timestamp,
-    ) -> Result<RunId, Refusal> {
+    /// Checks whether the requester has started fewer runs than it may.
+    async fn check_rate(&self, start: &Start) -> Result<(), Refusal> {
+        let AskedBy::User { name, .. } = &start.requester else {
+            return Ok(());
+        };
+        let Some(limit) = self.cx.settings.requester(name).and_then(|rights| rights.per_hour) else {
+            return Ok(());
+        };
+        let started = self.started_within_an_hour(name, start.now).await;
+        let started = started.map_err(|error| Refusal::NotReady(error.reason().to_owned()))?;
+        policy::check_rate(name, limit, started)
+    }
+
+    /// Counts the runs that a user has started within the last hour, in the repository: by whichever scheduler.
+    async fn started_within_an_hour(&self, user: &BusUser, now: Timestamp) -> Result<u32, JobError> {
+        let since = u64::try_from(now.as_millisecond()).unwrap_or(0).saturating_sub(HOUR_MS);
+        let mut started = 0;
+        let runs = self.cx.catalogue.runs().await?;
+        for run in runs.into_iter().take_while(|run| run.unix_ms() >= since) {
+            let expected = self.cx.catalogue.expected(run).await.or_else(none_if_damaged)?;
+            let by_user =
+                |expected: &Expected| matches!(&expected.requester, AskedBy::User { name, .. } if name == user);
+            started += u32::from(expected.is_some_and(|expected| by_user(&expected)));
+        }
+        Ok(started)
+    }
+
+    async fn start_as(&self, start: Start, trigger: &Trigger, zone: &TimeZone) -> Result<RunId, Refusal> {
         let _one = self.starting.lock().await;
+        let run = start.run;
         let not_ready = |e: JobError| Refusal::NotReady(e.reason().to_owned());
         // The run may be there already: the first requester died, or gave up waiting for the answer.
         let begun = match self.cx.catalogue.expected(run).await {
             // The run was started, and its expectations cannot be read any more. The slot is not made up for.
-            Err(error) if error.is_damage() && matches!(reason, Reason::Schedule { .. }) => {
+            Err(error) if error.is_damage() && matches!(start.reason, Reason::Schedule { .. }) => {
                 tracing::warn!(%run, reason = %holdfast_fault::chain(&error), "the run of a slot cannot be read");
                 return Ok(run);
             }
             begun => begun,
         };
         if let Some(stands) = begun.map_err(|e| not_ready(e.into()))? {
+            policy::check_own(&stands, &start.requester)?;
             self.hand_out(&stands).await.map_err(not_ready)?;
             return Ok(run);
         }
+        self.check_rate(&start).await?;
         self.check_ready()?;
         let known = Known::of(&self.cx.settings);
-        let mut expected = expect(
-            trigger,
-            &known,
-            Start {
-                run,
-                now,
-                reason,
-                class: Class::Daily,
-            },
-        )?;
+        let mut expected = expect(trigger, &known, start)?;
         // Runs of one stack do not count as the week's or the month's run.
         if trigger.class.is_none() && expected.stack.is_none() {
             expected.class = self.class(&expected, zone).await.map_err(not_ready)?;
@@ -313,15 +358,29 @@ impl Scheduler {
         if missed > 0 {
             tracing::warn!(schedule = %name, missed, "slots were missed; one run makes up for them");
         }
-        let reason = Reason::Schedule {
-            name: name.clone(),
-            slot,
-            missed,
+        let mut start = Start {
+            run: run_id(&name, slot),
+            now,
+            reason: Reason::Schedule {
+                name: name.clone(),
+                slot,
+                missed,
+            },
+            requester: AskedBy::Schedule(name.clone()),
+            class: Class::Daily,
         };
         let zone = one.schedule.calendar.zone().clone();
         let span = tracing::info_span!("tick", schedule = %name);
-        let started = self.start_as(run_id(&name, slot), &one.trigger, reason, &zone, now);
-        match started.instrument(span).await {
+        let started = self.start_as(start.clone(), &one.trigger, &zone);
+        let mut started = started.instrument(span.clone()).await;
+        if let Err(Refusal::NotAllowed(why)) = &started {
+            // Anybody can work out the id of a slot's run, and ask for a run by it. That takes no slot away.
+            tracing::error!(schedule = %name, %slot, why, "the id of a slot's run was taken; the run gets another");
+            start.run = new_run_id(now);
+            let again = self.start_as(start, &one.trigger, &zone);
+            started = again.instrument(span).await;
+        }
+        match started {
             Ok(_) => {}
             Err(Refusal::Overlap(other)) => {
                 tracing::warn!(
@@ -329,8 +388,10 @@ impl Scheduler {
                     "a scheduled run was skipped: the run before it has not ended"
                 );
             }
-            Err(Refusal::Invalid(why)) => tracing::error!(schedule = %name, why, "a schedule cannot be run"),
-            Err(Refusal::NotReady(why)) => return Err(JobError::Retry(why)),
+            Err(Refusal::Invalid(why) | Refusal::NotAllowed(why)) => {
+                tracing::error!(schedule = %name, why, "a schedule cannot be run");
+            }
+            Err(Refusal::NotReady(why) | Refusal::AskAgain(why)) => return Err(JobError::Retry(why)),
         }
         watch.emitted(slot);
         Ok(TRY_AGAIN)
@@ -351,6 +412,16 @@ impl Scheduler {
             }
         }
         Ok(slots)
+    }
+}
+
+/// Returns the answer for those who wait for the end of a run.
+fn reply_of(finished: &Finished) -> TriggerReply {
+    let first = finished.failures.iter().take(FAILURES_MAX);
+    TriggerReply::Finished {
+        run: finished.run,
+        complete: finished.outcome == Outcome::Complete.as_str(),
+        failures: first.map(|why| why.chars().take(FAILURE_CHARS).collect()).collect(),
     }
 }
 

@@ -57,7 +57,7 @@ impl Docker {
         Some(Self {
             section: settings.docker.clone()?,
             source: here.name.clone(),
-            state_dir: settings.state_dir.clone(),
+            state_dir: settings.state_of("volume-snapshotter"),
             staging: staging.clone(),
             engine: OnceCell::new(),
             quieting: Mutex::new(()),

@@ -65,7 +65,7 @@ impl Bus {
             .queue_subscribe(subject.clone(), "docker".to_owned())
             .await;
         let mut questions = subscribed.map_err(|error| BusError::Subscribe {
-            subject,
+            subject: subject.clone(),
             source: BusCause::new(error),
         })?;
         let mut answering = JoinSet::new();
@@ -79,7 +79,11 @@ impl Bus {
                 Some(_) = answering.join_next() => continue,
                 question = questions.next() => question.ok_or(BusError::Closed)?,
             };
-            let (Some(inbox), Ok(ask)) = (question.reply, decode::<DockerAsk>(&question.payload)) else {
+            let Some(inbox) = inbox_of(&question, &subject) else {
+                tracing::warn!(subject = %question.subject, "a message that nobody sent as a question is passed over");
+                continue;
+            };
+            let Ok(ask) = decode::<DockerAsk>(&question.payload) else {
                 tracing::warn!("a question that cannot be read is passed over");
                 continue;
             };
@@ -93,4 +97,12 @@ impl Bus {
             });
         }
     }
+}
+
+/// Returns the inbox that a question is to be answered to. None if the question came around the right to publish it: as a
+/// message of a stream, which keeps the subject that it was stored under; or if its answer would go to a subject of ours.
+fn inbox_of(question: &async_nats::Message, subject: &str) -> Option<async_nats::Subject> {
+    let inbox = question.reply.as_ref()?;
+    let is_inbox = inbox.starts_with("_INBOX_") || inbox.starts_with("_INBOX.");
+    (is_inbox && question.subject.as_str() == subject).then(|| inbox.clone())
 }

@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, account::Account};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use holdfast_events::Subjects;
 use holdfast_fault::Retryable as _;
+use holdfast_format::BusUser;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ pub struct Bus {
 struct Inner {
     client: Client,
     jetstream: jetstream::Context,
+    /// The user that the server knows us as, if it has users.
+    user: Option<BusUser>,
     subjects: Subjects,
     names: Names,
     replicas: usize,
@@ -63,6 +66,7 @@ impl Bus {
             inner: Arc::new(Inner {
                 client,
                 jetstream: context,
+                user: options.user(),
                 subjects: Subjects::new(&options.prefix),
                 names: Names::new(&options.prefix),
                 replicas: options.replicas,
@@ -97,6 +101,10 @@ impl Bus {
     #[must_use]
     pub fn server_version(&self) -> String {
         self.inner.client.server_info().version
+    }
+
+    pub(crate) fn user(&self) -> Option<&BusUser> {
+        self.inner.user.as_ref()
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -204,6 +212,9 @@ async fn client_options(
             let prompts = prompts.clone();
             async move { on_event(&event, &prompts) }
         });
+    if let Some(user) = options.user() {
+        client = client.custom_inbox_prefix(user.inbox());
+    }
     if let Some(ca) = &options.tls_ca {
         client = client.add_root_certificates(ca.clone());
     }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::stream::Info;
-use holdfast_events::{Fact, decode};
+use holdfast_events::Fact;
 use holdfast_fault::Retryable as _;
 use holdfast_format::RunId;
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::connection::Bus;
+use crate::content::fact_of;
 use crate::error::BusError;
 use crate::feed::Feed;
 use crate::pull::{Pull, PullEnd};
@@ -23,8 +23,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 impl Bus {
     /// Follows all facts of a run from its beginning, then those to come, without end. Survives the loss of the
-    /// connection and of the stream; after the latter, facts that are told again come again. A message that is no fact
-    /// is skipped with a warning.
+    /// connection and of the stream; after the latter, facts that are told again come again. A message that is no fact,
+    /// or that stands under another subject than its content has, is passed over with a warning.
     ///
     /// # Errors
     /// The first look at the stream failed. Later the stream ends with an error only if trying again cannot help.
@@ -55,16 +55,6 @@ impl Bus {
         follower.skip_to_end().await?;
         let first = follower.open().await?;
         Ok(Feed::new(AHEAD, move |facts| follower.run(first, facts)))
-    }
-}
-
-fn fact_of(message: &Message) -> Option<Fact> {
-    match decode(&message.payload) {
-        Ok(fact) => Some(fact),
-        Err(error) => {
-            tracing::warn!(subject = %message.subject, %error, "a message among the facts is skipped");
-            None
-        }
     }
 }
 
@@ -175,7 +165,13 @@ impl Follower {
                 return PullEnd::Gone("a message was lost".to_owned());
             }
             self.last = info.stream_sequence;
-            let Some(fact) = fact_of(&message) else { continue };
+            let fact = match fact_of(self.bus.subjects(), &message.subject, &message.payload) {
+                Ok(fact) => fact,
+                Err(reason) => {
+                    tracing::warn!(subject = %message.subject, reason, "a message among the facts is passed over");
+                    continue;
+                }
+            };
             if facts.send(Ok(fact)).await.is_err() {
                 return PullEnd::Closed;
             }

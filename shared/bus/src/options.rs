@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holdfast_format::SubjectPrefix;
+use holdfast_format::{BusUser, SubjectPrefix};
 use secrecy::SecretString;
 
 /// The credentials that this program shows to the server.
@@ -57,6 +57,14 @@ impl BusOptions {
             replicas: 1,
             name: "holdfast".to_owned(),
             connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Returns the user that the server knows this connection by. None without a name: with a token, say.
+    pub(crate) fn user(&self) -> Option<BusUser> {
+        match &self.auth {
+            Auth::Password { user, .. } if !user.is_empty() => Some(BusUser::new(user)),
+            _ => None,
         }
     }
 

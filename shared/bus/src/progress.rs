@@ -42,7 +42,8 @@ impl Bus {
         }
     }
 
-    /// Hears how far the artefacts of a run come, from now on.
+    /// Hears how far the artefacts of a run come, from now on. Progress of another run under this one's subject is passed
+    /// over.
     ///
     /// # Errors
     /// [`BusError::Subscribe`] if the connection is closed.
@@ -56,6 +57,10 @@ impl Bus {
             subject,
             source: BusCause::new(error),
         })?;
-        Ok(messages.filter_map(async |message| decode(&message.payload).ok()))
+        let of_run = move |told: &ArtefactProgress| told.run == run;
+        Ok(messages.filter_map(move |message| {
+            let told = decode::<ArtefactProgress>(&message.payload).ok();
+            std::future::ready(told.filter(of_run))
+        }))
     }
 }

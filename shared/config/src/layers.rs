@@ -13,7 +13,7 @@ use crate::well_known;
 /// The beginning of environment variables that set a key; `__` separates the parts of the key.
 const PREFIX: &str = "HOLDFAST__";
 /// Sections that are lists of tables. Their entries are addressed by name.
-const LISTS: [&str; 4] = ["postgres", "directory", "schedule", "target"];
+const LISTS: [&str; 5] = ["postgres", "directory", "schedule", "target", "requester"];
 
 /// Checks the syntax of `text`, and returns the line of every key.
 ///

@@ -36,6 +36,7 @@ pub use sections::janitor::Janitor;
 pub use sections::nats::Nats;
 pub use sections::postgres::Postgres;
 pub use sections::repository::Repository;
+pub use sections::requester::Requester;
 pub use sections::retention::Retention;
 pub use sections::s3::S3Options;
 pub use sections::schedule::{BackupType, Schedule};

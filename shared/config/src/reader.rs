@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::ValueKind;
-use holdfast_format::{Class, Level, PlaceName, Profile, ScheduleName, Site, SourceName, SubjectPrefix};
+use holdfast_format::{BusUser, Class, Level, PlaceName, Profile, ScheduleName, Site, SourceName, SubjectPrefix};
 
 use crate::error::Fault;
 use crate::secret_section::SecretSection;
@@ -165,6 +165,19 @@ macro_rules! read_names {
     };
 }
 read_names!(PlaceName, ScheduleName, Site, SourceName, SubjectPrefix);
+
+impl Read for BusUser {
+    fn read(at: &At<'_>, kind: Kind) -> Option<Self> {
+        const MAX: usize = 100;
+        let name = String::read(at, kind)?;
+        if name.len() > MAX || name.chars().any(char::is_control) {
+            return at.refuse(format!(
+                "must be the name of a NATS user: at most {MAX} bytes, without control characters"
+            ));
+        }
+        Some(Self::new(name))
+    }
+}
 
 impl Read for String {
     fn read(at: &At<'_>, kind: Kind) -> Option<Self> {

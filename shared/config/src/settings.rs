@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use holdfast_format::{PlaceName, Site, SourceName};
+use holdfast_format::{BusUser, PlaceName, Site, SourceName};
 use serde::Serialize;
 
 use crate::defined_names::DefinedNames;
@@ -19,6 +19,7 @@ use crate::sections::janitor::Janitor;
 use crate::sections::nats::Nats;
 use crate::sections::postgres::Postgres;
 use crate::sections::repository::Repository;
+use crate::sections::requester::Requester;
 use crate::sections::retention::{self, Retention};
 use crate::sections::schedule::Schedule;
 use crate::sections::staging::Staging;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub docker: Option<Docker>,
     /// `[system]`
     pub system: Option<System>,
+    /// `[[requester]]`
+    pub requester: Vec<Requester>,
     /// `[[schedule]]`
     pub schedule: Vec<Schedule>,
     /// `[[target]]`
@@ -170,6 +173,7 @@ impl Settings {
         let schedule: Vec<Option<Schedule>> = schedule
             .map(|table| Schedule::read(table, &known, !target.is_empty()))
             .collect();
+        let requester: Vec<Option<Requester>> = root.tables("requester").into_iter().map(Requester::read).collect();
         let retention = retention::read(root.table("retention"), &places(&target));
         let verifier = Verifier::read(root.table("verifier"));
         let janitor = Janitor::read(root.table("janitor"));
@@ -188,6 +192,7 @@ impl Settings {
             directory: all(sources.directory)?,
             docker: section(sources.docker)?,
             system: section(sources.system)?,
+            requester: all(requester)?,
             schedule: all(schedule)?,
             target: all(target)?,
             retention,
@@ -217,6 +222,11 @@ impl Settings {
             cx,
             "target",
             keys("target", &self.target, |target| target.name.as_str()),
+        );
+        unique(
+            cx,
+            "requester",
+            keys("requester", &self.requester, |requester| requester.name.as_str()),
         );
         self.check_places(cx);
         for (index, schedule) in self.schedule.iter().enumerate() {
@@ -301,6 +311,19 @@ impl Settings {
     pub fn site_of(&self, source: &SourceName) -> Option<&Site> {
         let found = self.sources().find(|(name, _)| *name == source);
         found.map(|(_, site)| site)
+    }
+
+    /// Returns the folder for data of one service that must survive a restart, and that no other service is to write to.
+    #[must_use]
+    pub fn state_of(&self, service: &str) -> PathBuf {
+        self.state_dir.join(service)
+    }
+
+    /// Returns what a user of NATS may ask for; `None` for a user who may ask for nothing.
+    #[must_use]
+    pub fn requester(&self, user: &BusUser) -> Option<Requester> {
+        let named = self.requester.iter().find(|requester| requester.name == *user);
+        named.cloned().or_else(|| Requester::unnamed(user))
     }
 
     /// Returns the target of this name.

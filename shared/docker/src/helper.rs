@@ -190,7 +190,7 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<HelperError>
 
 /// True if there is a helper, of a living or a dead owner.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
-    owned::list(&folder(state_dir), "helper").is_ok_and(|paths| !paths.is_empty())
+    owned::may_hold(&folder(state_dir), "helper")
 }
 
 async fn remove(engine: &Engine, name: &str, named: Owned) -> Result<(), HelperError> {

@@ -2,6 +2,8 @@
 //!
 //! An intent is locked while its owner lives. A successor finds the intents of dead owners with [`abandoned`], and owns
 //! them from then on. An intent is removed when all its containers are back.
+//!
+//! An intent holds no commands. A successor reads the hooks of a container from its labels, as they are then.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::owned::{self, Owned};
 use crate::quiet::QuietStep;
 
-/// The version of the file format.
-const VERSION: u32 = 1;
+/// The version of the file format. Version 1 had commands in it, which are passed over.
+const VERSION: u32 = 2;
 
 /// The length limit of a file name without its extension, in bytes.
 const NAME_MAX: usize = 150;
@@ -110,14 +112,18 @@ impl Intent {
             version: u32,
         }
         let versioned: Versioned = serde_json::from_slice(content)?;
-        if versioned.version != VERSION {
+        if !(1..=VERSION).contains(&versioned.version) {
             let text = format!(
                 "it is of version {}; this Holdfast knows version {VERSION}",
                 versioned.version
             );
             return Err(serde::de::Error::custom(text));
         }
-        serde_json::from_slice(content)
+        let read: Self = serde_json::from_slice(content)?;
+        Ok(Self {
+            version: VERSION,
+            ..read
+        })
     }
 }
 
@@ -125,8 +131,10 @@ impl Intent {
 #[derive(Debug)]
 pub(crate) struct Held {
     owned: Owned,
-    /// The intent, equal to the one on disk.
+    /// The intent, equal to the one on disk but for the hooks, which only who made the plan has.
     pub(crate) intent: Intent,
+    /// True if the intent is a dead owner's.
+    adopted: bool,
 }
 
 impl Held {
@@ -149,7 +157,13 @@ impl Held {
                 Err(error) => Err(io::Error::other(error.to_string())),
             };
             match written {
-                Ok(owned) => return Ok(Self { owned, intent }),
+                Ok(owned) => {
+                    return Ok(Self {
+                        owned,
+                        intent,
+                        adopted: false,
+                    });
+                }
                 // The name is taken by an earlier attempt, whose containers could not all be brought back.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
                 Err(source) => return Err(IntentError::Write { path, source }),
@@ -157,7 +171,12 @@ impl Held {
         }
     }
 
-    /// Returns the intent, equal to the one on disk.
+    /// True if the intent is a dead owner's, so that its hooks are known from the containers' labels alone.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Returns the intent, equal to the one on disk but for the hooks.
     #[must_use]
     pub(crate) fn intent(&self) -> &Intent {
         &self.intent
@@ -203,7 +222,11 @@ pub(crate) fn abandoned(state_dir: &Path) -> Result<Vec<Result<Held, IntentError
     let adopt = |path: PathBuf| match Owned::adopt(&path) {
         Ok(None) => None,
         Ok(Some((owned, content))) => Some(match Intent::read(&content) {
-            Ok(intent) => Ok(Held { owned, intent }),
+            Ok(intent) => Ok(Held {
+                owned,
+                intent,
+                adopted: true,
+            }),
             Err(source) => Err(IntentError::Malformed { path, source }),
         }),
         Err(source) => Some(Err(IntentError::Read { path, source })),
@@ -213,7 +236,7 @@ pub(crate) fn abandoned(state_dir: &Path) -> Result<Vec<Result<Held, IntentError
 
 /// True if there is an intent, of a living or a dead owner.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
-    owned::list(&folder(state_dir), "json").is_ok_and(|paths| !paths.is_empty())
+    owned::may_hold(&folder(state_dir), "json")
 }
 
 pub(crate) fn folder(state_dir: &Path) -> PathBuf {

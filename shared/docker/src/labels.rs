@@ -95,8 +95,7 @@ impl fmt::Display for Mode {
 }
 
 /// The consequence of a hook that fails before the quiet time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// The backup of the volume fails.
     #[default]
@@ -106,7 +105,7 @@ pub enum OnFailure {
 }
 
 /// Shell commands that run in a container before and after it is quiet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hooks {
     /// The command that runs before the container is made quiet.
     pub before: Option<String>,

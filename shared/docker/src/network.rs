@@ -142,7 +142,7 @@ pub(crate) async fn sweep(engine: &Engine, state_dir: &Path) -> Vec<JoinError> {
 
 /// True if a dead owner may have left a container in a network.
 pub(crate) fn is_any(state_dir: &Path) -> bool {
-    owned::list(&folder(state_dir), "joined").is_ok_and(|paths| !paths.is_empty())
+    owned::may_hold(&folder(state_dir), "joined")
 }
 
 fn short(id: &str) -> &str {

@@ -4,8 +4,11 @@
 //! finds such a file and gets its lock knows that the owner is dead (or has let go of the file), and owns the file from
 //! then on. The lock is `flock(2)`: the kernel releases it however the process ends, and workers in several containers
 //! see each other's locks if they share the folder.
+//!
+//! Whoever finds such a file acts by it, with all that this process may do at the engine. So neither the folder nor a
+//! file counts that another user could have written.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -59,6 +62,7 @@ impl Owned {
         if !lock(&file)? || !is_at(&file, path)? {
             return Ok(None);
         }
+        check_ours(&file.metadata()?)?;
         let mut content = Vec::new();
         (&mut file).take(MAX_BYTES + 1).read_to_end(&mut content)?;
         if content.len() as u64 > MAX_BYTES {
@@ -99,11 +103,12 @@ impl Drop for Owned {
 /// Lists the files of a folder that have this extension, sorted; none if there is no folder. Removes unfinished files
 /// of dead processes: such a process died before it did anything else.
 pub(crate) fn list(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
+    match fs::symlink_metadata(folder) {
+        Ok(found) => check_ours(&found)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
-    };
+    }
+    let entries = fs::read_dir(folder)?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -119,9 +124,38 @@ pub(crate) fn list(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Makes a folder that only its owner can read.
+/// Makes a folder that only its owner can read. One that is there and that others could write to is refused.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    check_ours(&fs::symlink_metadata(folder)?)
+}
+
+/// True if a folder may hold files of this extension: it does, or it cannot be looked into, which must be told.
+pub(crate) fn may_hold(folder: &Path, extension: &str) -> bool {
+    !list(folder, extension).is_ok_and(|paths| paths.is_empty())
+}
+
+/// Checks that nobody but the user of this process could have written a file, or could write to a folder.
+fn check_ours(found: &Metadata) -> io::Result<()> {
+    const OF_OTHERS: u32 = 0o022;
+    let own = rustix::process::geteuid().as_raw();
+    let fault = if found.is_symlink() {
+        "it is a link: put a folder in its place".to_owned()
+    } else if found.uid() != own {
+        format!(
+            "it belongs to user {}, and this is user {own}: whoever it is could have commands carried out; give it to \
+             the user of this service, or remove it",
+            found.uid()
+        )
+    } else if found.mode() & OF_OTHERS != 0 {
+        format!(
+            "others can write to it (mode {:04o}), and could have commands carried out: look into it, then chmod go-w",
+            found.mode() & 0o7777
+        )
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, fault))
 }
 
 /// Takes the lock if nobody holds it, and returns true if so.

@@ -30,7 +30,8 @@ pub struct QuietStep {
     /// Time of the container's last start, as the engine writes it. Tells if somebody restarted the container
     /// meanwhile.
     pub started_at: String,
-    /// The commands to run before and after.
+    /// The commands to run before and after. Never written to disk: who could change the file could have them run.
+    #[serde(skip)]
     pub hooks: Hooks,
 }
 

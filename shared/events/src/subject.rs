@@ -1,6 +1,6 @@
 //! Subjects and names on the server: the only place where they are built.
 
-use holdfast_format::{PlaceName, RunId, Site, SubjectPrefix};
+use holdfast_format::{BusUser, PlaceName, RunId, Site, SubjectPrefix};
 
 use crate::{Fact, Job, Work, WorkStage};
 
@@ -74,7 +74,8 @@ impl Subjects {
         }
     }
 
-    /// The subject of a fact: `<prefix>.event.<noun>.<fact>.<run>[.<artefact>]`.
+    /// The subject of a fact: `<prefix>.event.<noun>.<fact>.<run>[.<artefact>]`. Readers refuse a fact that stands under
+    /// another one.
     #[must_use]
     pub fn fact(&self, fact: &Fact) -> String {
         let (noun, verb) = fact.what.name();
@@ -99,10 +100,23 @@ impl Subjects {
         ]
     }
 
-    /// The subject of requests for a run.
+    /// The subject of a user's requests for runs: `<prefix>.trigger.<user>`. A user may publish on its own alone.
     #[must_use]
-    pub fn trigger(&self) -> String {
-        format!("{}.trigger", self.prefix)
+    pub fn trigger(&self, user: &BusUser) -> String {
+        format!("{}.trigger.{}", self.prefix, user.token())
+    }
+
+    /// Matches the requests of all users.
+    #[must_use]
+    pub fn all_triggers(&self) -> String {
+        format!("{}.trigger.*", self.prefix)
+    }
+
+    /// Returns the user whose requests have this subject.
+    #[must_use]
+    pub fn asker(&self, subject: &str) -> Option<BusUser> {
+        let below = subject.strip_prefix(self.prefix.as_str())?;
+        BusUser::of_token(below.strip_prefix(".trigger.")?)
     }
 
     /// The subject of questions about the Docker engine of a site.
@@ -123,3 +137,6 @@ impl Subjects {
         format!("{}.parked.{stage}", self.prefix)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,9 @@ pub struct Trigger {
     /// the first request started. Its time must be the present one, within an hour.
     #[serde(default)]
     pub run: Option<RunId>,
+    /// Names the person who asks, where a program asks for one: kept with the run, and no proof of anything.
+    #[serde(default)]
+    pub person: Option<String>,
     /// Delays the answer until the run has ended: a gate waits for the proof.
     #[serde(default)]
     pub wait: bool,
@@ -64,6 +67,10 @@ pub enum Refusal {
     Overlap(RunId),
     /// Something is not as it must be before anything is captured (keys, repository).
     NotReady(String),
+    /// The user may not ask for this.
+    NotAllowed(String),
+    /// Nothing was decided, or the end of the run was not waited for: the same request may be sent again.
+    AskAgain(String),
 }
 
 /// The answer to a [`Trigger`].

@@ -17,6 +17,7 @@ mod retention;
 mod roster;
 mod run;
 mod text;
+mod user;
 mod verification;
 mod vocabulary;
 
@@ -37,9 +38,10 @@ pub use record::{Record, RecordError, decode, encode};
 pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
 pub use roster::{Member, Roster, RosterError, Standing, Vouched};
 pub use run::{
-    Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact, PointStatus,
-    Reason, RestorePoint, Steps,
+    AskedBy, Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact,
+    PointStatus, Reason, RestorePoint, Steps,
 };
 pub use text::Text;
+pub use user::BusUser;
 pub use verification::{Finding, RepositoryInfo, Verification};
 pub use vocabulary::{Class, Level, Profile, SourceKind, Stage, UnknownWord, Verdict};

@@ -1,12 +1,14 @@
 //! The records of a run: its expectations, listings, failures, and the restore point (docs/format.md, section 6).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Artefact, ArtefactId, Class, Digest, Level, ObjectKey, PlaceName, Record, RunId, ScheduleName, Signers, Site,
+    Artefact, ArtefactId, BusUser, Class, Digest, Level, ObjectKey, PlaceName, Record, RunId, ScheduleName, Signers,
+    Site,
     SourceKind, SourceName, Stage,
 };
 
@@ -25,6 +27,35 @@ pub enum Reason {
         /// Number of earlier slots that were missed and are not made up for.
         missed: u32,
     },
+}
+
+/// A requester of runs: named in a run's expectations, for whoever looks later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskedBy {
+    /// A schedule of the configuration.
+    Schedule(ScheduleName),
+    /// A user of the message bus.
+    User {
+        /// The user, as the bus's server knows it.
+        name: BusUser,
+        /// The person, as the user's program tells: a Unix user. No proof of it is asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        person: Option<String>,
+    },
+}
+
+impl fmt::Display for AskedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schedule(name) => write!(f, "schedule {name}"),
+            Self::User { name, person: None } => write!(f, "{name}"),
+            Self::User {
+                name,
+                person: Some(person),
+            } => write!(f, "{name} ({person})"),
+        }
+    }
 }
 
 /// A source that a run is to bring.
@@ -56,6 +87,8 @@ pub struct Expected {
     /// The time at which the run was started.
     pub created: Timestamp,
     pub reason: Reason,
+    /// The requester of the run.
+    pub requester: AskedBy,
     /// The site of the scheduler: where verification, sync and retention run by default.
     pub site: Site,
     /// The type that was asked for: `all`, `databases`, `volumes`, `full`.

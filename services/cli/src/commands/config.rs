@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use holdfast_config::{SecretSection, Settings};
 use holdfast_events::Refusal;
-use holdfast_format::{Class, Reason};
+use holdfast_format::{AskedBy, Class, Reason};
 use holdfast_scheduler::{Known, Schedule, Start, expect, new_run_id, trigger_of};
 use serde::Serialize;
 
@@ -149,6 +149,7 @@ fn refusal(settings: &Settings, schedule: &holdfast_config::Schedule) -> Option<
         run: new_run_id(now),
         now,
         reason: Reason::Manual,
+        requester: AskedBy::Schedule(schedule.name.clone()),
         class: Class::Daily,
     };
     match expect(&trigger, &known, start) {

@@ -21,6 +21,7 @@ use crate::follow::{End, Follower};
 use crate::link::Link;
 use crate::logs::Logs;
 use crate::output::Output;
+use crate::person::person;
 use crate::progress::View;
 use crate::{CliError, Exit, Global, access, parse};
 
@@ -28,6 +29,8 @@ use crate::{CliError, Exit, Global, access, parse};
 const ANSWER: Duration = Duration::from_secs(120);
 /// The time after which a request is made again: a scheduler that died cannot answer, its successor can.
 const EACH: Duration = Duration::from_secs(10);
+/// The pause before a request is sent again that the scheduler has put off.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The time limit for a scheduler of this host to listen, and the interval at which it is asked.
 const LISTENING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(10));
 
@@ -116,6 +119,7 @@ impl RunArgs {
             fresh: self.fresh,
             timeout_seconds: self.timeout.map(|timeout| timeout.as_secs()),
             run: None,
+            person: Some(person()),
             wait: false,
         }
     }
@@ -232,6 +236,7 @@ impl Session<'_> {
                 // Somebody was there, and may come back.
                 Err(BusError::NotInTime { .. }) if now < until => listening = until,
                 Err(BusError::NobodyAnswers) if now < listening => tokio::time::sleep(LISTENING.1).await,
+                Ok(TriggerReply::Refused(Refusal::AskAgain(_))) if now < until => tokio::time::sleep(AGAIN).await,
                 answer => return Ok(answer?),
             }
             if self.link.is_orphaned() {

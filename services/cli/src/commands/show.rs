@@ -46,6 +46,8 @@ struct ShownRun {
     backup_type: String,
     stack: Option<String>,
     reason: String,
+    /// Whoever asked for the run.
+    requester: Option<String>,
     class: &'static str,
     label: Option<String>,
     deadline: Option<Timestamp>,
@@ -101,6 +103,7 @@ async fn shown_run(catalogue: &Catalogue, place: PlaceName, view: RunView) -> Re
         backup_type: view.backup_type().to_owned(),
         stack: view.stack().map(str::to_owned),
         reason: view.reason(),
+        requester: expected.map(|e| e.requester.to_string()),
         class: view.class(),
         label: view.label().map(str::to_owned),
         deadline: expected.map(|e| e.deadline),
@@ -121,6 +124,7 @@ fn run_text(out: Output, run: &ShownRun) -> String {
     lines.add("state", &run.state);
     lines.add("started", human::time(run.started));
     lines.add("asked for", format!("{} ({})", run.backup_type, run.reason));
+    lines.some("asked by", run.requester.as_deref().map(human::shown));
     lines.some("stack", run.stack.as_deref());
     lines.add("class", run.class);
     lines.some("label", run.label.as_deref());

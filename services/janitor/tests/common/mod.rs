@@ -16,8 +16,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_config::Settings;
 use holdfast_format::{
-    Artefact, ArtefactId, ArtefactKind, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef, PlaceName,
-    PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verdict, Verification,
+    Artefact, ArtefactId, ArtefactKind, AskedBy, BusUser, Class, Expected, Level, Listed, ObjectKey, PackId, PackRef,
+    PlaceName, PointArtefact, PointStatus, Reason, Record, RestorePoint, RunId, SourceName, Steps, Verdict,
+    Verification,
 };
 use holdfast_janitor::{Applied, Places, RetentionPlan, apply_place, plan_place};
 use holdfast_repository::{Repository, RepositoryKeys};
@@ -168,6 +169,10 @@ impl Bed {
             trace: BTreeMap::new(),
             created: now,
             reason: Reason::Manual,
+            requester: AskedBy::User {
+                name: BusUser::operator(),
+                person: None,
+            },
             site: "host-a".parse().unwrap(),
             backup_type: "all".to_owned(),
             stack: None,

@@ -26,6 +26,7 @@ fn start(number: u64) -> Start {
         run: RunId::new(number, [0; 10]),
         now: "2026-11-24T01:30:00Z".parse().unwrap(),
         reason: Reason::Manual,
+        requester: AskedBy::Schedule("nightly".parse().unwrap()),
         class: Class::Daily,
     }
 }

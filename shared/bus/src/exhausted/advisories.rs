@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::consumer::{AckPolicy, Config, IntoConsumerConfig, pull};
 use async_nats::jetstream::{AckKind, Message};
-use holdfast_events::{Work, decode};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -18,6 +17,7 @@ use super::stored::{Ask, Stored, time};
 use crate::backoff::Backoff;
 use crate::code;
 use crate::connection::Bus;
+use crate::content::work_of;
 use crate::error::{ApiError, BusError};
 use crate::names::EXHAUSTED;
 use crate::pull::{Pull, PullEnd};
@@ -127,15 +127,15 @@ impl Advisories {
         let Some(told) = self.telling.begin(&stored.id) else {
             return;
         };
-        match decode::<Work>(&stored.body) {
+        match work_of(self.bus.subjects(), &stored.id.subject, &stored.body) {
             Ok(work) => {
                 let exhausted = Exhausted::new(&self.bus, work, stored.id, advisory, told);
                 // Whoever reads has gone: then another reader is told later.
                 let _ = found.send(exhausted).await;
             }
-            Err(error) => {
+            Err(reason) => {
                 let subject = &stored.id.subject;
-                tracing::warn!(subject, %error, "exhausted work that cannot be read is removed");
+                tracing::warn!(subject, reason, "exhausted work that nobody can handle is removed");
                 match self.bus.remove_message(&stored.id).await {
                     Ok(_) => acknowledge(&advisory).await,
                     Err(error) => tracing::debug!(subject, %error, "exhausted work stays; trying again"),

@@ -28,7 +28,8 @@ pub struct RunningServer {
     pub pid: u32,
 }
 
-const USER: &str = "holdfast";
+/// The user of the server: whoever can read the folder may do everything, as the operator may.
+const USER: &str = "operator";
 
 /// A name that the kernel gives to each start of the machine.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
-use holdfast_events::{Work, decode};
 use holdfast_fault::chain;
 
 use super::Worker;
 use super::lease::Lease;
 use crate::backoff::Backoff;
+use crate::content::work_of;
 use crate::error::BusError;
 use crate::pull::{Pull, PullEnd};
 
@@ -90,7 +90,7 @@ impl Worker {
             tracing::warn!(subject = %message.subject, "a message that came from no stream is ignored");
             return;
         };
-        let work = match self.understand(&message) {
+        let work = match work_of(self.bus.subjects(), &message.subject, &message.payload) {
             Ok(work) => work,
             Err(reason) => {
                 tracing::warn!(subject = %message.subject, reason, "a message that nobody can handle is parked");
@@ -103,17 +103,6 @@ impl Worker {
             return;
         };
         self.do_job(work, message, lease, job).await;
-    }
-
-    /// Reads the job in a message; the error says why it is none.
-    fn understand(&self, message: &Message) -> Result<Work, String> {
-        let work: Work = decode(&message.payload).map_err(|error| chain(&error).to_string())?;
-        let expected = self.bus.subjects().work(&work);
-        if expected == message.subject.as_str() {
-            Ok(work)
-        } else {
-            Err(format!("its content belongs to the subject {expected}"))
-        }
     }
 
     /// Keeps a copy of the message and takes it from the queue; if no copy can be kept, it stays there.

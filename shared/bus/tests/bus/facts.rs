@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use holdfast_bus::{ArtefactProgress, Feed};
-use holdfast_events::{Fact, What};
+use holdfast_events::{Fact, What, encode, encode_json};
 use holdfast_format::RunId;
 
 use crate::support::{Rig, artefact, is_empty, run};
@@ -55,6 +55,38 @@ async fn facts_of_a_run_come_from_its_beginning_in_order_and_then_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fact_under_a_subject_that_is_not_its_own_is_passed_over_by_every_reader() {
+    let rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let ours = run();
+    let other = run();
+    let mut all = bus.new_facts().await.unwrap();
+    let raw = rig.raw().await;
+    let id = artefact(1);
+    let lies = [
+        // Another kind, another run, another artefact, and a subject that nobody has.
+        (format!("holdfast.event.artefact.captured.{ours}.{id}"), finished(ours)),
+        (format!("holdfast.event.artefact.started.{ours}.{id}"), fact(other, 1)),
+        (format!("holdfast.event.artefact.started.{ours}.{id}"), fact(ours, 2)),
+        (format!("holdfast.event.run.recorded.{ours}.{id}"), finished(ours)),
+    ];
+    for (subject, lie) in lies {
+        for body in [encode(&lie).unwrap(), encode_json(&lie).unwrap()] {
+            raw.publish(subject.clone(), body.into()).await.unwrap().await.unwrap();
+        }
+    }
+    bus.publish_fact(&fact(ours, 1)).await.unwrap();
+    assert_eq!(next(&mut all).await.unwrap(), fact(ours, 1));
+    let mut of_run = bus.facts(ours).await.unwrap();
+    assert_eq!(next(&mut of_run).await.unwrap(), fact(ours, 1));
+    // A person's own message in JSON is a fact like any other.
+    let told = encode_json(&finished(ours)).unwrap();
+    let subject = bus.subjects().fact(&finished(ours));
+    raw.publish(subject, told.into()).await.unwrap().await.unwrap();
+    assert_eq!(next(&mut all).await.unwrap(), finished(ours));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_facts_survives_a_crash_and_a_lost_store() {
     let mut rig = Rig::start().await;
     let bus = rig.bus().await;
@@ -94,6 +126,17 @@ async fn progress_is_heard_and_kept_nowhere() {
     let run = run();
     let mut heard = std::pin::pin!(bus.subscribe_progress(run).await.unwrap());
     bus.tell_progress(crate::support::run(), artefact(9), 1, None).await;
+    let another = ArtefactProgress {
+        run: crate::support::run(),
+        artefact: artefact(9),
+        bytes: 1,
+        total: None,
+    };
+    let body = encode(&another).unwrap();
+    let client = rig.raw().await;
+    let under_ours = bus.subjects().progress(run);
+    client.client().publish(under_ours, body.into()).await.unwrap();
+    client.client().flush().await.unwrap();
     bus.tell_progress(run, artefact(1), 512, Some(1024)).await;
     let progress = tokio::time::timeout(Duration::from_secs(10), heard.next())
         .await

@@ -10,4 +10,5 @@ mod publish;
 mod server;
 mod support;
 mod trigger;
+mod users;
 mod worker;

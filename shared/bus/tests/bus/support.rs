@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use holdfast_bus::{Bus, BusError, BusOptions, Delivery, Disposition, Handler, PrivateServer, WorkerOptions};
 use holdfast_events::{Job, Work, WorkStage};
-use holdfast_format::{ArtefactId, PackId, RunId, Site};
+use holdfast_format::{ArtefactId, BusUser, PackId, RunId, Site};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -66,7 +66,9 @@ impl Rig {
         let holdfast_bus::Auth::Password { user, password } = self.server().auth() else {
             panic!("no password")
         };
+        let inbox = BusUser::new(&user).inbox();
         let options = async_nats::ConnectOptions::with_user_and_password(user, password.expose_secret().to_owned());
+        let options = options.custom_inbox_prefix(inbox);
         async_nats::jetstream::new(options.connect(self.server().url()).await.unwrap())
     }
 

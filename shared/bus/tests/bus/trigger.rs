@@ -1,15 +1,20 @@
 //! Asking for runs.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use holdfast_bus::{Bus, BusError};
+use holdfast_bus::{Answer, Asked, Bus, BusError};
 use holdfast_events::{Refusal, Trigger, TriggerReply};
+use holdfast_format::BusUser;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Rig, eventually, run};
 
 const SOON: Duration = Duration::from_secs(10);
+
+/// The requests that wait for the end of a run which does not come.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 fn trigger(label: &str) -> Trigger {
     Trigger {
@@ -26,15 +31,20 @@ async fn serve(bus: &Bus) -> (CancellationToken, JoinHandle<Result<(), BusError>
     let server = bus.clone();
     let token = drain.clone();
     let task = tokio::spawn(async move {
-        let handler = move |trigger: Trigger| async move {
-            match trigger.label.as_deref() {
-                Some("refused") => TriggerReply::Refused(Refusal::Overlap(started)),
+        let handler = move |asked: Asked| async move {
+            assert_eq!(asked.user, BusUser::operator());
+            match asked.trigger.label.as_deref() {
+                Some("refused") => Answer::Now(TriggerReply::Refused(Refusal::Overlap(started))),
                 Some("panic") => panic!("as asked"),
                 Some("slow") => {
                     tokio::time::sleep(Duration::from_millis(500)).await;
-                    TriggerReply::Started(started)
+                    Answer::Now(TriggerReply::Started(started))
                 }
-                _ => TriggerReply::Started(started),
+                Some("end") => {
+                    WAITING.fetch_add(1, Ordering::Relaxed);
+                    Answer::AtEnd(Box::pin(std::future::pending()))
+                }
+                _ => Answer::Now(TriggerReply::Started(started)),
             }
         };
         server.serve_triggers(handler, token).await
@@ -71,7 +81,7 @@ async fn requests_are_answered_in_kind() {
         "{failed:?}"
     );
     let raw = rig.raw().await.client();
-    let ask = |body: &'static str| raw.request("holdfast.trigger", body.into());
+    let ask = |body: &'static str| raw.request("holdfast.trigger.operator", body.into());
     let json: serde_json::Value =
         serde_json::from_slice(&ask(r#"{"backup_type":"all"}"#).await.unwrap().payload).unwrap();
     assert!(json.get("started").is_some(), "{json}");
@@ -108,4 +118,37 @@ async fn a_slow_answer_is_not_waited_for_and_a_drain_finishes_it() {
         matches!(bus.request(&trigger("x"), SOON).await, Err(BusError::NobodyAnswers))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_for_an_end_take_nobodys_place() {
+    let rig = Rig::start().await;
+    let bus = rig.bus().await;
+    let (drain, task) = serve(&bus).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let asker = bus.clone();
+        waiting.spawn(async move {
+            // One that is told to ask again does.
+            loop {
+                match asker.request(&trigger("end"), SOON).await {
+                    Ok(TriggerReply::Refused(Refusal::AskAgain(_))) => {}
+                    answer => return answer,
+                }
+            }
+        });
+    }
+    eventually("all wait", || async { WAITING.load(Ordering::Relaxed) >= 100 }).await;
+    assert!(matches!(
+        bus.request(&trigger("x"), SOON).await,
+        Ok(TriggerReply::Started(_))
+    ));
+    // Their senders are gone: nobody is shut out, either.
+    waiting.shutdown().await;
+    assert!(matches!(
+        bus.request(&trigger("x"), SOON).await,
+        Ok(TriggerReply::Started(_))
+    ));
+    drain.cancel();
+    task.abort();
 }

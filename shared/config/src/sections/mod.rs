@@ -7,6 +7,7 @@ pub(crate) mod janitor;
 pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod repository;
+pub(crate) mod requester;
 pub(crate) mod retention;
 pub(crate) mod s3;
 pub(crate) mod schedule;

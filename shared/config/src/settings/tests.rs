@@ -16,6 +16,7 @@ use crate::{
 
 mod environment;
 mod faults;
+mod requesters;
 mod secrets;
 
 const LEAST: &str = r#"

