@@ -247,7 +247,7 @@ fn keys_that_are_not_the_repositorys_are_found_before_anything_is_captured() -> 
     only_the_repository_shows(&setup, &["encryption.reader_key", "the one that it was sealed to"])?;
     setup.set("reader_key", "keys/reader.sec.asc")?;
     setup.set("owner", "keys/other-owner.pub.asc")?;
-    only_the_repository_shows(&setup, &["repository.pgp", "no signature that counts"])?;
+    only_the_repository_shows(&setup, &["not signed by the owner", "encryption.owner"])?;
     setup.goes_on()
 }
 

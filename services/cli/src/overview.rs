@@ -216,6 +216,7 @@ pub(crate) async fn unreadable(catalogue: &Catalogue) -> Result<Vec<Unreadable>,
                 ObjectKey::RestorePoint(run) => catalogue.restore_point(*run).await.map(drop),
                 ObjectKey::Finished(run) => catalogue.finished(*run).await.map(drop),
                 ObjectKey::Listed(run, source) => catalogue.listed(*run, source).await.map(drop),
+                ObjectKey::Copied(run, place) => catalogue.copied(*run, place).await.map(drop),
                 ObjectKey::Cleaned(run, place) => catalogue.cleaned(*run, place).await.map(drop),
                 _ => continue,
             };

@@ -1,6 +1,9 @@
 //! The recorder: folds facts into the states of runs, writes restore points when runs are ready, fails what did not
 //! come by the deadline, and ends runs. Everything it writes is written once, so any number of replicas may do it side
 //! by side.
+//!
+//! Facts are hints of when to look. What is written down follows from what the repository holds in that moment: a fact that
+//! nothing there proves has no part in a restore point or in the end of a run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use holdfast_events::{Fact, Job, RunState, TargetState, What, missing, point_sta
 use holdfast_format::{
     ArtefactId, FailureSubject, Finished, ObjectKey, PlaceName, PointArtefact, RestorePoint, RunId, SourceName, Stage,
 };
+use holdfast_repository::Catalogue;
 use holdfast_service::{Context, JobError, none_if_damaged, proven_facts, unfinished};
 use holdfast_telemetry::failpoint;
 use tokio::time::MissedTickBehavior;
@@ -110,7 +114,10 @@ impl Recorder {
             tracing::warn!(run = %fact.run, "ignoring a fact of a run that the repository does not know");
             return Ok(());
         }
-        if let Some(state) = self.runs.get_mut(&fact.run)
+        // Only records of the repository end a run, or say that it has its restore point.
+        if matches!(fact.what, What::RunRecorded { .. } | What::RunFinished { .. }) {
+            self.learn(fact.run).await?;
+        } else if let Some(state) = self.runs.get_mut(&fact.run)
             && let Err(error) = state.apply(fact)
         {
             tracing::warn!(run = %fact.run, %error, "ignoring a fact that contradicts the state of its run");
@@ -133,7 +140,42 @@ impl Recorder {
         self.step_within(run).instrument(span).await
     }
 
+    /// Replaces the state of a run by what the repository proves in this moment. Of the facts that were told, those are kept
+    /// that nothing is written down by: what was tried and captured, and which targets have which artefact.
+    /// Returns false if the repository does not tell: then nothing is written down.
+    async fn confirm(&mut self, run: RunId) -> Result<bool, JobError> {
+        // Through a new view, which has nothing in memory: only the place knows what is still there.
+        let place = self.cx.repository.place().clone();
+        let fresh = Catalogue::new(self.cx.repository.at(place));
+        let Some(found) = proven_facts(&fresh, run).await.or_else(none_if_damaged)? else {
+            return Ok(false);
+        };
+        let mut proven = found.state();
+        if let Some(told) = self.runs.get(&run) {
+            for (id, artefact) in &mut proven.artefacts {
+                let Some(told) = told.artefacts.get(id) else { continue };
+                artefact.attempt = told.attempt;
+                artefact.captured = told.captured;
+                artefact.synced.clone_from(&told.synced);
+                artefact.stored = told.stored;
+            }
+            if told.is_ready_to_record() && !proven.is_ready_to_record() {
+                tracing::warn!(%run, "facts told that a run has all that it is to have, and the repository does not hold it; the run goes on");
+            }
+        }
+        self.runs.insert(run, proven);
+        Ok(true)
+    }
+
     async fn step_within(&mut self, run: RunId) -> Result<(), JobError> {
+        let Some(state) = self.runs.get(&run) else {
+            return Ok(());
+        };
+        let is_due = state.expected.deadline < self.cx.now() || state.outcome().is_some();
+        let is_due = is_due || (state.recorded.is_none() && state.is_ready_to_record());
+        if is_due && !self.confirm(run).await? {
+            return Ok(());
+        }
         let Some(state) = self.runs.get_mut(&run) else {
             return Ok(());
         };

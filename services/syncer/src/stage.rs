@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use holdfast_bus::Delivery;
 use holdfast_config::Target;
 use holdfast_events::{Fact, Job, RunState, Work, WorkStage, missing};
-use holdfast_format::{ArtefactId, Damaged, ObjectKey, PlaceName, RunId};
+use holdfast_format::{ArtefactId, Damaged, ObjectKey, PlaceName, PointCopied, RunId};
 use holdfast_repository::Repository;
 use holdfast_service::{Context, JobError, Stage, WorkerSpec, target_place};
 use holdfast_telemetry::metrics::{self, Flow};
@@ -111,6 +111,7 @@ impl Syncer {
     }
 
     async fn tell(&self, cx: &Context, key: Key, sent: u64) -> Result<(), JobError> {
+        note_point(cx, &key).await?;
         cx.tell(key.0, synced(&key, sent)).await?;
         self.proofs.prove(key);
         Ok(())
@@ -183,6 +184,7 @@ impl Syncer {
                 tracing::debug!(run = %key.0, %error, "ignoring a copy that does not fit the state of its run");
                 continue;
             }
+            note_point(cx, &key).await?;
             if self.proofs.prove(key.clone())
                 && let Err(error) = cx.bus.publish_fact(&fact).await
             {
@@ -192,6 +194,21 @@ impl Syncer {
         }
         Ok(())
     }
+}
+
+/// Writes down that a target has a restore point: a run's end is recorded by that, and not by what the bus tells.
+async fn note_point(cx: &Context, (run, artefact, place): &Key) -> Result<(), JobError> {
+    if artefact.is_some() || cx.catalogue.copied(*run, place).await?.is_some() {
+        return Ok(());
+    }
+    let record = PointCopied {
+        run: *run,
+        place: place.clone(),
+        at: cx.now(),
+    };
+    let key = ObjectKey::Copied(*run, place.clone());
+    cx.repository.write(&key, &record).await?;
+    Ok(())
 }
 
 /// Marks the pack that cannot be copied as damaged, so that no later capture refers to it. The caller reports the

@@ -31,15 +31,13 @@ impl RunState {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.sources.values().all(|s| s.failed.is_none() && s.is_listed())
-            && !self.lacks_stack()
+            && !self.artefacts.is_empty()
             && self.artefacts.values().all(|a| a.is_good(&self.expected))
     }
 
-    /// Tells whether a stack was asked for of which no source has anything: a mistyped name must not pass for a backup.
-    fn lacks_stack(&self) -> bool {
-        self.expected.stack.is_some()
-            && self.artefacts.is_empty()
-            && self.sources.values().all(crate::SourceState::is_settled)
+    /// Tells whether no source has anything: a mistyped name, or a filter that matches nothing, must not pass for a backup.
+    fn is_empty(&self) -> bool {
+        self.artefacts.is_empty() && self.sources.values().all(crate::SourceState::is_settled)
     }
 
     /// Returns the end of the run, once all its steps are done.
@@ -91,10 +89,18 @@ impl RunState {
                     .map(|(stage, why)| (format!("source {name}"), *stage, why.clone())),
             );
         }
-        if self.lacks_stack() {
-            let stack = self.expected.stack.as_deref().unwrap_or_default();
-            let why = "no volume and no database of it was found; `docker compose ls` shows the names of stacks";
-            all.push((format!("stack {stack}"), Stage::List, why.to_owned()));
+        if self.is_empty() {
+            all.push(match &self.expected.stack {
+                Some(stack) => {
+                    let why =
+                        "no volume and no database of it was found; `docker compose ls` shows the names of stacks";
+                    (format!("stack {stack}"), Stage::List, why.to_owned())
+                }
+                None => {
+                    let why = "no source has anything to back up; `holdfast config show` tells what is looked for";
+                    ("run".to_owned(), Stage::List, why.to_owned())
+                }
+            });
         }
         for (id, artefact) in &self.artefacts {
             let name = match &artefact.listed {

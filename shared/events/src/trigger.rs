@@ -69,7 +69,7 @@ pub enum Refusal {
     NotReady(String),
     /// The user may not ask for this.
     NotAllowed(String),
-    /// Nothing was decided, or the end of the run was not waited for: the same request may be sent again.
+    /// No decision was made, or the end of the run was not waited for. A requester may send it again.
     AskAgain(String),
 }
 

@@ -50,6 +50,7 @@ pub(crate) const TABLE: &[(&str, Signers)] = &[
     ),
     ("verification", Signers::Roles(&[Verifier, Operator])),
     ("damaged", Signers::Roles(&[Verifier, Syncer, Operator])),
+    ("copied", Signers::Roles(&[Syncer])),
     ("tombstone", Signers::Roles(&[Janitor])),
     ("condemned", Signers::Roles(&[Janitor])),
     ("clean-report", Signers::Roles(&[Janitor, Operator])),

@@ -39,6 +39,8 @@ pub enum ObjectKey {
     PlaceFailed(RunId, PlaceName),
     /// The record of a run that has its artefacts: the restore point.
     RestorePoint(RunId),
+    /// The word of a syncer that a target has the restore point, and all that it names.
+    Copied(RunId, PlaceName),
     /// The retention report of one place.
     Cleaned(RunId, PlaceName),
     /// The end of a run, once all its steps are done.
@@ -75,6 +77,7 @@ impl fmt::Display for ObjectKey {
             Self::ArtefactFailed(run, id, Some(place)) => write!(f, "runs/{run}/failed/artefact.{id}.{place}"),
             Self::PlaceFailed(run, place) => write!(f, "runs/{run}/failed/place.{place}"),
             Self::RestorePoint(run) => write!(f, "runs/{run}/restore-point"),
+            Self::Copied(run, place) => write!(f, "runs/{run}/copied/{place}"),
             Self::Cleaned(run, place) => write!(f, "runs/{run}/cleaned/{place}"),
             Self::Finished(run) => write!(f, "runs/{run}/finished"),
             Self::Hold(run) => write!(f, "holds/{run}"),
@@ -105,6 +108,7 @@ impl ObjectKey {
             ["runs", run, "listed", source] => Self::Listed(run.parse().ok()?, source.parse().ok()?),
             ["runs", run, "failed", subject] => Self::parse_failed(run.parse().ok()?, subject)?,
             ["runs", run, "restore-point"] => Self::RestorePoint(run.parse().ok()?),
+            ["runs", run, "copied", place] => Self::Copied(run.parse().ok()?, place.parse().ok()?),
             ["runs", run, "cleaned", place] => Self::Cleaned(run.parse().ok()?, place.parse().ok()?),
             ["runs", run, "finished"] => Self::Finished(run.parse().ok()?),
             ["holds", run] => Self::Hold(run.parse().ok()?),
@@ -163,6 +167,7 @@ mod tests {
             ObjectKey::ArtefactFailed(run, artefact, Some(place.clone())),
             ObjectKey::PlaceFailed(run, place.clone()),
             ObjectKey::RestorePoint(run),
+            ObjectKey::Copied(run, place.clone()),
             ObjectKey::Cleaned(run, place),
             ObjectKey::Finished(run),
             ObjectKey::Hold(run),

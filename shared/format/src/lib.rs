@@ -39,7 +39,7 @@ pub use retention::{CleanReport, Condemned, Damaged, Deleted, Hold, Tombstone};
 pub use roster::{Member, Roster, RosterError, Standing, Vouched};
 pub use run::{
     AskedBy, Expected, ExpectedSource, Failure, FailureSubject, Finished, ImageInUse, Listed, PointArtefact,
-    PointStatus, Reason, RestorePoint, Steps,
+    PointCopied, PointStatus, Reason, RestorePoint, Steps,
 };
 pub use text::Text;
 pub use user::BusUser;

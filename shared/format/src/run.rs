@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Artefact, ArtefactId, BusUser, Class, Digest, Level, ObjectKey, PlaceName, Record, RunId, ScheduleName, Signers,
-    Site,
-    SourceKind, SourceName, Stage,
+    Site, SourceKind, SourceName, Stage,
 };
 
 /// The cause of a run.
@@ -265,6 +264,22 @@ impl RestorePoint {
         self.artefacts
             .iter()
             .filter(|a| matches!(a.status, PointStatus::Good { .. }))
+    }
+}
+
+/// A restore point's copy at a target, with all that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointCopied {
+    pub run: RunId,
+    pub place: PlaceName,
+    pub at: Timestamp,
+}
+
+impl Record for PointCopied {
+    const KIND: &'static str = "copied";
+
+    fn belongs_at(&self, key: &ObjectKey) -> bool {
+        *key == ObjectKey::Copied(self.run, self.place.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream;
 use holdfast_format::{
     Artefact, ArtefactId, ArtefactKind, CleanReport, Digest, Expected, Failure, Finished, Listed, ObjectKey, PackId,
-    PlaceName, Record, RestorePoint, RunId, SourceName, Tombstone, Verdict, Verification,
+    PlaceName, PointCopied, Record, RestorePoint, RunId, SourceName, Tombstone, Verdict, Verification,
 };
 use holdfast_storage::Prefix;
 
@@ -104,6 +104,14 @@ impl Catalogue {
     /// As [`Repository::read`].
     pub async fn expected(&self, run: RunId) -> Result<Option<Arc<Expected>>, RepositoryError> {
         self.record(&ObjectKey::Expected(run)).await
+    }
+
+    /// Returns the word of a syncer that a target has the restore point of a run; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub async fn copied(&self, run: RunId, place: &PlaceName) -> Result<Option<Arc<PointCopied>>, RepositoryError> {
+        self.record(&ObjectKey::Copied(run, place.clone())).await
     }
 
     /// Returns the artefacts that a source is to bring; `None` if it was not listed yet.

@@ -177,7 +177,7 @@ impl Repository {
     /// [`RepositoryError::Missing`], [`RepositoryError::Damaged`], [`RepositoryError::Scratch`]; others of the place.
     pub async fn open_contents(&self, manifest: &Manifest, scratch: &Path) -> Result<ContentsFile, RepositoryError> {
         let artefact = manifest.captured.artefact;
-        let at = self.named(&ObjectKey::Contents(artefact));
+        let at = self.named_at(&ObjectKey::Contents(artefact));
         let file = match self.fetch_contents(&at, manifest, scratch).await {
             // The object may have been damaged on the way: it is fetched once more.
             Err(RepositoryError::Damaged { .. }) => self.fetch_contents(&at, manifest, scratch).await?,
@@ -235,7 +235,7 @@ impl Repository {
     /// that do not open; others.
     pub async fn put_contents(&self, artefact: ArtefactId, draft: &Path) -> Result<ContentsPut, RepositoryError> {
         let key = ObjectKey::Contents(artefact);
-        let at = self.named(&key);
+        let at = self.named_at(&key);
         let directory = draft.parent().unwrap_or_else(|| Path::new(".")).to_owned();
         let (sealed, size, sha256) = self.seal_contents(&key, artefact, draft, &directory).await?;
         match self.place().put_file(&key, &sealed.0, None).await? {

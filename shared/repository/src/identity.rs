@@ -107,7 +107,7 @@ impl Repository {
         if repository.info().chunker.is_valid() {
             Ok(repository)
         } else {
-            let at = repository.named(&ObjectKey::Repository);
+            let at = repository.named_at(&ObjectKey::Repository);
             Err(at.damaged("its chunk sizes are out of order"))
         }
     }
@@ -133,7 +133,7 @@ impl Repository {
                 source,
             })?;
         Authority::new(
-            &self.named(&key),
+            &self.named_at(&key),
             Names::default(),
             (next.clone(), sha256),
             BTreeSet::new(),
@@ -148,7 +148,7 @@ impl Repository {
             }
         }
         let (_, found) = read_authority(&self.inner.place, &self.inner.keys, Some(self.inner.id)).await?;
-        self.inner.authority.seen.take(&self.named(&key), found)?;
+        self.inner.authority.seen.take(&self.named_at(&key), found)?;
         Ok(next.number)
     }
 

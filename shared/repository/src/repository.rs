@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_format::{
     ArtefactId, Digest, Intrusion, Manifest, ObjectKey, PackRef, PointStatus, Record, RepositoryId, RepositoryInfo,
-    RestorePoint, Role, Roster, Site,
+    RestorePoint, Role, Roster, RunId, Site,
 };
 use holdfast_sealing::{open_signed, sign_and_seal};
 use holdfast_storage::{Place, Put, StorageError};
@@ -21,6 +21,8 @@ use crate::{RepositoryError, RepositoryKeys};
 
 /// Sealed bytes of the manifests that are kept in memory.
 const MANIFESTS: u64 = 64 << 20;
+/// Sealed bytes of the restore points that are kept in memory.
+const POINTS: u64 = 16 << 20;
 
 /// A repository at a place, with the keys of this host. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) authority: Arc<Authorities>,
     /// Manifests, each with the SHA-256 of the roster that it was judged by.
     manifests: Cache<ArtefactId, (Digest, Arc<SealedManifest>)>,
+    /// Restore points that manifests were compared with.
+    points: Cache<RunId, Arc<RestorePoint>>,
 }
 
 /// The newest roster that was seen, and the place that is asked for newer ones.
@@ -81,6 +85,7 @@ impl Repository {
                 identity,
                 authority,
                 manifests: Cache::new(MANIFESTS),
+                points: Cache::new(POINTS),
             }),
         }
     }
@@ -132,7 +137,7 @@ impl Repository {
         &self.inner.keys
     }
 
-    pub(crate) fn named(&self, key: &ObjectKey) -> At {
+    pub(crate) fn named_at(&self, key: &ObjectKey) -> At {
         At {
             place: self.inner.place.name().clone(),
             key: key.clone(),
@@ -157,7 +162,7 @@ impl Repository {
         };
         match read.only_if_named {
             None => Ok(Some((read.record, read.sealed))),
-            Some(fingerprint) => Err(self.named(key).intrusion(Intrusion::Revoked { fingerprint })),
+            Some(fingerprint) => Err(self.named_at(key).intrusion(Intrusion::Revoked { fingerprint })),
         }
     }
 
@@ -318,7 +323,7 @@ impl Repository {
     /// [`RepositoryError::Damaged`] or [`RepositoryError::NotSigned`] if no service of this repository made it.
     pub async fn open_told(&self, sealed: &[u8]) -> Result<Vec<u8>, RepositoryError> {
         let keys = Arc::clone(&self.inner.keys);
-        let at = self.named(&ObjectKey::Repository);
+        let at = self.named_at(&ObjectKey::Repository);
         let authority = self.authority(false).await?;
         let sealed = sealed.to_vec();
         blocking(&ObjectKey::Repository, move || {
@@ -353,7 +358,7 @@ impl Repository {
         if let Some(fingerprint) = found.only_if_named
             && !self.is_named(&read).await?
         {
-            return Err(self.named(&key).intrusion(Intrusion::Revoked { fingerprint }));
+            return Err(self.named_at(&key).intrusion(Intrusion::Revoked { fingerprint }));
         }
         self.inner.manifests.insert(id, (roster, Arc::clone(&read)), size);
         Ok(Some(read))
@@ -361,14 +366,52 @@ impl Repository {
 
     /// Tells whether the restore point of a manifest's run names it, so that the scheduler saw it as it is.
     async fn is_named(&self, sealed: &SealedManifest) -> Result<bool, RepositoryError> {
+        Ok(self.named(sealed).await? == Some(sealed.sha256))
+    }
+
+    /// Checks that a manifest is the one that the restore point of its run names: whoever can sign manifests must not put
+    /// another one in the place of what was recorded. A run that has no restore point yet, or whose restore point cannot be
+    /// read, names none.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`] if it is another one; others of the place.
+    pub async fn check_named(&self, sealed: &SealedManifest) -> Result<(), RepositoryError> {
+        match self.named(sealed).await {
+            Ok(Some(named)) if named != sealed.sha256 => {
+                let at = self.named_at(&ObjectKey::Manifest(sealed.manifest.captured.artefact));
+                Err(at.damaged("it is not the one that the restore point of its run names"))
+            }
+            Err(error) if !error.is_unreadable() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the SHA-256 of the manifest that the restore point of a run names for an artefact; `None` if it names none.
+    async fn named(&self, sealed: &SealedManifest) -> Result<Option<Digest>, RepositoryError> {
         let captured = &sealed.manifest.captured;
-        let point = self
-            .read::<RestorePoint>(&ObjectKey::RestorePoint(captured.run))
-            .await?;
-        let names =
-            |status: &PointStatus| matches!(status, PointStatus::Good { manifest, .. } if *manifest == sealed.sha256);
-        let mut artefacts = point.iter().flat_map(|point| &point.artefacts);
-        Ok(artefacts.any(|known| known.artefact.id == captured.artefact && names(&known.status)))
+        let known = self.inner.points.get(&captured.run);
+        let point = match known {
+            Some(point) => point,
+            None => {
+                let key = ObjectKey::RestorePoint(captured.run);
+                let Some((point, bytes)) = self.read_sealed::<RestorePoint>(&key).await? else {
+                    return Ok(None);
+                };
+                let point = Arc::new(point);
+                self.inner
+                    .points
+                    .insert(captured.run, Arc::clone(&point), bytes.len() as u64);
+                point
+            }
+        };
+        let mut of_it = point
+            .artefacts
+            .iter()
+            .filter(|known| known.artefact.id == captured.artefact);
+        Ok(of_it.find_map(|known| match &known.status {
+            PointStatus::Good { manifest, .. } => Some(*manifest),
+            _ => None,
+        }))
     }
 
     /// Reads a pack's sealed bytes, of the size and SHA-256 that a manifest names.
@@ -377,7 +420,7 @@ impl Repository {
     /// [`RepositoryError::Missing`], [`RepositoryError::Damaged`]; others of the place.
     pub async fn get_pack(&self, pack: &PackRef) -> Result<Bytes, RepositoryError> {
         let key = ObjectKey::Pack(pack.id);
-        let at = self.named(&key);
+        let at = self.named_at(&key);
         let expected = *pack;
         let first = self.get_pack_once(&at, expected).await;
         if !matches!(first, Err(RepositoryError::Damaged { .. })) {

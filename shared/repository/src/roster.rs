@@ -30,10 +30,15 @@ pub(crate) async fn read_authority(
     let names = Names::at(place).await?;
     let mut issues = Vec::with_capacity(names.numbers().count());
     let mut unopened = None;
+    let mut not_owners: Option<RepositoryError> = None;
     for number in names.numbers() {
         let key = ObjectKey::Roster(number);
         match read_record::<Roster>(place, keys, &Trust::Owner, known, &key).await {
             Ok(Some(read)) => {
+                // A genuine issue follows it, so a link of the chain was damaged.
+                if let Some(error) = not_owners {
+                    return Err(error);
+                }
                 known = Some(read.id);
                 issues.push((read.record, sha256(&read.sealed)));
             }
@@ -46,6 +51,12 @@ pub(crate) async fn read_authority(
                     return Err(error);
                 }
                 unopened = Some((number, sha256(&place.get(&key, ISSUE_MAX).await?)));
+            }
+            // Whoever may write to the place could put such an object there, and must not shut everybody out by it. It hides no
+            // more than its deletion would: hosts remember the newest number that they have seen.
+            Err(error) if error.is_damage() && !issues.is_empty() => {
+                tracing::error!(object = %key, place = %place.name(), reason = %holdfast_fault::chain(&error), "an object among the rosters is not the owner's: it is passed over; find out who put it there, and remove it");
+                not_owners.get_or_insert(error);
             }
             Err(error) => return Err(error),
         }

@@ -4,13 +4,14 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use common::ring::{key, member};
 use common::{Bed, directory, now, run, shop, verification, write_artefact, write_artefact_to};
 use holdfast_format::{
-    Artefact, Hold, Intrusion, Level, Manifest, ObjectKey, Record, Role, RosterError, Tombstone, Verification,
+    Artefact, Class, Digest, Hold, Intrusion, Level, Manifest, ObjectKey, PointArtefact, PointStatus, Reason, Record,
+    RestorePoint, Role, RosterError, RunId, Tombstone, Verification,
 };
 use holdfast_repository::{Repository, RepositoryError, Vouching};
 use holdfast_sealing::{KeyPurpose, Profile, sign_and_seal};
@@ -259,7 +260,7 @@ async fn what_was_stored_or_signed_after_the_theft_is_not_vouched_for() {
 }
 
 #[tokio::test]
-async fn a_roster_that_another_key_issued_is_refused() {
+async fn a_roster_that_another_key_issued_gives_nobody_a_role_and_shuts_nobody_out() {
     let bed = Bed::new().await;
     let mut members = bed.ring.members();
     members.retain(|member| member.role != Role::Janitor);
@@ -273,15 +274,53 @@ async fn a_roster_that_another_key_issued_is_refused() {
         previous: Some(sha256),
         issued: Timestamp::now(),
         members,
-        info: current.info,
+        info: current.info.clone(),
     };
     forge(&bed, Role::Producer, &ObjectKey::Roster(2), &forged);
+    // It is passed over: nobody gets a role by it, and nobody is shut out.
     let place = bed.repository.place().clone();
+    let opened = Repository::open(place.clone(), bed.ring.service()).await.unwrap();
+    assert_eq!(opened.roster().0, current);
+    // Between genuine issues it is damage.
+    let third = holdfast_format::Roster { number: 3, ..forged };
+    let json = holdfast_format::encode(bed.repository.id(), &third).unwrap();
+    let keys = bed.ring.service();
+    let readers = bed.ring.recipients().union(&keys.reader.unwrap());
+    let sealed = sign_and_seal(keys.signers.last().unwrap(), &readers, Profile::Gnupg, &json).unwrap();
+    std::fs::write(bed.file(ObjectKey::Roster(3)), sealed).unwrap();
     let refused = Repository::open(place, bed.ring.service()).await.unwrap_err();
     assert!(
         matches!(&refused, RepositoryError::NotSigned { key, .. } if **key == ObjectKey::Roster(2)),
         "{refused:?}"
     );
+}
+
+/// The restore point of a run with one artefact.
+fn point(run: RunId, artefact: &Artefact, manifest: Digest) -> RestorePoint {
+    let status = PointStatus::Good {
+        manifest,
+        verified: None,
+    };
+    RestorePoint {
+        run,
+        started: now(),
+        recorded: now(),
+        complete: true,
+        reason: Reason::Manual,
+        backup_type: "all".to_owned(),
+        stack: None,
+        class: Class::Daily,
+        label: None,
+        hold_until: None,
+        artefacts: vec![PointArtefact {
+            source: "main".parse().unwrap(),
+            artefact: artefact.clone(),
+            status,
+        }],
+        failed_sources: BTreeMap::new(),
+        images: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 async fn reopened(bed: &Bed) -> Result<Repository, RepositoryError> {
@@ -402,4 +441,34 @@ async fn a_repository_that_was_made_by_half_is_made_anew_and_one_that_lost_its_i
         "{refused:?}"
     );
     assert!(bed.file(&at).exists() && bed.file("roster/1").exists());
+}
+
+#[tokio::test]
+async fn a_manifest_that_took_the_place_of_the_recorded_one_is_damage() {
+    let bed = Bed::new().await;
+    let written = write_artefact(&bed, run(1), 1).await;
+    let artefact = shop(run(1));
+    let fresh = async || opened(&bed, &[]).await;
+    let first = fresh().await;
+    let manifest = first.manifest(artefact.id).await.unwrap().unwrap();
+    first.check_named(&manifest).await.unwrap();
+
+    let point = point(run(1), &artefact, written.sha256);
+    bed.repository
+        .write(&ObjectKey::RestorePoint(run(1)), &point)
+        .await
+        .unwrap();
+    fresh().await.check_named(&manifest).await.unwrap();
+
+    // The producer's key is good, and signs another manifest for the same artefact.
+    let mut other = written.manifest.clone();
+    other.captured.started += SignedDuration::from_secs(1);
+    forge(&bed, Role::Producer, &ObjectKey::Manifest(artefact.id), &other);
+    let repository = fresh().await;
+    let swapped = repository.manifest(artefact.id).await.unwrap().unwrap();
+    let refused = repository.check_named(&swapped).await.unwrap_err();
+    assert!(
+        refused.is_damage() && !refused.is_unknown() && refused.to_string().contains("restore point"),
+        "{refused}"
+    );
 }

@@ -155,7 +155,8 @@ pub struct OpenArtefact {
 }
 
 impl OpenArtefact {
-    /// Fetches an artefact's manifest and contents; `None` if there is no such artefact. `scratch` takes the contents,
+    /// Fetches an artefact's manifest and contents; `None` if there is no such artefact. A manifest that is not the one which
+    /// the restore point of its run names is damaged. `scratch` takes the contents,
     /// still sealed; `keys` open its packs. To be called on a Tokio runtime, which then serves the packs.
     ///
     /// # Errors
@@ -169,6 +170,7 @@ impl OpenArtefact {
         let Some(sealed) = repository.manifest(id).await? else {
             return Ok(None);
         };
+        repository.check_named(&sealed).await?;
         let contents = repository.open_contents(&sealed.manifest, scratch).await?;
         Ok(Some(Self {
             sealed,

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use holdfast_events::{Fact, Outcome, RunState, What};
-use holdfast_format::{Artefact, Expected, ObjectKey, RunId};
+use holdfast_format::{Artefact, Expected, ExpectedSource, ObjectKey, RunId};
 use holdfast_repository::{Catalogue, RepositoryError};
 use jiff::Timestamp;
+
+/// The number of artefacts that are looked at at a time.
+const READING: usize = 16;
 
 /// A run's expectations and the facts that the repository's own place proves.
 pub struct ProvenFacts {
     /// The run's expectations.
     pub expected: Arc<Expected>,
-    /// The proven facts. Copies at targets are not among them: only processes that reach a target can prove them.
+    /// The proven facts. Copies of single artefacts at targets are not among them: only processes that reach a target can
+    /// prove them.
     pub facts: Vec<Fact>,
 }
 
@@ -37,11 +42,7 @@ pub async fn proven_facts(catalogue: &Catalogue, run: RunId) -> Result<Option<Pr
     let Some(expected) = catalogue.expected(run).await? else {
         return Ok(None);
     };
-    let mut reader = Reader {
-        catalogue,
-        run,
-        facts: Vec::new(),
-    };
+    let mut reader = Reader { run, facts: Vec::new() };
     if let Some(finished) = catalogue.finished(run).await? {
         let outcome = [Outcome::Complete, Outcome::Partial, Outcome::Failed];
         let outcome = outcome
@@ -51,12 +52,21 @@ pub async fn proven_facts(catalogue: &Catalogue, run: RunId) -> Result<Option<Pr
         reader.add(finished.at, What::RunFinished { outcome });
     }
     for source in &expected.sources {
-        if let Some(listed) = catalogue.listed(run, &source.name).await? {
+        // What cannot be read proves nothing, and keeps nothing else of the run from being proven.
+        let listed = catalogue.listed(run, &source.name).await.or_else(none_if_damaged)?;
+        if let Some(listed) = listed {
             reader
                 .facts
                 .extend(Fact::listed(run, listed.at, &source.name, &listed.artefacts));
-            for artefact in &listed.artefacts {
-                reader.artefact(artefact).await?;
+            // Each looks for itself: what borrows here could not be sent between threads.
+            let of_each = listed
+                .artefacts
+                .clone()
+                .into_iter()
+                .map(|artefact| of_artefact(catalogue.clone(), run, source.clone(), artefact));
+            let mut found = futures::stream::iter(of_each).buffered(READING);
+            while let Some(facts) = found.try_next().await? {
+                reader.facts.extend(facts);
             }
         }
     }
@@ -76,8 +86,13 @@ pub async fn proven_facts(catalogue: &Catalogue, run: RunId) -> Result<Option<Pr
             },
         );
     }
+    for place in &expected.steps.targets {
+        if let Some(copied) = catalogue.copied(run, place).await.or_else(none_if_damaged)? {
+            reader.add(copied.at, What::PointSynced { target: place.clone() });
+        }
+    }
     for place in &expected.steps.clean {
-        if let Some(report) = catalogue.cleaned(run, place).await? {
+        if let Some(report) = catalogue.cleaned(run, place).await.or_else(none_if_damaged)? {
             let what = What::PlaceCleaned {
                 place: place.clone(),
                 expired: report.expired_runs.len() as u64,
@@ -93,13 +108,12 @@ pub async fn proven_facts(catalogue: &Catalogue, run: RunId) -> Result<Option<Pr
     }))
 }
 
-struct Reader<'a> {
-    catalogue: &'a Catalogue,
+struct Reader {
     run: RunId,
     facts: Vec<Fact>,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn add(&mut self, at: Timestamp, what: What) {
         self.facts.push(Fact {
             run: self.run,
@@ -107,33 +121,47 @@ impl Reader<'_> {
             what,
         });
     }
+}
 
-    async fn artefact(&mut self, artefact: &Artefact) -> Result<(), RepositoryError> {
-        let repository = self.catalogue.repository();
-        let Some(sealed) = repository.manifest(artefact.id).await? else {
-            return Ok(());
-        };
-        let manifest = &sealed.manifest;
-        let what = What::ArtefactSealed {
-            artefact: artefact.id,
-            manifest: sealed.sha256,
-            size: manifest.captured.stream.size,
-            // Which packs were new is not in the manifest; the fact at the time of sealing told it.
-            stored: 0,
-            warnings: manifest.warnings.total,
-        };
-        self.add(manifest.captured.finished, what);
-        for verification in self.catalogue.verifications(artefact.id).await? {
-            if verification.is_good() && verification.place == *repository.place().name() {
-                let what = What::ArtefactVerified {
-                    artefact: artefact.id,
-                    level: verification.level,
-                };
-                self.add(verification.finished, what);
-            }
-        }
-        Ok(())
+/// Returns what the place proves about one artefact: that its manifest is there, and how deep it was verified there.
+async fn of_artefact(
+    catalogue: Catalogue,
+    run: RunId,
+    source: ExpectedSource,
+    artefact: Artefact,
+) -> Result<Vec<Fact>, RepositoryError> {
+    let mut reader = Reader { run, facts: Vec::new() };
+    let repository = catalogue.repository();
+    let sealed = repository.manifest(artefact.id).await.or_else(none_if_damaged)?;
+    let Some(sealed) = sealed else {
+        return Ok(reader.facts);
+    };
+    let manifest = &sealed.manifest;
+    // The key of a site signs for that site alone: not for a source of another one.
+    let captured = &manifest.captured;
+    if captured.run != run || captured.source != source.name || captured.site != source.site {
+        tracing::error!(%run, artefact = %artefact.id, site = %captured.site, "a manifest is of another run, source or site than its run expects: it is passed over");
+        return Ok(reader.facts);
     }
+    let what = What::ArtefactSealed {
+        artefact: artefact.id,
+        manifest: sealed.sha256,
+        size: manifest.captured.stream.size,
+        // Which packs were new is not in the manifest; the fact at the time of sealing told it.
+        stored: 0,
+        warnings: manifest.warnings.total,
+    };
+    reader.add(manifest.captured.finished, what);
+    for verification in catalogue.verifications(artefact.id).await? {
+        if verification.is_good() && verification.place == *repository.place().name() {
+            let what = What::ArtefactVerified {
+                artefact: artefact.id,
+                level: verification.level,
+            };
+            reader.add(verification.finished, what);
+        }
+    }
+    Ok(reader.facts)
 }
 
 /// Takes a record that cannot be used here for a missing one, with a warning: one record of an earlier run that is damaged, or

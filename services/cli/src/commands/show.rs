@@ -46,7 +46,7 @@ struct ShownRun {
     backup_type: String,
     stack: Option<String>,
     reason: String,
-    /// Whoever asked for the run.
+    /// The user or the schedule that asked for the run.
     requester: Option<String>,
     class: &'static str,
     label: Option<String>,

@@ -72,6 +72,7 @@ impl Inventory {
             | ObjectKey::ArtefactFailed(run, ..)
             | ObjectKey::PlaceFailed(run, _)
             | ObjectKey::RestorePoint(run)
+            | ObjectKey::Copied(run, _)
             | ObjectKey::Cleaned(run, _)
             | ObjectKey::Finished(run) => self.runs.entry(run).or_default().push(object),
             ObjectKey::Tombstone(run) => self.tombstones.push(run),

@@ -11,7 +11,7 @@ fn settings(requesters: &str) -> Settings {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("holdfast.toml");
     let text = format!(
-        "site = \"here\"\n[repository]\nurl = \"file:///x\"\n[encryption]\nrecipients = [\"a\"]\npipeline_key = \"b\"\n\
+        "site = \"here\"\n[repository]\nurl = \"file:///x\"\n[encryption]\nrecipients = [\"a\"]\nowner = \"b\"\nreader_key = \"c\"\n\
          {requesters}"
     );
     std::fs::write(&file, text).unwrap();

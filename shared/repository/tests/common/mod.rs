@@ -140,6 +140,8 @@ pub async fn write_artefact_to(
 pub fn manifest(artefact: &Artefact, run: RunId, sequence: u64, contents: ContentsRef, pack: PackRef) -> Manifest {
     let mut manifest = Manifest::sample(artefact, run, contents, vec![pack]);
     manifest.captured = Captured {
+        // The site of all services in tests.
+        site: "here".parse().unwrap(),
         sequence,
         started: now(),
         finished: now(),
