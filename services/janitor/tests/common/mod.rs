@@ -269,8 +269,13 @@ impl Bed {
         self.write_point(run, artefact, status).await;
     }
 
-    /// Writes the restore point of a run with this one artefact.
-    async fn write_point(&self, run: RunId, artefact: Artefact, status: PointStatus) {
+    /// Writes the restore point of a run with this one artefact. It names the manifest that stands there.
+    async fn write_point(&self, run: RunId, artefact: Artefact, mut status: PointStatus) {
+        if let PointStatus::Good { manifest, .. } = &mut status
+            && let Ok(Some(sealed)) = self.repository.manifest(artefact.id).await
+        {
+            *manifest = sealed.sha256;
+        }
         let expected: Expected = self.repository.read(&ObjectKey::Expected(run)).await.unwrap().unwrap();
         let point = RestorePoint {
             run,
